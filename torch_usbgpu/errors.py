@@ -1,0 +1,145 @@
+"""Every error that a user can meet, with a stable code and one next action.
+
+An error says three things: what was found, the state that led there, and the one next
+action. `str(error)` shows them in that order. docs/errors.md lists the codes.
+"""
+from __future__ import annotations
+
+
+class UsbGpuError(RuntimeError):
+    """Base of all typed errors.
+
+    Args:
+        found: what was found, a whole sentence.
+        action: the one next action for the user.
+        state: name -> value of whatever led there (registers, counters); shown, never parsed.
+    """
+
+    code = "USBGPU-000"
+    default_action = "Report this with the output above."
+
+    def __init__(self, found: str, action: str | None = None, **state):
+        self.found = found
+        self.action = action or self.default_action
+        self.state = state
+        details = "".join(f"\n  {name} = {value}" for name, value in state.items())
+        super().__init__(f"[{self.code}] {found}{details}\n  Next: {self.action}")
+
+
+class ConfigError(UsbGpuError, ValueError):
+    """An environment variable or option holds something that we do not know."""
+    code = "USBGPU-001"
+
+
+class DeviceNotFound(UsbGpuError):
+    code = "USBGPU-101"
+    default_action = "Plug in the dock, or set USBGPU_DEVICE=emulated."
+
+
+class PermissionDenied(UsbGpuError):
+    code = "USBGPU-102"
+
+
+class DeviceBusy(UsbGpuError):
+    """Another process holds the adapter."""
+    code = "USBGPU-103"
+    default_action = "Close the other process that uses the adapter."
+
+
+class WrongMode(UsbGpuError):
+    """The adapter is there, but in a mode that cannot work (stock firmware, USB2, USB4)."""
+    code = "USBGPU-104"
+
+
+class LinkError(UsbGpuError):
+    """A USB transfer or a PCIe transaction failed."""
+    code = "USBGPU-105"
+    default_action = "Check the cable and the dock's power, then try again."
+
+
+class LinkTimeout(LinkError):
+    code = "USBGPU-106"
+
+
+class DeviceLost(LinkError):
+    """The adapter went away."""
+    code = "USBGPU-107"
+    default_action = "Plug the dock in again and restart the process."
+
+
+class FirmwareMissing(UsbGpuError, FileNotFoundError):
+    code = "USBGPU-201"
+
+
+class FirmwareMismatch(UsbGpuError):
+    """A firmware file is not what its name says, or the GPU refused it."""
+    code = "USBGPU-202"
+
+
+class UnsupportedChip(UsbGpuError):
+    code = "USBGPU-203"
+
+
+class BootError(UsbGpuError):
+    """A boot step's postcondition did not hold."""
+    code = "USBGPU-204"
+    default_action = "Power-cycle the dock and try again."
+
+
+class GpuHang(UsbGpuError):
+    """The GPU did not finish in time."""
+    code = "USBGPU-301"
+    default_action = "Call torch.usbgpu.reset() and run again."
+
+
+class GpuFault(UsbGpuError):
+    """A memory access of the GPU failed. `kernel`, `address` and `pc` say which, where known."""
+    code = "USBGPU-302"
+    default_action = "Call torch.usbgpu.reset() and mend the kernel or its arguments."
+
+    def __init__(self, found: str, action: str | None = None, *, kernel: str | None = None,
+                 address: int | None = None, pc: int | None = None, **state):
+        self.kernel, self.address, self.pc = kernel, address, pc
+        shown = dict(state)
+        if kernel is not None:
+            shown["kernel"] = kernel
+        if address is not None:
+            shown["address"] = f"{address:#x}"
+        if pc is not None:
+            shown["pc"] = f"{pc:#x}"
+        super().__init__(found, action, **shown)
+
+
+class IllegalInstruction(GpuFault):
+    code = "USBGPU-303"
+
+
+class OutOfMemory(UsbGpuError):
+    """VRAM is full. (Tensors raise torch.OutOfMemoryError with the same text.)"""
+    code = "USBGPU-304"
+    default_action = "Free tensors, call torch.usbgpu.empty_cache(), or use a smaller batch."
+
+
+class CompileError(UsbGpuError):
+    """Kernel source did not compile; `log` is the compiler's own output."""
+    code = "USBGPU-401"
+    default_action = "Mend the source line that the compiler names."
+
+    def __init__(self, found: str, log: str = "", action: str | None = None, **state):
+        self.log = log
+        super().__init__(f"{found}\n{log}".rstrip(), action, **state)
+
+
+class CompilerMissing(UsbGpuError):
+    code = "USBGPU-402"
+    default_action = "pip install 'ziglang>=0.16,<0.18'"
+
+
+class CodeObjectError(UsbGpuError, ValueError):
+    """A code object cannot be loaded (undefined symbol, unknown relocation, wrong target)."""
+    code = "USBGPU-403"
+
+
+class LaunchError(UsbGpuError, ValueError):
+    """Grid, block or arguments do not fit the kernel."""
+    code = "USBGPU-404"
