@@ -62,7 +62,7 @@ class SdmaRing:
         """
         image, start, ends = bytearray(), self.wptr, []
         for program in programs:
-            offset = (self.wptr + len(image) - (self.wptr - start)) % self.queue.ring_bytes
+            offset = (start + len(image)) % self.queue.ring_bytes
             if offset + len(program) > self.queue.ring_bytes:
                 image += bytes(self.queue.ring_bytes - offset)
             image += program

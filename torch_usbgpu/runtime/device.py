@@ -93,6 +93,7 @@ class Device:
         self._closed = False
         atexit.register(_close_weakly, weakref.ref(self))
         try:
+            self.adapter.start()
             self.gpu.boot()
             self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
             self.stream = _runtime.StreamDevice(self.road, self._config())

@@ -29,22 +29,22 @@ import numpy as np
 
 from torch_usbgpu import _runtime
 from torch_usbgpu.errors import ConfigError, GpuFault, GpuHang, UsbGpuError
+from torch_usbgpu.usb.facts import FACTS
 
 from . import copies
 
-SLOT_BYTES = 16 * 1024
-SRAM_BYTES = 32 * SLOT_BYTES
+SLOT_BYTES, SRAM_BYTES, SECTOR_BYTES = (FACTS["sram"][name] for name in ("slot_bytes", "bytes", "sector_bytes"))
 READBACK_BYTES = 8 * SLOT_BYTES
 WINDOW_SLOTS = range(8, 16)
 DATA_SLOTS = (16, 24)
 DATA_BYTES = 8 * SLOT_BYTES
-SECTOR_BYTES = 512
 ENTRY_DWORDS = 16           # of the ring; a power of two, so that entries never straddle its end
 COMMAND_SENTINEL = 0x5B000000
 DATA_SENTINEL = 0x51000000
-FENCE_OFFSET = 0x800        # in the submission-queue page: the one place that is safe while data streams
-RELEASE_OFFSET = 0xC        # in the completion-queue page: dword 3 of entry 0
-FENCE_XDATA = 0xA800
+# In the submission-queue page: the one place that the GPU may write while data streams. The host sees it in XDATA.
+FENCE_OFFSET = FACTS["pcie_address"]["fence"] - FACTS["pcie_address"]["submission_queue"]
+FENCE_XDATA = FACTS["xdata"]["fence"]
+RELEASE_OFFSET = FACTS["pcie_address"]["release"] - FACTS["pcie_address"]["completion_queue"]   # dword 3 of entry 0
 SLICE_MS = 250              # how long to block before looking whether the GPU is still well
 
 
@@ -104,8 +104,7 @@ class Road:
         ring = [(self.window_address(i % len(WINDOW_SLOTS)), COMMAND_SENTINEL | i) for i in range(self.entries)]
         self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
         self.sequence = self.done = 0
-        for i in range(4):
-            self.adapter.write_xdata(FENCE_XDATA + i, 0)
+        self.adapter.write_xdata(FENCE_XDATA, bytes(4))
 
     def window_address(self, window: int) -> int:
         return self.gpu.memory.sram_va + WINDOW_SLOTS[window] * SLOT_BYTES
