@@ -15,13 +15,12 @@ from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
 from . import codeobject
 from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
 
-# Block and grid sizes that clang's hidden arguments ask for (code object v5/v6):
-# value kind -> (struct format, function of (grid in workgroups, block)). All others are zero.
-HIDDEN_VALUES = {
-    **{f"hidden_block_count_{axis}": ("<I", lambda grid, block, i=i: grid[i]) for i, axis in enumerate("xyz")},
-    **{f"hidden_group_size_{axis}": ("<H", lambda grid, block, i=i: block[i]) for i, axis in enumerate("xyz")},
-    "hidden_grid_dims": ("<H", lambda grid, block: max([i + 1 for i in range(3) if grid[i] * block[i] > 1], default=1)),
-}
+# The hub's latched fault, which every read-back carries along.
+FAULT_STATUS = {"gfx11": "GCVM_L2_PROTECTION_FAULT_STATUS", "gfx12": "GCVM_L2_PROTECTION_FAULT_STATUS_LO32"}
+# COMPUTE_PGM_RSRC1.PRIV: the reference driver sets it on gfx11; gfx12 uses the bit otherwise.
+RSRC1_PRIV = 1 << 20
+# Width of COMPUTE_TMPRING_SIZE.wavesize.
+TMPRING_WAVESIZE_BITS = {"gfx11": 15, "gfx12": 18}
 
 
 class Kernel:
@@ -105,20 +104,21 @@ class Device:
         self._launches_at_reset = 0
 
     def _config(self) -> dict:
-        gpu, memory = self.gpu, self.gpu.memory
+        gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.chip["geometry"]
         error_block = memory.heap_start
-        scratch = gpu.scratch
+        engines = geometry["num_se"]
         return {
             "name": self.name, "arch": gpu.arch, "compute_units": gpu.compute_units,
-            "heap_begin": memory.vram_va(error_block + 4096), "heap_end": memory.vram_va(memory.heap_end),
+            "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
             "error_block": memory.vram_va(error_block),
             "fence": self.road.fence_address, "release": self.road.release_address,
             "readback": memory.sram_va, "readback_bytes": READBACK_BYTES, "window_bytes": SLOT_BYTES,
             "largest_upload": DATA_BYTES - 4,
-            "fault_status_register": gpu.fault_status_register,
-            "rsrc1_set": gpu.rsrc1_set,
-            "scratch": scratch.va, "scratch_bytes": scratch.nbytes, "shader_engines": scratch.shader_engines,
-            "scratch_waves": scratch.waves_per_engine, "wavesize_field_bits": scratch.wavesize_bits,
+            "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
+            "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,
+            "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes, "shader_engines": engines,
+            "scratch_waves": gpu.compute_units // engines * geometry["max_scratch_slots_per_cu"],
+            "wavesize_field_bits": TMPRING_WAVESIZE_BITS[gpu.memory.family],
         }
 
     @property
@@ -165,7 +165,7 @@ class Device:
         Raises:
             CodeObjectError: undefined symbols, unknown relocations, wrong target.
         """
-        image = codeobject.load(code_object)
+        image = codeobject.load(code_object, self.arch)
         return {symbol: Kernel(handle, image.kernels[symbol]) for symbol, handle in self.stream.load(image).items()}
 
     def launch(self, kernel: Kernel, grid, block, args: Sequence[Any] = (), dynamic_lds_bytes: int = 0) -> None:
@@ -175,23 +175,19 @@ class Device:
             LaunchError: sizes that the GPU cannot do, or arguments that do not fit the kernel.
         """
         groups, threads = _triple(grid, "grid"), _triple(block, "block")
-        packed = bytearray(pack_arguments(args))
         descriptor = kernel.descriptor
-        explicit = [row for row in descriptor.explicit_args]
-        if explicit:
-            expected = max(row.offset + row.size for row in explicit)
-            if len(args) != len(explicit) or len(packed) != expected:
-                raise LaunchError(f"Kernel {kernel.symbol} takes {len(explicit)} arguments of {expected} bytes; "
-                                  f"{len(args)} of {len(packed)} bytes were given.",
-                                  "Check the order and the NumPy types of the arguments.")
-        if descriptor.kernarg_bytes > len(packed):
-            packed += bytes(descriptor.kernarg_bytes - len(packed))
-        for kind, offset in descriptor.hidden_args.items():
-            if kind == "hidden_dynamic_lds_size":
-                struct.pack_into("<I", packed, offset, dynamic_lds_bytes)
-            elif kind in HIDDEN_VALUES:
-                form, value = HIDDEN_VALUES[kind]
-                struct.pack_into(form, packed, offset, value(groups, threads))
+        packed = bytearray(pack_arguments(args))
+        expected = descriptor.explicit_bytes
+        if len(args) != len(descriptor.arguments) or len(packed) != expected:
+            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} bytes; "
+                              f"{len(args)} of {len(packed)} bytes were given.",
+                              "Check the order and the NumPy types of the arguments.")
+        if threads[0] * threads[1] * threads[2] > descriptor.max_threads:
+            raise LaunchError(f"Kernel {kernel.symbol} was compiled for at most {descriptor.max_threads} threads per "
+                              f"workgroup; {threads} were asked for.", "Use a smaller block or another __launch_bounds__.")
+        start, hidden = descriptor.hidden_block(groups, threads, dynamic_lds_bytes)
+        if hidden:
+            packed += bytes(start - len(packed)) + hidden
         try:
             self.stream.launch(kernel.handle, groups, threads, bytes(packed), dynamic_lds_bytes)
         except ValueError as error:

@@ -74,10 +74,10 @@ class Road:
     Args:
         adapter: torch_usbgpu.usb.Adapter
         gpu: a booted torch_usbgpu.amdgpu.Gpu
-        compile_kernels: (arch, [(family, symbol, instantiation)]) -> list of code images
+        compile_kernels: torch_usbgpu.kernels.compile_kernels, or what takes its place in a test
     """
 
-    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], list]):
+    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
         self.adapter = adapter
         self.gpu = gpu
         self.compile_kernels = compile_kernels
@@ -167,7 +167,7 @@ class Road:
             self.fail(error)
         if time.monotonic() > deadline:
             self.fail(GpuHang(f"The GPU did not finish within {timeout_seconds():g} s.",
-                              submitted=self.sequence, reached=self.done))
+                              submitted=self.sequence, reached=self.done, **self.gpu.describe_hang()))
 
     def fail(self, error: UsbGpuError) -> None:
         self.failure = Failure(error)
@@ -265,17 +265,8 @@ class Road:
 
     def compile(self, specs) -> tuple[list, dict]:
         """Code images for the kernels that compile, and {symbol: error} for those that do not."""
-        specs = [tuple(spec) for spec in specs]
-        try:
-            return self.compile_kernels(self.gpu.arch, specs), {}
-        except UsbGpuError:
-            images, failures = [], {}
-        for spec in specs:      # find the culprit, keep the others
-            try:
-                images += self.compile_kernels(self.gpu.arch, [spec])
-            except UsbGpuError as error:
-                failures[spec[1]] = error
-        return images, failures
+        images, failures = self.compile_kernels(self.gpu.arch, specs)
+        return list(images), dict(failures)
 
     def raise_fault(self, status: int) -> None:
         """A read-back came with a hub fault in its status words."""
