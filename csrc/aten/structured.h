@@ -33,12 +33,12 @@ class OutputOf final : public Meta {
   explicit OutputOf(const at::Tensor& output) : outputs_{&output} {}
   explicit OutputOf(std::initializer_list<const at::Tensor*> outputs) : outputs_(outputs) {}
 
-  void set_output_strided(int64_t index, at::IntArrayRef sizes, at::IntArrayRef strides, at::TensorOptions options,
-                          at::DimnameList) override {
+  void set_output_strided(int64_t index, at::IntArrayRef sizes, at::IntArrayRef strides,
+                          at::TensorOptions options) override {
     set(index, sizes, strides, options);
   }
-  void set_output_raw_strided(int64_t index, at::IntArrayRef sizes, at::IntArrayRef strides, at::TensorOptions options,
-                              at::DimnameList) override {
+  void set_output_raw_strided(int64_t index, at::IntArrayRef sizes, at::IntArrayRef strides,
+                              at::TensorOptions options) override {
     set(index, sizes, strides, options);
   }
   const at::Tensor& maybe_get_output(int64_t index) override { return *outputs_[index]; }

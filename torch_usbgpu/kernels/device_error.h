@@ -1,39 +1,25 @@
-// The status buffer in which kernels record the first invalid index they meet: blocking read-backs
-// look at it and raise IndexError. Shared by the device (record) and the host (decode).
+// How a kernel reports an index out of range: it skips the access and records the first offender in
+// the runtime's error block (csrc/runtime/runtime.h, ErrorBlock), which every blocking read-back
+// brings along and turns into an IndexError.
 #pragma once
-#include "portable.h"
+#include <hip_runtime.h>
 
 namespace usbgpu_family {
 
-enum DeviceErrorKind : uint32_t {
-  kNoError = 0,
-  kIndexOutOfRange = 1,      // index, size: of the dimension
-  kTargetOutOfRange = 2,     // index, size: number of classes
-  kNotADistribution = 3,     // multinomial
-  kMaskSourceTooShort = 4,   // masked_scatter_
-};
+inline constexpr uint32_t kIndexOutOfBounds = 1;
 
-struct DeviceError {
-  uint32_t kind;
-  uint32_t dimension;
-  int64_t index;
-  int64_t size;
-};
-
-#if defined(__AMDGCN__)
-// The first one wins; the fields of the winner are complete before the next fence of the stream.
-__attribute__((device)) __attribute__((always_inline)) inline void record_device_error(
-    uint64_t address, uint32_t kind, uint32_t dimension, int64_t index, int64_t size) {
+// The exchange lets one thread win; its fields are in memory before the fence that ends the kernel.
+__attribute__((device)) __attribute__((always_inline)) inline void record_out_of_bounds(
+    uint64_t error_block, uint32_t dimension, int64_t index, int64_t size) {
   using Word = __attribute__((address_space(1))) uint32_t;
-  auto word = (Word*)address;
-  uint32_t expected = kNoError;
-  if (__hip_atomic_compare_exchange_strong(word, &expected, kind, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
-                                           __HIP_MEMORY_SCOPE_AGENT)) {
-    word[1] = dimension;
-    *(__attribute__((address_space(1))) int64_t*)(address + 8) = index;
-    *(__attribute__((address_space(1))) int64_t*)(address + 16) = size;
+  using Long = __attribute__((address_space(1))) int64_t;
+  uint32_t expected = 0;
+  if (__hip_atomic_compare_exchange_strong((Word*)error_block, &expected, kIndexOutOfBounds, __ATOMIC_RELAXED,
+                                           __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT)) {
+    *(Word*)(error_block + 4) = dimension;
+    *(Long*)(error_block + 8) = index;
+    *(Long*)(error_block + 16) = size;
   }
 }
-#endif
 
 }  // namespace usbgpu_family

@@ -11,7 +11,7 @@ USBGPU_INLINE int64_t target_class(const NllArgs& args, uint64_t i) {
   int64_t c = (int64_t)at<Index>(args.target)[i];
   if (c == args.ignore_index) return -1;
   if (c < 0 || c >= (int64_t)args.classes) {
-    record_device_error(args.error, args.error_kind, 1, c, args.classes);
+    record_out_of_bounds(args.error_block, 1, c, args.classes);
     return -1;
   }
   return c;

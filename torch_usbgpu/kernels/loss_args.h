@@ -8,10 +8,9 @@ namespace usbgpu_family {
 struct NllArgs {
   uint64_t input, target, weight, output, total_weight;   // weight: 0 = none
   uint64_t grad;                                          // backward: of the loss
-  uint64_t error;                                         // status word for targets out of range
+  uint64_t error_block;                                   // for targets out of range
   uint32_t batch, classes, inner, mean;                   // mean: 1 divides by the total weight
   int64_t ignore_index;
-  uint32_t error_kind;
 };
 
 }  // namespace usbgpu_family
