@@ -84,6 +84,7 @@ class EmulatedAdapter:
                                  deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults))
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._closed = False
+        self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
         self._queues: dict[int, _EndpointQueue] = {}
         self._queues_lock = threading.Lock()
         (self.vendor_id, self.product_id, self.bcd_device,
@@ -268,6 +269,8 @@ class EmulatedAdapter:
 
     def _guard(self, call: Callable, *arguments):
         self._check_open()
+        if self._late:
+            raise self._late.popleft()
         try:
             return call(*arguments)
         except _dock.Violation as violation:
@@ -492,6 +495,8 @@ class EmulatedTransfer:
         status, moved = job.result
         self.error = job.error
         if job.error is not None:
+            if isinstance(job.error, ProtocolViolation):
+                self._adapter._late.append(job.error)
             no_device = isinstance(job.error, usb1.USBErrorNoDevice)
             self._status, self._actual = usb1.TRANSFER_NO_DEVICE if no_device else usb1.TRANSFER_ERROR, 0
         else:
