@@ -105,7 +105,7 @@ def ninja_text(modules: list[str]) -> str:
     launcher = f"{ccache} " if ccache else ""
     python = sysconfig.get_paths()["include"]
     common = (f"-std=c++20 -O2 -g1 -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Wno-unused-parameter "
-              f"-I{CSRC} -I{BUILD}/generated -isystem {python} -isystem {pybind11.get_include()}")
+              f"-I{CSRC} -I{ROOT}/torch_usbgpu -I{BUILD}/generated -isystem {python} -isystem {pybind11.get_include()}")
     link = "-shared -pthread" if not MACOS else "-bundle -undefined dynamic_lookup"
     torch_compile, torch_link = torch_flags() if "C" in modules else ("", "")
     lines = [

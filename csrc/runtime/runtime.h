@@ -39,6 +39,24 @@ struct MemoryStats {
   uint64_t allocations = 0, frees = 0, retries = 0, ooms = 0;
 };
 
+// Where kernels report an error of their data (an index out of bounds): 32 bytes of VRAM, zero
+// while all is well. A kernel that finds an error stores code last, and stores nothing if code
+// is already set. Checked by every blocking call (copy_out, synchronize), which then clears it
+// and throws IndexOutOfBounds.
+struct ErrorBlock {
+  uint32_t code;     // 0 none, 1 index out of bounds
+  uint32_t detail;   // free for the kernel: which dimension
+  int64_t index;
+  int64_t size;
+  uint64_t reserved;
+};
+inline constexpr size_t kErrorBlockBytes = sizeof(ErrorBlock);
+
+struct IndexOutOfBounds : std::out_of_range {
+  explicit IndexOutOfBounds(const ErrorBlock& block);
+  ErrorBlock block;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -71,6 +89,8 @@ class Device {
   virtual void copy(DevicePtr to, DevicePtr from, size_t bytes) = 0;          // no overlap
   // pattern: the lowest `pattern_bytes` (1, 2, 4 or 8) repeated; to and bytes are multiples of it.
   virtual void fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, size_t bytes) = 0;
+
+  virtual DevicePtr error_block() const = 0;   // ErrorBlock in VRAM, see above
 
   // ---- order
   virtual void flush() = 0;             // hand everything over to the GPU, do not wait

@@ -1,0 +1,99 @@
+// The helpers of launch.h.
+#include "aten/launch.h"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/native/Resize.h>
+#include <c10/core/Allocator.h>
+#include <pybind11/pybind11.h>
+
+#include <atomic>
+
+namespace usbgpu::aten {
+
+namespace {
+
+// The runtime is another extension module: it hands over its table in a capsule. Importing it
+// does not open the device.
+const runtime::Api* runtime_api() {
+  static std::atomic<const runtime::Api*> cached{nullptr};
+  if (const auto* api = cached.load(std::memory_order_acquire)) return api;
+  pybind11::gil_scoped_acquire gil;
+  auto module = pybind11::module_::import("torch_usbgpu._runtime");
+  auto capsule = pybind11::object(module.attr("api"));
+  auto* api = static_cast<const runtime::Api*>(PyCapsule_GetPointer(capsule.ptr(), runtime::kApiCapsule));
+  if (!api) throw pybind11::error_already_set();
+  TORCH_CHECK(api->version == sizeof(runtime::Api), "torch_usbgpu._runtime and torch_usbgpu._C were not built "
+              "together (interface of ", api->version, " and ", sizeof(runtime::Api), " bytes): build them again.");
+  cached.store(api, std::memory_order_release);
+  return api;
+}
+
+}  // namespace
+
+// Asked anew at every use: the runtime replaces its device when one was closed or reset.
+runtime::Device& device() { return *runtime_api()->device(); }
+
+bool device_is_open() { return runtime_api()->is_open(); }
+
+const char* dtype_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return "f32";
+    case at::kDouble: return "f64";
+    case at::kHalf: return "f16";
+    case at::kBFloat16: return "bf16";
+    case at::kChar: return "i8";
+    case at::kByte: return "u8";
+    case at::kShort: return "i16";
+    case at::kInt: return "i32";
+    case at::kLong: return "i64";
+    case at::kBool: return "b8";
+    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
+  }
+}
+
+const char* dtype_c_type(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return "float";
+    case at::kDouble: return "double";
+    case at::kHalf: return "_Float16";
+    case at::kBFloat16: return "__bf16";
+    case at::kChar: return "int8_t";
+    case at::kByte: return "uint8_t";
+    case at::kShort: return "int16_t";
+    case at::kInt: return "int32_t";
+    case at::kLong: return "int64_t";
+    case at::kBool: return "bool";
+    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
+  }
+}
+
+bool dtype_supported(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: case at::kDouble: case at::kHalf: case at::kBFloat16: case at::kChar: case at::kByte:
+    case at::kShort: case at::kInt: case at::kLong: case at::kBool: return true;
+    default: return false;
+  }
+}
+
+at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type, std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(sizes, c10::GetAllocator(c10::DeviceType::PrivateUse1),
+                                   c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type, format);
+}
+
+at::Tensor empty_strided(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType type) {
+  return at::detail::empty_strided_generic(sizes, strides, c10::GetAllocator(c10::DeviceType::PrivateUse1),
+                                           c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type);
+}
+
+void resize_out(const at::Tensor& out, at::IntArrayRef sizes) { at::native::resize_output(out, sizes); }
+
+void check_on_device(const char* op, const char* argument, const at::TensorBase& tensor) {
+  TORCH_CHECK(tensor.is_privateuseone(), op, ": expected ", argument, " on usbgpu:0, but it is on ", tensor.device());
+}
+
+void check_dtype_supported(const char* op, const char* argument, const at::TensorBase& tensor) {
+  TORCH_CHECK_NOT_IMPLEMENTED(dtype_supported(tensor.scalar_type()), op, ": ", argument, " has dtype ",
+                              tensor.scalar_type(), ", which has no kernels on usbgpu");
+}
+
+}  // namespace usbgpu::aten

@@ -1,0 +1,385 @@
+#include "runtime/device.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <stdexcept>
+
+#include "kernels/memory_args.h"
+#include "runtime/pm4.h"
+
+namespace usbgpu::runtime {
+
+namespace {
+
+constexpr uint32_t kSectorBytes = 512;           // unit of an F2 transfer
+constexpr uint32_t kStatusBytes = 64;            // end of the last sector: fault status, error block
+constexpr uint32_t kStatusErrorOffset = 16;
+constexpr uint32_t kInlineBytes = 16 * 1024;     // above: a data window and a copy kernel
+constexpr uint32_t kSmallReadBytes = 64;         // up to here the command processor copies
+constexpr uint32_t kThreads = 256;
+// Code pages: the front end prefetches past the last instruction, so images end in padding; see codeobject.py.
+constexpr uint32_t kMaxWorkgroup = 1024, kMaxLdsBytes = 64 * 1024;
+
+uint32_t workgroups(uint64_t items) {
+  // Grid-stride kernels: enough groups to fill the board, not one per item.
+  return static_cast<uint32_t>(std::clamp<uint64_t>((items + kThreads - 1) / kThreads, 1, 4096));
+}
+
+}  // namespace
+
+IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
+    : std::out_of_range("index " + std::to_string(error.index) + " is out of bounds for dimension " +
+                        std::to_string(error.detail) + " with size " + std::to_string(error.size)),
+      block(error) {}
+
+StreamDevice::StreamDevice(DeviceConfig config, std::unique_ptr<Road> road)
+    : config_(std::move(config)), road_(std::move(road)), blocks_(config_.heap_begin, config_.heap_end),
+      stream_(config_.map, config_.scratch), payload_(config_.map.window_bytes / 4) {}
+
+StreamDevice::~StreamDevice() = default;
+
+// ---------------------------------------------------------------- memory
+
+DevicePtr StreamDevice::allocate(size_t bytes) {
+  std::lock_guard lock(blocks_mutex_);
+  return blocks_.allocate(bytes);
+}
+
+void StreamDevice::free(DevicePtr address) noexcept {
+  std::lock_guard lock(blocks_mutex_);
+  try {
+    blocks_.free(address);
+  } catch (const std::exception&) {
+    // a tensor's deleter must not throw; an unknown address is a bug that tests of the allocator find
+  }
+}
+
+void StreamDevice::empty_cache() {
+  std::lock_guard lock(blocks_mutex_);
+  blocks_.empty_cache();
+}
+
+MemoryStats StreamDevice::memory_stats() const {
+  std::lock_guard lock(blocks_mutex_);
+  return blocks_.stats();
+}
+
+void StreamDevice::reset_peak_memory_stats() {
+  std::lock_guard lock(blocks_mutex_);
+  blocks_.reset_peaks();
+}
+
+// ---------------------------------------------------------------- kernels
+
+Kernel* StreamDevice::kernel(std::string_view family, std::string_view symbol, std::string_view instantiation) {
+  std::string key;
+  key.reserve(family.size() + symbol.size() + 1);
+  key.append(family).append("/").append(symbol);
+  Lock lock(mutex_);
+  auto& slot = kernels_[key];
+  if (!slot) {
+    slot = std::make_unique<Kernel>();
+    slot->family = family;
+    slot->symbol = symbol;
+    slot->instantiation = instantiation;
+  }
+  return slot.get();
+}
+
+void StreamDevice::launch(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds) {
+  Lock lock(mutex_);
+  launch_locked(kernel, grid, block, args, bytes, lds);
+}
+
+void StreamDevice::launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds) {
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > kMaxWorkgroup)
+    throw std::invalid_argument("kernel " + kernel->symbol + ": a workgroup of " + std::to_string(threads) +
+                                " threads; 1 to 1024 are possible");
+  if (lds > kMaxLdsBytes)
+    throw std::invalid_argument("kernel " + kernel->symbol + ": " + std::to_string(lds) + " bytes of LDS; 65536 are possible");
+  if (kernel->state == Kernel::State::failed)
+    throw std::runtime_error("kernel " + kernel->symbol + " did not compile before; see the first error");
+  if (uint64_t{grid.x} * grid.y * grid.z == 0) return;
+  Command command;
+  command.kind = Command::Kind::launch;
+  command.grid = grid;
+  command.block = block;
+  command.kernel = kernel;
+  command.lds_bytes = lds;
+  append(command, {static_cast<const std::byte*>(args), bytes});
+  ++launches_;
+}
+
+std::string StreamDevice::kernel_at(uint64_t pc) const {
+  std::lock_guard lock(code_mutex_);
+  auto after = code_.upper_bound(pc);
+  if (after == code_.begin()) return {};
+  const auto& [end, symbol] = std::prev(after)->second;
+  return pc < end ? symbol : std::string{};
+}
+
+void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels) {
+  const uint32_t bytes = static_cast<uint32_t>(image.image.size() * 4);
+  const DevicePtr base = allocate(bytes);
+  std::vector<Command> commands;
+  std::vector<std::byte> data(bytes);
+  std::memcpy(data.data(), image.image.data(), bytes);
+  for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
+    Command command;
+    command.kind = Command::Kind::write;
+    command.code = true;
+    command.to = base + at;
+    command.offset = at;
+    command.bytes = std::min(CommandStream::kLargestWrite, bytes - at);
+    commands.push_back(command);
+  }
+  stream_.append_front(commands, data);
+  std::vector<DevicePtr> starts;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    kernels[i]->code = image.kernels[i].second;
+    kernels[i]->code.entry += base;
+    kernels[i]->state = Kernel::State::loaded;
+    starts.push_back(kernels[i]->code.entry);
+  }
+  std::sort(starts.begin(), starts.end());
+  std::lock_guard lock(code_mutex_);
+  for (Kernel* kernel : kernels) {
+    auto next = std::upper_bound(starts.begin(), starts.end(), kernel->code.entry);
+    code_[kernel->code.entry] = {next == starts.end() ? base + bytes : *next, kernel->symbol};
+  }
+}
+
+std::vector<Kernel*> StreamDevice::load(const LoadedImage& image) {
+  Lock lock(mutex_);
+  std::vector<Kernel*> kernels;
+  for (const auto& [symbol, code] : image.kernels) {
+    foreign_.push_back(std::make_unique<Kernel>());
+    foreign_.back()->symbol = symbol;
+    kernels.push_back(foreign_.back().get());
+  }
+  place(image, kernels);
+  return kernels;
+}
+
+void StreamDevice::resolve_kernels() {
+  const std::vector<Kernel*> waiting = stream_.unresolved();
+  if (waiting.empty()) return;
+  CompileResult result = road_->compile({waiting.begin(), waiting.end()});
+  std::unordered_map<std::string_view, Kernel*> by_symbol;
+  for (Kernel* kernel : waiting) by_symbol[kernel->symbol] = kernel;
+  for (LoadedImage& image : result.images) {
+    std::vector<Kernel*> kernels;
+    std::erase_if(image.kernels, [&](const auto& row) { return !by_symbol.contains(row.first); });
+    for (const auto& [symbol, code] : image.kernels) kernels.push_back(by_symbol[symbol]);
+    place(image, kernels);
+  }
+  bool missing = false;
+  for (Kernel* kernel : waiting) {
+    if (kernel->state == Kernel::State::loaded) continue;
+    kernel->state = Kernel::State::failed;
+    missing = true;
+  }
+  if (missing) {
+    // The rest of the stream is good: it goes out with the next flush.
+    stream_.drop_failed();
+    if (result.error) std::rethrow_exception(result.error);
+    throw std::runtime_error("the compiler returned no code for a kernel");
+  }
+}
+
+// ---------------------------------------------------------------- copies
+
+void StreamDevice::append(const Command& command, std::span<const std::byte> payload) {
+  stream_.append(command, payload);
+  // A window's worth is on its way while the next one is being filled.
+  if (stream_.estimated_dwords() + CommandStream::tail_dwords() + 64 > payload_.size()) flush();
+}
+
+void StreamDevice::write(DevicePtr to, std::span<const std::byte> from) {
+  for (size_t at = 0; at < from.size(); at += CommandStream::kLargestWrite) {
+    Command command;
+    command.kind = Command::Kind::write;
+    command.to = to + at;
+    append(command, from.subspan(at, std::min<size_t>(CommandStream::kLargestWrite, from.size() - at)));
+  }
+}
+
+void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  Lock lock(mutex_);
+  const std::span<const std::byte> source{static_cast<const std::byte*>(from), bytes};
+  const bool whole_dwords = to % 4 == 0 && bytes % 4 == 0;
+  if (bytes <= kInlineBytes && whole_dwords) {
+    write(to, source);
+  } else if (bytes <= config_.map.largest_upload) {
+    const Upload upload = road_->upload(source);
+    Command command;
+    command.kind = Command::Kind::wait;
+    command.from = upload.sentinel_address;
+    command.value = upload.sentinel;
+    stream_.append(command);
+    copy(to, upload.address, bytes);
+    flush();   // the data window is ours only until the next submission
+  } else {
+    flush();
+    road_->bulk_in(to, source);
+  }
+}
+
+void StreamDevice::copy(DevicePtr to, DevicePtr from, size_t bytes) {
+  if (bytes == 0) return;
+  Lock lock(mutex_);
+  const unsigned shift = std::min(4, std::countr_zero(to | from | bytes | 16));
+  const unsigned width = 1u << (shift == 3 ? 2 : shift == 1 ? 0 : shift);   // 16, 4 or 1 bytes an item
+  const uint64_t items = bytes / width;
+  const kernels::CopyArgs args{to, from, items};
+  const std::string name = "memory_copy_" + std::to_string(width);
+  launch_locked(kernel("memory", name, "USBGPU_MEMORY_COPY(" + name + ", " + std::to_string(width) + ")"),
+                {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
+}
+
+void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, size_t bytes) {
+  if (bytes == 0) return;
+  if (!std::has_single_bit(pattern_bytes) || pattern_bytes > 8 || to % pattern_bytes || bytes % pattern_bytes)
+    throw std::invalid_argument("fill: address and size must be multiples of a pattern of 1, 2, 4 or 8 bytes");
+  if (pattern_bytes < 8) pattern &= (1ull << 8 * pattern_bytes) - 1;
+  for (unsigned width = pattern_bytes; width < 8; width *= 2) pattern |= pattern << 8 * width;
+  Lock lock(mutex_);
+  const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
+  const uint64_t items = bytes / width;
+  const kernels::FillArgs args{to, pattern, items};
+  const std::string name = "memory_fill_" + std::to_string(width);
+  launch_locked(kernel("memory", name, "USBGPU_MEMORY_FILL(" + name + ", " + std::to_string(width) + ")"),
+                {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
+}
+
+void StreamDevice::copy_out(void* to, DevicePtr from, size_t bytes) {
+  if (bytes == 0) return;
+  Lock lock(mutex_);
+  // Reading a little before and behind is harmless: blocks are whole granules.
+  const uint32_t align = bytes <= kSmallReadBytes ? 8 : 16;
+  const uint32_t before = static_cast<uint32_t>(from % align);
+  const uint64_t span = (before + bytes + align - 1) / align * align;
+  if (span + kStatusBytes + kSectorBytes > config_.map.readback_bytes) {
+    synchronize();   // pending faults belong to the work before, not to this copy
+    road_->bulk_out({static_cast<std::byte*>(to), bytes}, from);
+    return;
+  }
+  if (bytes <= kSmallReadBytes) {
+    Command command;
+    command.kind = Command::Kind::read_memory;
+    command.to = config_.map.readback;
+    command.from = from - before;
+    command.bytes = static_cast<uint32_t>(span);
+    stream_.append(command);
+  } else {
+    copy(config_.map.readback, from - before, span);
+  }
+  std::vector<std::byte> data((span + kStatusBytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
+  read_back(data);
+  std::memcpy(to, data.data() + before, bytes);
+}
+
+// ---------------------------------------------------------------- order
+
+void StreamDevice::read_back(std::span<std::byte> into) {
+  const DevicePtr status = config_.map.readback + into.size() - kStatusBytes;
+  Command fault;
+  fault.kind = Command::Kind::read_register;
+  fault.to = status;
+  fault.value = config_.map.fault_status_register;
+  stream_.append(fault);
+  Command error;
+  error.kind = Command::Kind::read_memory;
+  error.to = status + kStatusErrorOffset;
+  error.from = config_.map.error_block;
+  error.bytes = kErrorBlockBytes;
+  stream_.append(error);
+  submit_all(into);
+  unchecked_ = false;
+  check_status(into.last(kStatusBytes));
+}
+
+void StreamDevice::check_status(std::span<const std::byte> status) {
+  uint32_t fault;
+  ErrorBlock error;
+  std::memcpy(&fault, status.data(), sizeof fault);
+  std::memcpy(&error, status.data() + kStatusErrorOffset, sizeof error);
+  if (fault) road_->raise_fault(fault);
+  if (error.code) {
+    clear_error_block();
+    throw IndexOutOfBounds(error);
+  }
+}
+
+void StreamDevice::clear_error_block() {
+  Lock lock(mutex_);
+  Command command;
+  command.kind = Command::Kind::clear_error;
+  stream_.append(command);
+}
+
+void StreamDevice::submit_all(std::span<std::byte> readback) {
+  resolve_kernels();
+  try {
+    size_t next = 0;
+    do {
+      const Window window = road_->acquire();
+      std::fill(payload_.begin(), payload_.end(), 0u);
+      next = stream_.encode(next, window, payload_, CommandStream::tail_dwords());
+      const bool last = next == stream_.size();
+      stream_.finish(window, last && !readback.empty());
+      ++submissions_;
+      last_submitted_ = window.sequence;
+      unchecked_ = true;
+      if (last && !readback.empty()) {
+        stream_.clear();
+        road_->submit_and_read(window, payload_, readback);
+        return;
+      }
+      road_->submit(window, payload_);
+    } while (next < stream_.size());
+    stream_.clear();
+  } catch (...) {
+    // What was encoded is gone or failed; the rest would run on half-made inputs.
+    stream_.clear();
+    throw;
+  }
+}
+
+void StreamDevice::flush() {
+  Lock lock(mutex_);
+  if (!stream_.empty()) submit_all({});
+}
+
+void StreamDevice::synchronize() {
+  Lock lock(mutex_);
+  if (stream_.empty() && !unchecked_) return;
+  std::vector<std::byte> status(kSectorBytes);
+  read_back(status);
+}
+
+uint64_t StreamDevice::record() {
+  Lock lock(mutex_);
+  flush();
+  return last_submitted_;
+}
+
+bool StreamDevice::query(uint64_t sequence) {
+  Lock lock(mutex_);
+  return sequence == 0 || road_->reached(static_cast<uint32_t>(sequence));
+}
+
+void StreamDevice::wait(uint64_t sequence) {
+  if (!query(sequence)) synchronize();
+}
+
+void StreamDevice::discard_pending() {
+  Lock lock(mutex_);
+  stream_.clear();
+  unchecked_ = false;
+}
+
+}  // namespace usbgpu::runtime

@@ -1,0 +1,1 @@
+"""PCIe as seen through the adapter: transaction layer packets and configuration space."""
