@@ -95,13 +95,13 @@ USBGPU_SEM float odd(float rounded, float error) {
   const uint32_t b = as<uint32_t>(rounded);
   const bool away = (error > 0.0f) == (rounded > 0.0f);
   const bool inexact = (error > 0.0f) | (error < 0.0f);
-  return as<float>(inexact & !(b & 1u) ? (away ? b + 1u : b - 1u) : b);
+  return as<float>((inexact && !(b & 1u)) ? (away ? b + 1u : b - 1u) : b);
 }
 USBGPU_SEM double odd(double rounded, double error) {
   const uint64_t b = as<uint64_t>(rounded);
   const bool away = (error > 0.0) == (rounded > 0.0);
   const bool inexact = (error > 0.0) | (error < 0.0);
-  return as<double>(inexact & !(b & 1u) ? (away ? b + 1u : b - 1u) : b);
+  return as<double>((inexact && !(b & 1u)) ? (away ? b + 1u : b - 1u) : b);
 }
 template <class T> USBGPU_SEM T sum_error(T a, T b, T sum) {  // exact a + b - sum (Knuth)
   const T bb = sum - a;
@@ -142,11 +142,11 @@ template <class T> USBGPU_SEM T max3(T a, T b, T c) { return max(max(a, b), c); 
 template <class T> USBGPU_SEM T minmax(T a, T b, T c) { return max(min(a, b), c); }
 template <class T> USBGPU_SEM T maxmin(T a, T b, T c) { return min(max(a, b), c); }
 template <class T> USBGPU_SEM T med3(T a, T b, T c) { return max(min(a, b), min(max(a, b), c)); }
-template <> float med3(float a, float b, float c) {
+template <> [[gnu::always_inline, maybe_unused]] inline float med3(float a, float b, float c) {
   const bool nan = (a != a) | (b != b) | (c != c);
   return nan ? min3(a, b, c) : max(min(a, b), min(max(a, b), c));
 }
-template <> half med3(half a, half b, half c) { return f16(med3(f32(a), f32(b), f32(c))); }
+template <> [[gnu::always_inline, maybe_unused]] inline half med3(half a, half b, half c) { return f16(med3(f32(a), f32(b), f32(c))); }
 
 // ---- Rounding, exponents ---------------------------------------------------------------------
 USBGPU_SEM float trunc(float x) { return canon(__builtin_truncf(x)); }
@@ -341,8 +341,8 @@ USBGPU_SEM uint32_t align_right(uint32_t high, uint32_t low, uint32_t shift) {
 }
 
 // ---- Direct3D 9 products: 0 * anything = +0 -----------------------------------------------------
-USBGPU_SEM float mul_dx9(float a, float b) { return (a == 0.0f) | (b == 0.0f) ? 0.0f : canon(a * b); }
-USBGPU_SEM float fma_dx9(float a, float b, float c) { return (a == 0.0f) | (b == 0.0f) ? canon(0.0f + c) : canon(fma(a, b, c)); }
+USBGPU_SEM float mul_dx9(float a, float b) { return ((a == 0.0f) | (b == 0.0f)) ? 0.0f : canon(a * b); }
+USBGPU_SEM float fma_dx9(float a, float b, float c) { return ((a == 0.0f) | (b == 0.0f)) ? canon(0.0f + c) : canon(fma(a, b, c)); }
 USBGPU_SEM float mullit(float a, float b, float c) {
   const float lowest = as<float>(0xFF7FFFFFu);
   return !(b > lowest) || !(c > 0.0f) ? lowest : mul_dx9(a, b);
