@@ -121,10 +121,10 @@ void copy_to_host(const Tensor& dst, const Tensor& source) {
     src = packed;
   }
   if (bits && same_block(dst, src)) {
-    return device().copy_out(dst.mutable_data_ptr(), address(src), src.nbytes());
+    return read_back(dst.mutable_data_ptr(), address(src), src.nbytes());
   }
   Tensor host = at::empty_strided(src.sizes(), src.strides(), at::TensorOptions().dtype(src.scalar_type()));
-  device().copy_out(host.mutable_data_ptr(), address(src), src.nbytes());
+  read_back(host.mutable_data_ptr(), address(src), src.nbytes());
   if (src.is_conj()) host._set_conj(true);
   if (src.is_neg()) host._set_neg(true);
   dst.copy_(host);
@@ -156,7 +156,7 @@ Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
 at::Scalar local_scalar_dense(const Tensor& self) {
   TORCH_CHECK(self.numel() == 1, "a Tensor with ", self.numel(), " elements cannot be converted to Scalar");
   Tensor host = at::empty({}, at::TensorOptions().dtype(self.scalar_type()));
-  device().copy_out(host.mutable_data_ptr(), address(self), host.nbytes());
+  read_back(host.mutable_data_ptr(), address(self), host.nbytes());
   if (self.is_neg()) host._set_neg(true);
   if (self.is_conj()) host._set_conj(true);
   return host.item();
