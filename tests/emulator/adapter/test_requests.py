@@ -29,11 +29,8 @@ def test_e4_wraps_and_reads_its_own_buffer(wire):
     assert wire.read(0x9E00, 4)[0] == wire.read(0x9E00, 1)[0]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
-@pytest.mark.parametrize("lane", [0, 1, 2, 3])
+@pytest.mark.parametrize("size, lane", [(size, lane) for size in (1, 2, 3, 4) for lane in range(5 - size)])
 def test_byte_enables(wire, size, lane):
-    if size + lane > 4:
-        pytest.skip("does not fit one dword")
     enables = ((1 << size) - 1) << lane
     mask = ((1 << 8 * size) - 1) << 8 * lane
     wire.write32(VRAM, 0x44332211)
@@ -132,7 +129,7 @@ def test_other_recipients_are_unknown_requests(wire, request_type):
 
 def test_tlp_engine_by_registers(wire):
     """The same engine, driven as the legacy protocol does: registers, then 0xB254 = 0x0F, then 0xB296 = 4."""
-    for i, value in enumerate(struct.pack(">IQ", 0, 0)[:0] + struct.pack(">I", VRAM & 0xFFFFFFFF) + struct.pack(">I", VRAM >> 32)):
+    for i, value in enumerate(struct.pack(">I", VRAM & 0xFFFFFFFF) + struct.pack(">I", VRAM >> 32)):
         wire.poke(0xB218 + i, value)
     for i, value in enumerate(struct.pack(">I", 0xFEEDC0DE)):
         wire.poke(0xB220 + i, value)
