@@ -67,6 +67,12 @@ class DeviceLost(LinkError):
     default_action = "Plug the dock in again and restart the process."
 
 
+class TraceMismatch(LinkError):
+    """A replayed trace holds another transfer than the one asked for."""
+    code = "USBGPU-108"
+    default_action = "Record the trace again, or find the change that altered the sequence of transfers."
+
+
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
     code = "USBGPU-201"
 

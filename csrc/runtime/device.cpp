@@ -126,6 +126,10 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
   std::vector<Command> commands;
   std::vector<std::byte> data(bytes);
   std::memcpy(data.data(), image.image.data(), bytes);
+  for (const auto& [at, target] : image.pointers) {
+    const uint64_t address = base + target;
+    std::memcpy(data.data() + at, &address, sizeof address);
+  }
   for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
     Command command;
     command.kind = Command::Kind::write;

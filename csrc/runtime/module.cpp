@@ -41,6 +41,7 @@ LoadedImage image_of(const py::handle& object) {
     code.properties = number("properties");
     loaded.kernels.emplace_back(row.first.cast<std::string>(), code);
   }
+  loaded.pointers = object.attr("absolute").cast<std::vector<std::pair<uint32_t, uint32_t>>>();
   return loaded;
 }
 

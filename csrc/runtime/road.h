@@ -35,6 +35,7 @@ struct Upload {
 struct LoadedImage {
   std::vector<uint32_t> image;                            // whole dwords
   std::vector<std::pair<std::string, KernelCode>> kernels;  // entry: offset into the image
+  std::vector<std::pair<uint32_t, uint32_t>> pointers;      // 64-bit word at (byte) = image + (byte)
 };
 
 struct CompileResult {

@@ -1,8 +1,155 @@
-// Python entry points of this part of the emulator, for tests and for torch_usbgpu/emulator.py.
+// Python entry points of the adapter: raw transfers with a status, wrapped by torch_usbgpu/emulator.py.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <memory>
+
+#include "emulator/adapter/dock.h"
+#include "emulator/adapter/probe_gpu.h"
+
+namespace py = pybind11;
 
 namespace usbgpu::emulator {
 
-void bind_adapter(pybind11::module_& module) {}
+// Stands in until a GPU model is linked.
+__attribute__((weak)) std::unique_ptr<Gpu> Gpu::create(const GpuOptions&) {
+  throw std::invalid_argument("this build has no GPU model, only chip='probe'");
+}
+
+namespace {
+
+struct Cancellation {
+  std::atomic<bool> requested{false};
+};
+
+// Runs without the GIL; every slice of a wait looks for Ctrl-C and for a cancelled transfer.
+Patience patience(unsigned timeout_ms, Cancellation* cancellation) {
+  return {timeout_ms, [cancellation] {
+            if (cancellation) return cancellation->requested.load();
+            py::gil_scoped_acquire gil;
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            return false;
+          }};
+}
+
+std::span<const uint8_t> contiguous(const py::buffer_info& info) {
+  py::ssize_t expected = info.itemsize;
+  for (py::ssize_t i = info.ndim - 1; i >= 0; --i) {
+    if (info.shape[static_cast<size_t>(i)] > 1 && info.strides[static_cast<size_t>(i)] != expected)
+      throw py::value_error("the data of a transfer must be contiguous");
+    expected *= info.shape[static_cast<size_t>(i)];
+  }
+  return {static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size * info.itemsize)};
+}
+
+// A bytes object that is filled without the GIL and cut to what arrived.
+template <typename Transfer>
+py::tuple receive(size_t length, Transfer transfer) {
+  PyObject* raw = PyBytes_FromStringAndSize(nullptr, static_cast<py::ssize_t>(length));
+  if (!raw) throw py::error_already_set();
+  py::object owned = py::reinterpret_steal<py::object>(raw);
+  Outcome outcome;
+  {
+    py::gil_scoped_release release;
+    outcome = transfer(std::span(reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(raw)), length));
+  }
+  if (outcome.transferred == length) return py::make_tuple(outcome.status, owned);
+  return py::make_tuple(outcome.status, py::bytes(PyBytes_AS_STRING(raw), outcome.transferred));
+}
+
+}  // namespace
+
+void bind_adapter(py::module_& module) {
+  static py::exception<Violation> violation(module, "Violation");
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Violation& error) {
+      py::object value = py::reinterpret_borrow<py::object>(violation)(error.what());
+      value.attr("name") = error.name();
+      PyErr_SetObject(violation.ptr(), value.ptr());
+    }
+  });
+
+  py::enum_<Status>(module, "Status")
+      .value("ok", Status::ok)
+      .value("timeout", Status::timeout)
+      .value("stall", Status::stall)
+      .value("no_device", Status::no_device)
+      .value("overflow", Status::overflow)
+      .value("not_found", Status::not_found)
+      .value("cancelled", Status::cancelled);
+
+  py::class_<Cancellation>(module, "Cancellation").def(py::init<>()).def("request", [](Cancellation& c) { c.requested = true; });
+
+  py::class_<Dock>(module, "Dock")
+      .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware, const std::string& usb,
+                       bool strict, bool deterministic, unsigned threads, unsigned lanes, std::vector<std::string> faults) {
+             const DockOptions options{firmware, usb, strict, deterministic, lanes, std::move(faults)};
+             py::gil_scoped_release release;
+             auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic});
+             return std::make_unique<Dock>(std::move(gpu), options);
+           }),
+           py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
+           py::arg("usb") = "super", py::arg("strict") = false, py::arg("deterministic") = false, py::arg("threads") = 0,
+           py::arg("lanes") = 2, py::arg("faults") = std::vector<std::string>{})
+      .def("control_out",
+           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data, unsigned timeout,
+              Cancellation* cancellation) {
+             const py::buffer_info info = data.request();
+             const auto bytes = contiguous(info);
+             const Setup setup{type, request, value, index, static_cast<uint16_t>(bytes.size())};
+             py::gil_scoped_release release;
+             const Outcome outcome = dock.control_out(setup, bytes, patience(timeout, cancellation));
+             return std::pair(outcome.status, outcome.transferred);
+           },
+           py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("data"), py::arg("timeout"),
+           py::arg("cancellation") = nullptr)
+      .def("control_in",
+           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, uint16_t length, unsigned timeout,
+              Cancellation* cancellation) {
+             return receive(length, [&](std::span<uint8_t> into) {
+               return dock.control_in({type, request, value, index, length}, into, patience(timeout, cancellation));
+             });
+           },
+           py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("length"), py::arg("timeout"),
+           py::arg("cancellation") = nullptr)
+      .def("bulk_out",
+           [](Dock& dock, uint8_t endpoint, const py::buffer& data, unsigned timeout, Cancellation* cancellation) {
+             const py::buffer_info info = data.request();
+             const auto bytes = contiguous(info);
+             py::gil_scoped_release release;
+             const Outcome outcome = dock.bulk_out(endpoint, bytes, patience(timeout, cancellation));
+             return std::pair(outcome.status, outcome.transferred);
+           },
+           py::arg("endpoint"), py::arg("data"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def("bulk_in",
+           [](Dock& dock, uint8_t endpoint, size_t length, unsigned timeout, Cancellation* cancellation) {
+             return receive(length, [&](std::span<uint8_t> into) {
+               return dock.bulk_in(endpoint, into, patience(timeout, cancellation));
+             });
+           },
+           py::arg("endpoint"), py::arg("length"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def("set_alternate", &Dock::set_alternate)
+      .def("unplug", &Dock::unplug, py::call_guard<py::gil_scoped_release>())
+      .def("replug", &Dock::replug, py::call_guard<py::gil_scoped_release>())
+      .def("counts", &Dock::counts)
+      .def("modelled_seconds", &Dock::modelled_seconds)
+      .def("violations", &Dock::violations)
+      .def("identity", [](const Dock& dock) {
+        const Identity& id = dock.profile().identity;
+        return py::make_tuple(id.vendor, id.product, id.release, id.manufacturer, id.name, id.serial);
+      })
+      .def("super_speed", [](const Dock& dock) { return dock.profile().super_speed; })
+      .def("device_descriptor", [](const Dock& dock) {
+        const auto d = device_descriptor(dock.profile());
+        return py::bytes(reinterpret_cast<const char*>(d.data()), d.size());
+      })
+      .def("configuration_descriptor", [](const Dock& dock) {
+        const auto d = configuration_descriptor(dock.profile());
+        return py::bytes(reinterpret_cast<const char*>(d.data()), d.size());
+      });
+}
 
 }  // namespace usbgpu::emulator

@@ -57,7 +57,7 @@ def struct_lines(structs) -> list[str]:
     for name, struct in structs.items():
         if name.startswith("_"):
             continue
-        rows.append(f"namespace {identifier(name)} {{ inline constexpr size_t size_bytes = {struct['size']};")
+        rows.append(f"namespace {identifier(name)} {{ inline constexpr size_t total_bytes = {struct['size']};")
         for field, where in struct["fields"].items():
             if len(where) == 2:
                 rows.append(f"  inline constexpr size_t {identifier(field)} = {where[0]};")

@@ -1,0 +1,34 @@
+// USB descriptors and identities of the adapter in its possible states.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace usbgpu::emulator {
+
+enum class FirmwareKind { custom, custom_2026_08, legacy, stock, rom, bootstub };
+
+struct Identity {
+  uint16_t vendor, product, release;
+  std::string manufacturer, name, serial;
+};
+
+struct UsbProfile {
+  FirmwareKind firmware;
+  bool super_speed;
+  Identity identity;
+
+  uint32_t ep0_packet() const { return super_speed ? 512 : 64; }
+  uint32_t bulk_packet() const { return super_speed ? 1024 : 512; }
+};
+
+UsbProfile make_profile(const std::string& firmware, const std::string& usb);  // throws std::invalid_argument
+std::vector<uint8_t> device_descriptor(const UsbProfile& profile);
+std::vector<uint8_t> configuration_descriptor(const UsbProfile& profile);
+// nullopt: this firmware gives no answer to that type.
+std::optional<std::vector<uint8_t>> descriptor(const UsbProfile& profile, uint8_t type, uint8_t index);
+bool endpoint_exists(const UsbProfile& profile, unsigned alternate, uint8_t endpoint);
+
+}  // namespace usbgpu::emulator

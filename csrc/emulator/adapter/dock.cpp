@@ -1,0 +1,324 @@
+#include "emulator/adapter/dock.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+namespace usbgpu::emulator {
+
+namespace {
+constexpr auto slice = std::chrono::milliseconds(20);
+constexpr auto deterministic_slice = std::chrono::microseconds(200);
+// What one transfer costs on the wire and in the host, for the model's clock.
+constexpr double us_control = 60, us_bulk = 30, us_per_sram_byte = 1.0 / 700;
+
+std::string request_name(uint8_t request) {
+  char text[3];
+  std::snprintf(text, sizeof text, "%02X", request);
+  return text;
+}
+}  // namespace
+
+Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
+    : options_(options),
+      profile_(make_profile(options.firmware, options.usb)),
+      faults_(Faults::parse(options.faults)),
+      observer_(options.strict),
+      pages_(observer_),
+      gpu_(std::move(gpu)),
+      fabric_(*gpu_, options.lanes),
+      tlp_(fabric_, observer_),
+      sram_(pages_, observer_, events_, options.strict, !options.deterministic),
+      xdata_(pages_, tlp_, sram_, fabric_, options.lanes),
+      firmware_(profile_, observer_, events_, xdata_, tlp_, sram_) {
+  pages_.upstream_enabled = [this] { return fabric_.upstream_enabled(); };
+  pages_.on_release = [this](uint32_t value) { sram_.release(value); };
+  pages_.sram_engine_streaming = [this] { return sram_.streaming(); };
+  sram_.on_landed = [this] { gpu_->wake().notify(); };
+  xdata_.on_page_write = [this] { gpu_->wake().notify(); };
+  gpu_->attach(&pages_);
+  apply_faults();
+  replug();
+}
+
+Dock::~Dock() {
+  sram_.stop();
+  gpu_.reset();  // its threads use everything else
+}
+
+void Dock::apply_faults() {
+  xdata_.link_trains = !faults_.no_link;
+  xdata_.card_present = !faults_.no_card;
+  sram_.drop_release = faults_.no_release;
+  tlp_.glitch_every = faults_.tlp_error_every;
+  fabric_.gpu().crs_after_reset = faults_.crs;
+}
+
+bool Dock::speaks_custom() const {
+  return profile_.firmware == FirmwareKind::custom || profile_.firmware == FirmwareKind::custom_2026_08;
+}
+
+void Dock::unplug() {
+  gone_ = true;
+  events_.notify();
+}
+
+void Dock::replug() {
+  std::lock_guard lock(firmware_mutex_);
+  xdata_.set_power(false);
+  xdata_.power_on_reset(profile_.super_speed);
+  firmware_.reset();
+  xdata_.set_power(true);  // the firmware powers the slot when it starts
+  alternate_ = 0;
+  gone_ = false;
+}
+
+// Code and data memory survive; main() starts anew, power-cycles PCIe and enumerates again.
+void Dock::cpu_restart() {
+  firmware_.reset();
+  sram_.reset();
+  xdata_.set_power(false);
+  xdata_.set_power(true);
+  alternate_ = 0;
+  events_.notify();
+}
+
+Dock::Deadline Dock::deadline(const Patience& patience) {
+  return {Clock::now() + std::chrono::milliseconds(patience.timeout_ms), patience.timeout_ms == 0};
+}
+
+bool Dock::wait(uint64_t seen, const Deadline& deadline, const Patience& patience, Status& status) {
+  if (gone_) return status = Status::no_device, false;
+  if (deadline.passed()) return status = Status::timeout, false;
+  if (patience.poll && patience.poll()) return status = Status::cancelled, false;
+  sram_.settle();
+  // Without threads of its own the GPU only moves when somebody gives it a push.
+  if (options_.deterministic) gpu_->wake().notify();
+  Clock::time_point until = Clock::now();
+  if (options_.deterministic) until += deterministic_slice;
+  else until += slice;
+  if (!deadline.never) until = std::min(until, deadline.at);
+  events_.wait(seen, until);
+  return true;
+}
+
+bool Dock::lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience, Status& status) {
+  while (!lock.try_lock_for(slice)) {
+    if (gone_) return status = Status::no_device, false;
+    if (deadline.passed()) return status = Status::timeout, false;
+    if (patience.poll && patience.poll()) return status = Status::cancelled, false;
+  }
+  return true;
+}
+
+bool Dock::begin(const char* what, Status& status) {
+  observer_.throw_pending();
+  const uint64_t number = transfers_.fetch_add(1);
+  if (number >= faults_.unplug_after) unplug();
+  if (gone_) return status = Status::no_device, false;
+  sram_.settle();
+  if (!faults_.timeouts.empty() || !faults_.stalls.empty()) {
+    std::lock_guard lock(faults_mutex_);
+    if (Faults::hits(faults_.timeouts, what)) return status = Status::timeout, false;
+    if (Faults::hits(faults_.stalls, what)) return status = Status::stall, false;
+  }
+  return true;
+}
+
+// A wait that nothing can end is not waited out: the time-out is reported at once, on the model's clock.
+Outcome Dock::never(const Patience& patience, size_t transferred) {
+  observer_.spend(patience.timeout_ms * 1e3);
+  return {Status::timeout, transferred};
+}
+
+Outcome Dock::finish(const Reply& reply, const Patience& patience) {
+  observer_.spend(us_control + reply.microseconds);
+  switch (reply.answer) {
+    case Answer::done:
+      // The request was executed, but its status stage comes too late for the caller.
+      if (patience.timeout_ms && reply.microseconds > patience.timeout_ms * 1e3) return {Status::timeout, 0};
+      return {Status::ok, reply.bytes};
+    case Answer::never:
+      return never(patience);
+    case Answer::overflow:
+      return {Status::overflow, 0};
+    case Answer::gone:
+      return {Status::no_device, 0};
+    case Answer::stall:
+      return {Status::stall, 0};
+  }
+  return {Status::no_device, 0};
+}
+
+Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, const Patience& patience) {
+  ++control_out_;
+  ++requests_[setup.request];
+  bytes_out_ += data.size();
+  Status status{};
+  if (!begin(request_name(setup.request).c_str(), status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  std::lock_guard lock(firmware_mutex_);
+  if (firmware_.dead()) return never(patience);
+  if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
+  if ((setup.request_type & 0x7F) == 1 && setup.request == 11) alternate_ = setup.value;
+  const Reply reply = firmware_.control_out(setup, data);
+  if (reply.answer == Answer::gone) cpu_restart();
+  return finish(reply, patience);
+}
+
+Outcome Dock::control_in(const Setup& setup, std::span<uint8_t> into, const Patience& patience) {
+  ++control_in_;
+  ++requests_[setup.request];
+  Status status{};
+  if (!begin(request_name(setup.request).c_str(), status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  std::lock_guard lock(firmware_mutex_);
+  if (firmware_.dead()) return never(patience);
+  if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
+  const Outcome outcome = finish(firmware_.control_in(setup, into), patience);
+  bytes_in_ += outcome.transferred;
+  return outcome;
+}
+
+void Dock::check_bulk_out(std::span<const uint8_t> data) {
+  if (!observer_.strict()) return;
+  std::lock_guard lock(firmware_mutex_);
+  if (firmware_.out_is_pio()) {
+    if (data.size() / 4 > firmware_.stream_remaining())
+      observer_.violation("stream-excess", "bulk OUT of " + std::to_string(data.size()) + " bytes exceeds the announced stream");
+    return;
+  }
+  const size_t remaining = sram_.out_remaining();
+  if (!remaining) observer_.violation("bulk-out-unarmed", "bulk OUT while nothing is armed");
+  if (data.size() != remaining)
+    observer_.violation("sram-out-length", "bulk OUT of " + std::to_string(data.size()) + " bytes for an arm of " + std::to_string(remaining));
+}
+
+Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Patience& patience) {
+  ++bulk_out_;
+  Status status{};
+  const Deadline until = deadline(patience);
+  if (!begin("bulk-out", status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!endpoint_exists(profile_, alternate_, endpoint)) return {Status::not_found, 0};
+  std::unique_lock endpoint_lock(out_mutex_, std::defer_lock);
+  if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
+  if (endpoint == 0x02 && speaks_custom()) check_bulk_out(data);
+  const size_t packet = profile_.bulk_packet();
+  const auto bytes = std::as_bytes(data);
+  size_t done = 0;
+  observer_.spend(us_bulk);
+  for (;;) {
+    const uint64_t seen = events_.now();
+    bool progress = false;
+    if (endpoint == 0x02) {
+      std::unique_lock lock(firmware_mutex_);
+      if (firmware_.dead()) return never(patience, done);
+      if (firmware_.out_is_pio()) {
+        const size_t run = std::min(packet, bytes.size() - done);
+        firmware_.out_packet(bytes.subspan(done, run));
+        done += run;
+        progress = true;
+      } else if (sram_.out_armed()) {
+        lock.unlock();  // the engine needs no firmware
+        const size_t run = sram_.accept(bytes.subspan(done));
+        observer_.spend(static_cast<double>(run) * us_per_sram_byte);
+        done += run;
+        progress = run || data.empty();
+      }
+    }
+    if (progress && done == bytes.size()) break;
+    if (!progress && !wait(seen, until, patience, status)) {
+      bytes_out_ += done;
+      return {status, done};
+    }
+  }
+  bytes_out_ += done;
+  return {Status::ok, done};
+}
+
+void Dock::check_bulk_in(size_t length) {
+  if (!observer_.strict()) return;
+  std::lock_guard lock(firmware_mutex_);
+  if (firmware_.in_waiting()) return;
+  if (sram_.in_armed()) {
+    if (length > sram_.in_remaining())
+      observer_.violation("sram-in-length", "bulk IN of " + std::to_string(length) + " bytes for an arm of " + std::to_string(sram_.in_remaining()));
+  } else if (!firmware_.bulk_in_may_be_drained()) {
+    observer_.violation("bulk-in-unarmed", "bulk IN while nothing is armed");
+  }
+}
+
+Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience& patience) {
+  ++bulk_in_;
+  Status status{};
+  const Deadline until = deadline(patience);
+  if (!begin("bulk-in", status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!endpoint_exists(profile_, alternate_, endpoint)) return {Status::not_found, 0};
+  std::unique_lock endpoint_lock(in_mutex_, std::defer_lock);
+  if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
+  if (endpoint == 0x81 && speaks_custom()) check_bulk_in(into.size());
+  bool cut = false;
+  if (faults_.short_bulk) {
+    std::lock_guard lock(faults_mutex_);
+    cut = faults_.short_bulk && faults_.short_bulk--;
+  }
+  const size_t packet_bytes = profile_.bulk_packet();
+  size_t done = 0;
+  std::vector<uint8_t> packet;
+  observer_.spend(us_bulk);
+  for (;;) {
+    const uint64_t seen = events_.now();
+    bool progress = false, ended = false;
+    if (endpoint == 0x81) {
+      std::unique_lock lock(firmware_mutex_);
+      if (firmware_.take_in_packet(packet)) {
+        lock.unlock();
+        if (packet.size() > into.size() - done) return {Status::overflow, done};  // babble: the packet is lost
+        std::memcpy(into.data() + done, packet.data(), packet.size());
+        done += packet.size();
+        ended = packet.size() < packet_bytes;
+        progress = true;
+      } else if (firmware_.dead()) {
+        return never(patience, done);
+      } else if (sram_.in_released()) {
+        lock.unlock();
+        const size_t remaining = sram_.in_remaining(), room = into.size() - done;
+        const size_t whole = room / packet_bytes * packet_bytes;
+        // The packet that would not fit into the rest of the buffer.
+        const bool babble = remaining > room && room != whole;
+        const size_t run = sram_.deliver(std::as_writable_bytes(into.subspan(done, babble ? whole : room)));
+        observer_.spend(static_cast<double>(run) * us_per_sram_byte);
+        done += run;
+        if (babble) return {Status::overflow, done};
+        ended = run == remaining && run % packet_bytes;
+        progress = run > 0;
+      }
+    }
+    if (progress && cut) {
+      done = std::min<size_t>(done, packet_bytes / 2);
+      break;
+    }
+    if (progress && (ended || done == into.size())) break;
+    if (!progress && !wait(seen, until, patience, status)) {
+      bytes_in_ += done;
+      return {status, done};
+    }
+  }
+  bytes_in_ += done;
+  return {Status::ok, done};
+}
+
+std::map<std::string, uint64_t> Dock::counts() const {
+  auto counts = observer_.counts();
+  counts["transfers"] = transfers_;
+  counts["control_out"] = control_out_;
+  counts["control_in"] = control_in_;
+  counts["bulk_out"] = bulk_out_;
+  counts["bulk_in"] = bulk_in_;
+  counts["bytes_out"] = bytes_out_;
+  counts["bytes_in"] = bytes_in_;
+  counts["tlps"] = tlp_.launches();
+  for (unsigned request = 0; request < requests_.size(); ++request)
+    if (requests_[request]) counts["request:" + request_name(static_cast<uint8_t>(request))] = requests_[request];
+  return counts;
+}
+
+}  // namespace usbgpu::emulator

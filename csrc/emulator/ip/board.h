@@ -1,0 +1,69 @@
+// What the IP blocks of one emulated board share.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+
+#include "emulator/ip/gpu.h"
+#include "emulator/ip/register_file.h"
+#include "emulator/ip/wake.h"
+#include "emulator/memory/vram.h"
+
+namespace usbgpu::emulator {
+
+class Hub;
+class InterruptRing;
+
+// A part of the board that works by itself: the PSP, the MEC, an SDMA engine. step() does one
+// unit of work (a command, a packet) and says whether there may be more.
+class Agent {
+ public:
+  virtual ~Agent() = default;
+  virtual bool step() = 0;
+  virtual bool idle() = 0;  // nothing to do until somebody rings
+};
+
+struct Board {
+  Board(const ChipFacts& facts, uint64_t vram_bytes, uint32_t register_bytes)
+      : chip(facts), vram(vram_bytes), regs(facts, register_bytes / 4) {}
+
+  const ChipFacts& chip;
+  Vram vram;
+
+  // Guards regs and the blocks' plain state. Never held across a DMA: the bridge may be busy
+  // delivering an access to us and hold its own lock.
+  std::recursive_mutex lock;
+  RegisterFile regs;
+
+  Wake wake;
+  UpstreamPort* port = nullptr;
+  std::atomic<bool> bus_master{false};
+
+  Hub* gc = nullptr;
+  Hub* mm = nullptr;
+  InterruptRing* ih = nullptr;
+
+  // Frame buffer window in the memory controller's address space, set by the board's own firmware.
+  static constexpr uint64_t fb_base = 0x80'0000'0000;
+  bool in_frame_buffer(uint64_t mc) const { return mc >= fb_base && mc - fb_base < vram.size(); }
+
+  // The 100 MHz reference counter (packets sheet, section 5).
+  uint64_t clock() const {
+    using namespace std::chrono;
+    return duration_cast<nanoseconds>(steady_clock::now() - start).count() / 10;
+  }
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+
+  uint32_t reg_read(uint32_t address) {
+    std::lock_guard guard(lock);
+    return regs.read(address);
+  }
+  void reg_write(uint32_t address, uint32_t value) {
+    std::lock_guard guard(lock);
+    regs.write(address, value);
+  }
+};
+
+}  // namespace usbgpu::emulator

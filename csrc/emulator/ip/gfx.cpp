@@ -1,0 +1,147 @@
+#include "emulator/ip/gfx.h"
+
+#include "emulator/ip/interrupts.h"
+
+namespace usbgpu::emulator {
+
+namespace {
+constexpr unsigned mec_pipe0 = 1 * 4 + 0;  // me 1, pipe 0
+}
+
+Gfx::Gfx(Board& board, Resets resets) : board_(board), resets_(std::move(resets)) {
+  RegisterFile& regs = board_.regs;
+  bank_registers();
+
+  for (Reg read_only : {Reg::RLC_RLCS_BOOTLOAD_STATUS, Reg::CP_STAT, Reg::GRBM_STATUS, Reg::GRBM_STATUS2, Reg::CC_GC_SHADER_ARRAY_CONFIG,
+                        Reg::CP_CPC_STATUS})
+    regs.on_write(read_only, [](uint32_t) {});
+
+  regs.on_write(Reg::CP_MEC_RS64_CNTL, [this](uint32_t value) {
+    RegisterFile& regs = board_.regs;
+    const bool was_reset = regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
+    regs.set(Reg::CP_MEC_RS64_CNTL, value);
+    const bool reset = regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
+    if (reset) latched_[mec_pipe0] = 0;
+    else if (was_reset) latched_[mec_pipe0] = start_[mec_pipe0];  // leaving reset fetches the start address
+    board_.wake.ring();
+  });
+  regs.on_read(Reg::CP_MEC_RS64_INSTR_PNTR, [this] { return mec_runs() ? static_cast<uint32_t>(latched_[mec_pipe0]) & 0xFFFFF : 0u; });
+
+  regs.on_write(Reg::GRBM_SOFT_RESET, [this](uint32_t value) {
+    RegisterFile& regs = board_.regs;
+    regs.set(Reg::GRBM_SOFT_RESET, value);
+    if (regs.get(Field::GRBM_SOFT_RESET__soft_reset_cpc) || regs.get(Field::GRBM_SOFT_RESET__soft_reset_gfx)) {
+      latched_.fill(0);
+      kill_waves();
+      resets_.compute();
+    }
+    if (regs.get(Field::GRBM_SOFT_RESET__soft_reset_sdma0)) resets_.sdma(0);
+    if (regs.get(Field::GRBM_SOFT_RESET__soft_reset_sdma1)) resets_.sdma(1);
+  });
+
+  // The RLC takes the command and clears its bit; it cannot before it was loaded.
+  regs.on_write(Reg::RLC_SAFE_MODE, [this](uint32_t value) { board_.regs.set(Reg::RLC_SAFE_MODE, autoloaded_ ? value & ~1u : value); });
+
+  regs.on_read(Reg::SQ_IND_DATA, [this] { return read_wave(); });
+
+  auto clock_pair = [&](Reg low, Reg high) {
+    regs.on_read(low, [this] { return static_cast<uint32_t>(board_.clock()); });
+    regs.on_read(high, [this] { return static_cast<uint32_t>(board_.clock() >> 32); });
+  };
+  clock_pair(Reg::CP_MES_MTIME_LO, Reg::CP_MES_MTIME_HI);
+  clock_pair(Reg::SDMA0_GLOBAL_TIMESTAMP_LO, Reg::SDMA0_GLOBAL_TIMESTAMP_HI);
+  clock_pair(Reg::SDMA1_GLOBAL_TIMESTAMP_LO, Reg::SDMA1_GLOBAL_TIMESTAMP_HI);
+  clock_pair(Reg::RLC_GPU_CLOCK_COUNT_LSB, Reg::RLC_GPU_CLOCK_COUNT_MSB);
+  clock_pair(Reg::RLC_REFCLOCK_TIMESTAMP_LSB, Reg::RLC_REFCLOCK_TIMESTAMP_MSB);
+}
+
+void Gfx::bank_registers() {
+  RegisterFile& regs = board_.regs;
+  auto banked = [&](Reg reg, auto&& slot) {
+    regs.on_read(reg, [slot] { return slot(); });
+    regs.on_write(reg, [slot](uint32_t value) { slot() = value; });
+  };
+  auto vmid = [this] { return board_.regs.get(Field::GRBM_GFX_CNTL__vmid); };
+  banked(Reg::SH_MEM_CONFIG, [this, vmid]() -> uint32_t& { return sh_mem_[vmid()][0]; });
+  banked(Reg::SH_MEM_BASES, [this, vmid]() -> uint32_t& { return sh_mem_[vmid()][1]; });
+
+  auto pipe = [this]() -> uint64_t& { return start_[selected_me() * 4 + selected_pipe()]; };
+  regs.on_read(Reg::CP_MEC_RS64_PRGRM_CNTR_START, [pipe] { return static_cast<uint32_t>(pipe()); });
+  regs.on_write(Reg::CP_MEC_RS64_PRGRM_CNTR_START, [pipe](uint32_t value) { pipe() = pipe() >> 32 << 32 | value; });
+  regs.on_read(Reg::CP_MEC_RS64_PRGRM_CNTR_START_HI, [pipe] { return static_cast<uint32_t>(pipe() >> 32); });
+  regs.on_write(Reg::CP_MEC_RS64_PRGRM_CNTR_START_HI, [pipe](uint32_t value) { pipe() = (pipe() & 0xFFFFFFFF) | uint64_t{value} << 32; });
+}
+
+void Gfx::power_on() {
+  RegisterFile& regs = board_.regs;
+  autoloaded_ = false;
+  sh_mem_ = {};
+  start_.fill(0);
+  latched_.fill(0);
+  kill_waves();
+  // engines are held until a driver lets them go
+  regs.set(Field::CP_MEC_RS64_CNTL__mec_halt, 1);
+  regs.set(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset, 1);
+}
+
+void Gfx::autoload() {
+  RegisterFile& regs = board_.regs;
+  autoloaded_ = true;
+  regs.set(Field::RLC_RLCS_BOOTLOAD_STATUS__gfx_init_done, 1);
+  regs.set(Field::RLC_RLCS_BOOTLOAD_STATUS__rlc_gpm_iram_loaded, 1);
+  regs.set(Field::RLC_RLCS_BOOTLOAD_STATUS__rlc_gpm_iram_done, 1);
+  regs.set(Field::RLC_RLCS_BOOTLOAD_STATUS__bootload_complete, 1);
+}
+
+bool Gfx::mec_runs() const {
+  const RegisterFile& regs = board_.regs;
+  return autoloaded_ && latched_[mec_pipe0] != 0 && regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_active) &&
+         !regs.get(Field::CP_MEC_RS64_CNTL__mec_halt) && !regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
+}
+
+void Gfx::halt_wave(const WaveFault& wave, unsigned queue) {
+  std::lock_guard guard(board_.lock);
+  halted_.push_back({wave, queue});
+  namespace sq = facts::sq_interrupt;
+  const bool memory = wave.kind == WaveFault::Kind::memory_violation || wave.kind == WaveFault::Kind::misaligned_atomic ||
+                      wave.kind == WaveFault::Kind::lds_address;
+  const uint32_t type = memory ? sq::error_type::MEMVIOL : sq::error_type::ILLEGAL_INST;
+  board_.ih->post({.client = facts::ih_client::GRBM_CP,
+                   .source = facts::ih_source_gfx11::SQ_INTERRUPT_ID,
+                   .ring = static_cast<uint8_t>(1 << 2 | queue << 4),
+                   .context = {type << 21 | (wave.sa & 1) << 25 | (wave.wave_slot & 31) << 27,
+                               (wave.simd & 3) | (wave.wgp & 15) << 2 | sq::encoding::error << 6}});
+}
+
+// GRBM_GFX_INDEX picks shader engine, array and SIMD (instance = wgp << 2 | simd), SQ_IND_INDEX
+// the wave slot and the register.
+uint32_t Gfx::read_wave() {
+  RegisterFile& regs = board_.regs;
+  const uint32_t se = regs.get(Field::GRBM_GFX_INDEX__se_index), sa = regs.get(Field::GRBM_GFX_INDEX__sa_index),
+                 instance = regs.get(Field::GRBM_GFX_INDEX__instance_index), slot = regs.get(Field::SQ_IND_INDEX__wave_id),
+                 index = regs.get(Field::SQ_IND_INDEX__index);
+  if (regs.get(Field::SQ_IND_INDEX__auto_incr)) regs.set(Field::SQ_IND_INDEX__index, index + 1);
+  for (const Halted& halted : halted_) {
+    const WaveFault& wave = halted.wave;
+    if (wave.se == se && wave.sa == sa && (wave.wgp << 2 | wave.simd) == instance && wave.wave_slot == slot) return wave_register(halted, index);
+  }
+  return index == facts::sq_wave_index_gfx11::STATUS ? 0 : 0xBEBEBEEF;  // no such wave
+}
+
+uint32_t Gfx::wave_register(const Halted& halted, uint32_t index) const {
+  namespace wave_index = facts::sq_wave_index_gfx11;
+  const WaveFault& wave = halted.wave;
+  switch (index) {
+    case wave_index::STATUS: return (wave.exec == 0 ? 1u << 9 : 0) | 1u << 13 | 1u << 16 | 1u << 23;  // execz, halt, valid, fatal_halt
+    case wave_index::TRAPSTS:
+      return wave.kind == WaveFault::Kind::illegal_instruction || wave.kind == WaveFault::Kind::wmma_exec ? 1u << 11 : 1u << 8;  // illegal_inst, excp.mem_viol
+    case wave_index::PC_LO: return static_cast<uint32_t>(wave.pc);
+    case wave_index::PC_HI: return static_cast<uint32_t>(wave.pc >> 32);
+    case wave_index::EXEC_LO: return static_cast<uint32_t>(wave.exec);
+    case wave_index::EXEC_HI: return static_cast<uint32_t>(wave.exec >> 32);
+    case wave_index::HW_ID1: return wave.wave_slot | wave.simd << 8 | wave.wgp << 10 | wave.sa << 16 | wave.se << 18;
+    default: return 0;
+  }
+}
+
+}  // namespace usbgpu::emulator

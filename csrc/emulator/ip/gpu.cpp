@@ -1,0 +1,123 @@
+// The board: IP blocks, engines, and the three apertures in front of them.
+#include "emulator/ip/gpu.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "emulator/cp/runner.h"
+#include "emulator/ip/gpu_internal.h"
+
+namespace usbgpu::emulator {
+
+namespace {
+constexpr uint32_t register_bytes = 1 << 20;   // BAR5
+constexpr uint32_t doorbell_bytes = 2 << 20;   // BAR2
+}  // namespace
+
+GpuModel::GpuModel(const ChipFacts& chip, const GpuOptions& options)
+    : board_(chip, options.vram_bytes ? options.vram_bytes : chip.vram_bytes, register_bytes),
+      ih_(board_),
+      gc_(board_, Hub::Kind::gc),
+      mm_(board_, Hub::Kind::mm),
+      nbio_(attached()),
+      smu_(board_, [this] { mode1_reset(); }),
+      gfx_(board_, {.compute = [this] { reset_compute(); }, .sdma = [this](unsigned engine) { reset_sdma(engine); }}),
+      psp_(board_, {.smu_loaded = [this](uint32_t version) { smu_.start(version); }, .autoload = [this] { gfx_.autoload(); }}),
+      runner_(board_, options.deterministic) {
+  runner_.add(psp_);
+  cold_reset();
+  runner_.start();
+}
+
+GpuModel::~GpuModel() { runner_.stop(); }
+
+Board& GpuModel::attached() {
+  board_.ih = &ih_;
+  board_.gc = &gc_;
+  board_.mm = &mm_;
+  return board_;
+}
+
+void GpuModel::power_on_blocks() {
+  std::lock_guard guard(board_.lock);
+  board_.regs.clear();
+  ih_.power_on();
+  gc_.power_on();
+  mm_.power_on();
+  nbio_.power_on();
+  smu_.power_on();
+  psp_.power_on();
+  gfx_.power_on();
+  // the board's own firmware trains the memory and leaves the discovery table
+  const auto binary = discovery_binary(board_.chip);
+  board_.vram.write(board_.vram.size() - facts::discovery::OFFSET_FROM_VRAM_END, binary);
+}
+
+void GpuModel::cold_reset() {
+  Runner::Pause pause(runner_);
+  board_.vram.discard();
+  power_on_blocks();
+}
+
+// Everything but the memory's content; the engines' own threads are caught by their queues
+// having gone.
+void GpuModel::mode1_reset() { power_on_blocks(); }
+
+void GpuModel::reset_compute() {}
+void GpuModel::reset_sdma(unsigned) {}
+
+GpuIdentity GpuModel::identity() const {
+  // Radeon RX 7900 XTX; vendor and device ids as in asic/pci_ids.json
+  return {0x1002, 0x744C, 0x1002, 0x0E3B, 0xC8, board_.vram.size(), doorbell_bytes, register_bytes};
+}
+
+void GpuModel::attach(UpstreamPort* port) {
+  board_.port = port;
+  gc_.invalidate();
+  mm_.invalidate();
+}
+
+void GpuModel::set_bus_master(bool enabled) {
+  if (board_.bus_master.exchange(enabled) == enabled) return;
+  gc_.invalidate();  // cached host pointers into the bridge's memory must go
+  mm_.invalidate();
+  board_.wake.ring();
+}
+
+uint32_t GpuModel::vram_read(uint64_t offset) {
+  runner_.advance();
+  return board_.vram.contains(offset, 4) ? board_.vram.read32(offset) : 0xFFFFFFFF;
+}
+
+void GpuModel::vram_write(uint64_t offset, uint32_t value, unsigned byte_enables) {
+  if (!board_.vram.contains(offset, 4)) return;
+  if (byte_enables == 0xF) {
+    board_.vram.write32(offset, value);
+  } else {
+    for (unsigned lane = 0; lane < 4; lane++)
+      if (byte_enables >> lane & 1) board_.vram.data()[offset + lane] = static_cast<std::byte>(value >> 8 * lane);
+  }
+  board_.wake.notify();
+}
+
+uint32_t GpuModel::register_read(uint32_t offset) {
+  runner_.advance();
+  if (offset >= register_bytes) return 0xFFFFFFFF;
+  return board_.reg_read(offset / 4);
+}
+
+void GpuModel::register_write(uint32_t offset, uint32_t value) {
+  if (offset >= register_bytes) return;
+  board_.reg_write(offset / 4, value);
+  runner_.advance();
+}
+
+void GpuModel::doorbell_write(uint32_t offset, uint32_t value) { runner_.advance(); }
+
+std::unique_ptr<Gpu> Gpu::create(const GpuOptions& options) {
+  for (const ChipFacts* chip : chips::all)
+    if (options.chip == chip->name || options.chip == chip->target) return std::make_unique<GpuModel>(*chip, options);
+  throw std::invalid_argument("no emulated chip is called " + options.chip);
+}
+
+}  // namespace usbgpu::emulator

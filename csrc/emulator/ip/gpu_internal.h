@@ -1,0 +1,54 @@
+// The whole board. Tests reach inside through this; everybody else sees class Gpu.
+#pragma once
+
+#include "emulator/cp/runner.h"
+#include "emulator/ip/board.h"
+#include "emulator/ip/discovery.h"
+#include "emulator/ip/gfx.h"
+#include "emulator/ip/gpu.h"
+#include "emulator/ip/interrupts.h"
+#include "emulator/ip/nbio.h"
+#include "emulator/ip/psp.h"
+#include "emulator/ip/smu.h"
+#include "emulator/memory/hub.h"
+
+namespace usbgpu::emulator {
+
+class GpuModel final : public Gpu {
+ public:
+  GpuModel(const ChipFacts& chip, const GpuOptions& options);
+  ~GpuModel() override;
+
+  GpuIdentity identity() const override;
+  void attach(UpstreamPort* port) override;
+  void set_bus_master(bool enabled) override;
+  void cold_reset() override;
+  uint32_t vram_read(uint64_t offset) override;
+  void vram_write(uint64_t offset, uint32_t value, unsigned byte_enables) override;
+  void doorbell_write(uint32_t offset, uint32_t value) override;
+  uint32_t register_read(uint32_t offset) override;
+  void register_write(uint32_t offset, uint32_t value) override;
+  WakeSource& wake() override { return board_.wake; }
+
+  Board& board() { return board_; }
+  Psp& psp() { return psp_; }
+  Runner& runner() { return runner_; }
+
+ private:
+  Board& attached();
+  void power_on_blocks();
+  void mode1_reset();
+  void reset_compute();
+  void reset_sdma(unsigned engine);
+
+  Board board_;
+  InterruptRing ih_;
+  Hub gc_, mm_;
+  Nbio nbio_;
+  Smu smu_;
+  Gfx gfx_;
+  Psp psp_;
+  Runner runner_;
+};
+
+}  // namespace usbgpu::emulator

@@ -1,0 +1,34 @@
+// The system management unit (MP1): a mailbox of messages, clocks, the metrics table.
+#pragma once
+
+#include <array>
+#include <functional>
+
+#include "emulator/ip/board.h"
+
+namespace usbgpu::emulator {
+
+class Smu {
+ public:
+  Smu(Board& board, std::function<void()> mode1_reset);
+  void power_on();
+  void start(uint32_t version);  // the PSP loaded its firmware
+  bool alive() const { return version_ != 0; }
+
+ private:
+  struct Clock {
+    uint32_t minimum = 0, maximum = 0xFFFF;
+  };
+  uint32_t handle(uint32_t message, uint32_t& argument);  // -> response code
+  bool transfer_table(uint32_t table);
+  uint32_t current_mhz(uint32_t clock) const;
+
+  Board& board_;
+  std::function<void()> mode1_reset_;
+  uint32_t version_ = 0;
+  uint64_t table_ = 0;
+  bool features_ = false;
+  std::array<Clock, 4> clocks_{};
+};
+
+}  // namespace usbgpu::emulator

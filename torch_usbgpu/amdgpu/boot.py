@@ -1,0 +1,298 @@
+"""The boot, as lists of steps. A step has a name, does one thing, checks that it worked, and says what it found.
+
+Cold: the board's own firmware has run, nothing of ours has. Warm: the last process left the board clean, so
+the PSP, the SMU, the MM hub and the interrupt rings are as this driver sets them up, and only the graphics
+core, SDMA and the queues are redone: a few dozen register writes instead of a megabyte of firmware.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import BootError, LinkError, UsbGpuError
+from ..pcie import config
+from . import discovery, layout
+from .discovery import identify_chip
+from .facts import load
+from .firmware import FirmwareStore, needs_kicker
+from .gfx import SCRATCH_BYTES_PER_THREAD, Gfx
+from .interrupts import Interrupts
+from .layout import MIB, PLACES
+from .memory import Memory
+from .nbio import Nbio
+from .psp import Psp
+from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, Registers
+from .sdma import Sdma
+from .smu import Smu
+
+if TYPE_CHECKING:
+    from .gpu import Gpu
+
+log = logging.getLogger(__name__)
+
+Step = Callable[["Gpu"], str | None]
+
+FIRMWARE_DONE = 1 << 31
+FIRMWARE_SECONDS = 1.0          # Linux waits as long for a hot-plugged board
+FIRMWARE_SECONDS_AFTER_RESET = 10.0
+MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
+RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
+ALL_ONES = 0xFFFF_FFFF
+
+
+# ---- finding the board
+
+def open_adapter(gpu: Gpu) -> str:
+    if not gpu.adapter.started:
+        gpu.adapter.start()
+    gpu.adapter.raise_link()
+    return "PCIe link up"
+
+
+def find_gpu(gpu: Gpu) -> str:
+    gpu.pci = config.find_gpu(gpu.adapter)
+    config.assign_bars(gpu.adapter, gpu.pci)
+    bars = ", ".join(f"BAR{b.index} {b.size // MIB or b.size / MIB:g} MiB at {b.address:#x}" for b in gpu.pci.bars.values()
+                     if b.index in (0, 2, 5))
+    kept = ", kept" if gpu.pci.kept else ""
+    return f"{gpu.pci.vendor:04x}:{gpu.pci.device:04x} rev {gpu.pci.revision:02x} on bus {gpu.pci.bus}; {bars}{kept}"
+
+
+def await_board_firmware(gpu: Gpu) -> None:
+    """The board's own firmware trains memory before anything can be read from it."""
+    gpu.regs = Registers(gpu.adapter, gpu.pci.bars[5].address, gpu.pci.bars[5].size)
+    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
+                  "the board's own firmware", FIRMWARE_SECONDS, pause_s=0.01)
+
+
+def read_vram_size(gpu: Gpu) -> str:
+    size = gpu.regs.read(CONFIG_MEMSIZE)
+    if size in (0, ALL_ONES):
+        raise BootError("The GPU does not know its memory size: the board is not ready or does not answer.",
+                        memory_size=f"{size:#x}")
+    gpu.vram_bytes = size * MIB
+    if gpu.vram_bytes < layout.BOOT_REGION_BYTES + layout.TOP_RESERVED_BYTES + 2 * MIB:
+        raise BootError("The GPU has too little memory.", bytes=gpu.vram_bytes)
+    return f"{size} MiB"
+
+
+def read_discovery(gpu: Gpu) -> str:
+    at = gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END
+    # Only as much as there is: 1 KiB over this road takes half a millisecond.
+    header = gpu.vram_read(at, discovery.HEADER_BYTES)
+    rest = discovery.binary_bytes(header) - len(header)
+    binary = header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
+    gpu.discovery = discovery.parse(binary)
+    gpu.chip_name, gpu.chip = identify_chip(gpu.discovery)
+    gpu.arch = gpu.chip["gfx_target"]
+    gpu.compute_units = gpu.discovery.geometry.compute_units
+    gpu.name = _board_name(gpu)
+    for ip, file in gpu.chip["register_files"].items():
+        gpu.regs.add_ip(file, list(gpu.discovery.find(ip).bases))
+    gpu.firmware = FirmwareStore(gpu.chip, gpu.firmware_dirs, needs_kicker(gpu.pci.device, gpu.pci.revision))
+    gpu.memory = Memory(gpu, gpu.vram_bytes)
+    gpu.nbio, gpu.interrupts, gpu.psp = Nbio(gpu), Interrupts(gpu), Psp(gpu)
+    gpu.smu, gpu.gfx, gpu.sdma = Smu(gpu), Gfx(gpu), Sdma(gpu)
+    return f"{gpu.name}, {gpu.arch}, {gpu.compute_units} compute units"
+
+
+def _board_name(gpu: Gpu) -> str:
+    for board in load("pci_ids")["boards"]:
+        if (int(board["device"], 16), int(board["revision"], 16)) == (gpu.pci.device, gpu.pci.revision):
+            return f"AMD {board['name']}"
+    return f"AMD {gpu.chip['codename']}"
+
+
+# ---- in which state is it?
+
+def is_warm(gpu: Gpu) -> bool:
+    """Was the board left clean by this driver, with this memory plan?"""
+    regs = gpu.regs
+    mark, ours = regs.read_block("SCRATCH_REG6", 2)
+    if ours != layout.LAYOUT_VERSION or mark != CLEAN or not gpu.psp.is_alive():
+        return False
+    status = "GCVM_L2_PROTECTION_FAULT_STATUS"
+    return regs.read(status if status in regs else f"{status}_LO32") == 0 and gpu.smu.is_alive()
+
+
+def reset_if_used(gpu: Gpu) -> str:
+    """A board that somebody has started before, and that did not end clean, is reset as a whole."""
+    if not gpu.psp.is_alive():
+        return "cold"
+    if not gpu.smu.is_alive():
+        raise BootError("The GPU is wedged: its security processor runs, but its power controller does not answer.")
+    mode1_reset(gpu)
+    return "was in use; reset"
+
+
+def mode1_reset(gpu: Gpu) -> None:
+    """Reset the whole GPU. Afterwards it is as after power-on, except for the BARs."""
+    config.set_bus_master(gpu.adapter, gpu.pci, False)
+    gpu.smu.request_mode1_reset()
+    time.sleep(MODE1_RESET_SECONDS)
+    config.assign_bars(gpu.adapter, gpu.pci)         # they usually survive; placed anew if not
+    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
+                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET, pause_s=0.01)
+    gpu.regs.wait(CONFIG_MEMSIZE, lambda value: value not in (0, ALL_ONES), "the GPU's memory after the reset")
+    if gpu.psp.is_alive():
+        raise BootError("The GPU did not take the reset.")
+
+
+# ---- bringing it up
+
+def start_bus_interface(gpu: Gpu) -> None:
+    gpu.nbio.init()
+
+
+def start_memory(gpu: Gpu) -> str:
+    gpu.memory.init()
+    gpu.memory.start()
+    return f"frame buffer at {gpu.memory.fb_base:#x}"
+
+
+def adopt_memory(gpu: Gpu) -> None:
+    gpu.memory.init()
+    gpu.memory.hub_is_warm("MM")
+
+
+def start_interrupt_rings(gpu: Gpu) -> None:
+    gpu.interrupts.init()
+    gpu.interrupts.start()
+
+
+def adopt_interrupt_rings(gpu: Gpu) -> None:
+    gpu.interrupts.adopt()
+
+
+def start_security_processor(gpu: Gpu) -> str:
+    components = gpu.psp.init()
+    gpu.psp.start()
+    return components
+
+
+def load_firmware(gpu: Gpu) -> str:
+    trusted = gpu.psp.load_toc()
+    return f"{gpu.psp.load_all()}; trusted memory {trusted // 1024} KiB"
+
+
+def start_power_controller(gpu: Gpu) -> None:
+    gpu.smu.init()
+
+
+def await_graphics_core(gpu: Gpu) -> None:
+    gpu.gfx.init()
+
+
+def start_graphics_core(gpu: Gpu) -> None:
+    gpu.gfx.start()
+
+
+def restart_graphics_core(gpu: Gpu) -> None:
+    gpu.gfx.restart()
+
+
+def start_copy_engine(gpu: Gpu) -> None:
+    gpu.sdma.init()
+    gpu.sdma.start()
+
+
+def restart_copy_engine(gpu: Gpu) -> None:
+    gpu.sdma.start()
+
+
+def raise_clocks(gpu: Gpu) -> str:
+    return gpu.smu.start()
+
+
+def mark_running(gpu: Gpu) -> None:
+    """From here on, a process that dies leaves a board that the next one resets."""
+    gpu.regs.write_block("SCRATCH_REG6", [RUNNING, layout.LAYOUT_VERSION])
+
+
+def create_queues(gpu: Gpu) -> str:
+    from .gpu import ThreadScratch
+
+    compute, sdma = gpu.gfx.create_queue(), gpu.sdma.create_queue()
+    size, tmpring = gpu.gfx.plan_scratch()
+    if size > layout.size_of("thread_scratch"):
+        raise BootError("This board has more compute units than thread scratch is reserved for.", bytes=size)
+    gpu.scratch = ThreadScratch(PLACES["thread_scratch"], size, SCRATCH_BYTES_PER_THREAD, tmpring)
+    return f"compute ring {compute.ring_bytes // 1024} KiB, SDMA ring {sdma.ring_bytes // 1024} KiB"
+
+
+FIND: tuple[Step, ...] = (open_adapter, find_gpu, await_board_firmware, read_vram_size, read_discovery)
+
+COLD: tuple[Step, ...] = (
+    reset_if_used, start_bus_interface, start_memory, start_interrupt_rings, start_security_processor, load_firmware,
+    start_power_controller, await_graphics_core, start_graphics_core, start_copy_engine, raise_clocks, mark_running,
+    create_queues)
+
+WARM: tuple[Step, ...] = (
+    adopt_memory, adopt_interrupt_rings, restart_graphics_core, restart_copy_engine, raise_clocks, mark_running,
+    create_queues)
+
+
+def run(gpu: Gpu) -> None:
+    """Boot by the shortest road that is safe."""
+    gpu.boot_log.clear()
+    for step in FIND:
+        do(gpu, step)
+    warm = False
+
+    def decide(gpu: Gpu) -> str:
+        nonlocal warm
+        warm = is_warm(gpu)
+        return "warm start" if warm else "cold start"
+
+    do(gpu, decide, "decide_state")
+    for step in WARM if warm else COLD:
+        do(gpu, step)
+
+
+def reset_and_boot(gpu: Gpu) -> None:
+    """Reset everything and start cold; for a GPU that hung."""
+    gpu.boot_log.clear()
+    gpu.adapter.recover()
+    gpu.adapter.raise_link()
+    for step in COLD:
+        do(gpu, step)
+
+
+def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
+    """One step, with its line in the boot log. A failing step is logged too, then its error goes on."""
+    from .gpu import BootStep
+
+    name = name or step.__name__
+    started, transfers = time.perf_counter(), gpu.adapter.stats.transfers
+    detail = ""
+    try:
+        detail = step(gpu) or ""
+    except UsbGpuError as error:
+        detail = f"FAILED: {error.found}"
+        error.state.setdefault("boot_step", name)
+        if hasattr(error, "add_note"):          # Python 3.11
+            error.add_note(f"  (in boot step {name})")
+        raise
+    finally:
+        line = BootStep(name, time.perf_counter() - started, gpu.adapter.stats.transfers - transfers, detail)
+        gpu.boot_log.append(line)
+        log.info("boot: %s", line)
+
+
+# ---- taking it down
+
+def shut_down(gpu: Gpu) -> None:
+    """Stop everything that runs, keep everything that is loaded, and say in SCRATCH_REG6 whether that went well."""
+    if not gpu.booted:
+        return
+    try:
+        gpu.sdma.stop()
+        gpu.gfx.stop()
+        gpu.smu.stop()
+        gpu.interrupts.stop()
+        gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
+    except (BootError, LinkError) as error:
+        # The mark stays at RUNNING, so that the next process resets the board.
+        log.warning("the GPU was not left clean: %s", error.found)

@@ -1,0 +1,191 @@
+"""One GPU: what the runtime needs of it."""
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BootError
+from ..pcie.config import PciFunction
+from . import boot, faults
+from .discovery import Discovery
+from .firmware import FirmwareStore
+from .gfx import Gfx
+from .interrupts import Interrupts
+from .memory import Memory
+from .nbio import Nbio
+from .psp import Psp
+from .queue import HardwareQueue
+from .registers import MM_DATA, MM_INDEX, MM_INDEX_HI, Registers
+from .sdma import Sdma
+from .smu import Smu
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BootStep:
+    """A line of the boot log."""
+
+    name: str
+    seconds: float
+    transfers: int       # USB transfers that the step took
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name:<34} {self.seconds * 1e3:8.1f} ms {self.transfers:5d} transfers  {self.detail}"
+
+
+@dataclass(frozen=True)
+class ThreadScratch:
+    """Memory for the private variables of threads, allocated at boot."""
+
+    paddr: int
+    bytes: int
+    bytes_per_thread: int
+    tmpring_size: int     # COMPUTE_TMPRING_SIZE
+
+
+class Gpu:
+    """The GPU behind an adapter.
+
+    Attributes appear as the boot goes on: before boot() only `adapter` and `boot_log` are meaningful.
+
+    Args:
+        adapter: an usb.asm2464pd.Adapter.
+        firmware_dirs: directories to search for firmware before the usual ones.
+    """
+
+    arch: str              # "gfx1100"
+    name: str              # "AMD Radeon RX 7900 XTX"
+    chip_name: str         # "navi31"
+    chip: dict             # its entry in asic/chips.json
+    vram_bytes: int
+    compute_units: int
+    pci: PciFunction
+    regs: Registers
+    discovery: Discovery
+    memory: Memory
+    firmware: FirmwareStore
+    nbio: Nbio
+    interrupts: Interrupts
+    psp: Psp
+    smu: Smu
+    gfx: Gfx
+    sdma: Sdma
+    compute_queue: HardwareQueue
+    sdma_queue: HardwareQueue
+    scratch: ThreadScratch
+
+    def __init__(self, adapter, firmware_dirs: Iterable[str | Path] = ()) -> None:
+        self.adapter = adapter
+        self.lock = threading.RLock()
+        self.firmware_dirs = tuple(Path(directory) for directory in firmware_dirs)
+        self.boot_log: list[BootStep] = []
+        self.booted = False
+        self.failed = False
+
+    # ---- life
+    def boot(self) -> None:
+        """Bring the GPU up, by the short road if the last process left it clean.
+
+        Raises:
+            BootError, FirmwareMissing, FirmwareMismatch, UnsupportedChip, LinkError: typed, with the step's state.
+        """
+        with self.lock:
+            boot.run(self)
+            self.booted, self.failed = True, False
+
+    def shutdown(self) -> None:
+        """Stop the queues and leave the board so that the next process can start warm. Never raises on a dead link."""
+        with self.lock:
+            boot.shut_down(self)
+            self.booted = False
+
+    def reset(self) -> None:
+        """Mode-1 reset and a cold boot. All VRAM content is lost."""
+        with self.lock:
+            boot.reset_and_boot(self)
+            self.booted, self.failed = True, False
+
+    def recover_queues(self) -> None:
+        """After a fault or hang: kill what runs, and create both queues anew with zeroed pointers. VRAM survives.
+
+        Raises:
+            BootError: an engine does not stop; reset() is next.
+        """
+        with self.lock:
+            faults.recover_queues(self)
+            self.failed = False
+
+    def check_faults(self, kernel_at: Callable[[int], str | None] = lambda pc: None) -> None:
+        """Raise what the GPU has reported since the last call, if anything.
+
+        Args:
+            kernel_at: name of the kernel whose code holds a GPU address, or None.
+
+        Raises:
+            GpuFault, IllegalInstruction: with kernel, address and pc where known.
+        """
+        with self.lock:
+            faults.check(self, kernel_at)
+
+    def describe_hang(self) -> dict[str, str]:
+        """Registers that tell where the engines stand, for a GpuHang."""
+        with self.lock:
+            state: dict[str, str] = {}
+            for block in (self.gfx, self.sdma, self.memory):
+                state.update(block.describe_fault())
+            return state
+
+    # ---- apertures
+    @property
+    def vram_base(self) -> int:
+        """PCIe address of BAR0."""
+        return self.pci.bars[0].address
+
+    @property
+    def doorbell_base(self) -> int:
+        return self.pci.bars[2].address
+
+    @property
+    def register_bytes(self) -> int:
+        return self.pci.bars[5].size
+
+    def vram_write(self, paddr: int, data: bytes | bytearray | memoryview) -> None:
+        """PIO write to VRAM: 3.6 MB/s. The GPU may need Memory.flush_hdp() before it sees it."""
+        if paddr + len(data) <= self.pci.bars[0].size:
+            self.adapter.memory_write(self.vram_base + paddr, data)
+            return
+        self._check_dwords(paddr, len(data))
+        with self.adapter.lock:
+            for offset in range(0, len(data), 4):
+                value = int.from_bytes(data[offset:offset + 4], "little")
+                self._select_vram(paddr + offset)
+                self.regs.write(MM_DATA, value)
+
+    def vram_read(self, paddr: int, nbytes: int) -> bytes:
+        """PIO read of VRAM: 1.8 MB/s."""
+        if paddr + nbytes <= self.pci.bars[0].size:
+            return self.adapter.memory_read(self.vram_base + paddr, nbytes)
+        self._check_dwords(paddr, nbytes)
+        words = []
+        with self.adapter.lock:
+            for offset in range(0, nbytes, 4):
+                self._select_vram(paddr + offset)
+                words.append(self.regs.read(MM_DATA))
+        return struct.pack(f"<{len(words)}I", *words)
+
+    def _check_dwords(self, paddr: int, nbytes: int) -> None:
+        if paddr & 3 or nbytes & 3:
+            raise ValueError("VRAM beyond BAR0 is accessed in whole dwords")
+        if paddr + nbytes > self.vram_bytes:
+            raise BootError("Access beyond the end of VRAM.", paddr=f"{paddr:#x}", bytes=nbytes)
+
+    def _select_vram(self, paddr: int) -> None:
+        """Point MM_DATA at VRAM beyond a small BAR0."""
+        self.regs.write(MM_INDEX_HI, paddr >> 31)
+        self.regs.write(MM_INDEX, paddr & 0x7FFF_FFFF | 0x8000_0000)

@@ -1,0 +1,110 @@
+"""SMU (MP1): power and clocks, through a mailbox of three registers.
+
+Sources: Linux drivers/gpu/drm/amd/pm/swsmu/smu_cmn.c, smu13/; tinygrad AM_SMU.
+"""
+from __future__ import annotations
+
+import time
+
+from ..errors import BootError
+from .facts import enum
+from .layout import PLACES
+
+_RESULT = {value: name for name, value in enum("smu_result").items()}
+OK = enum("smu_result")["OK"]
+CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")
+TOP_LEVEL = -1
+COUNT_REQUEST = 0xFF
+
+
+class SmuSilent(BootError):
+    """No answer in time."""
+
+
+class Smu:
+    def __init__(self, gpu) -> None:
+        self._gpu = gpu
+        self._messages = enum("smu_msg")[gpu.chip["ip_versions"]["MP1"].split(".")[0] + ".0.x"]
+
+    # ---- verbs
+    def is_alive(self) -> bool:
+        """Does it answer (since an earlier boot)?"""
+        try:
+            self.send("GetSmuVersion", timeout_s=0.1)
+            return True
+        except BootError:
+            return False
+
+    def init(self) -> None:
+        """Tell it where its table lies and switch its features on."""
+        address = self._gpu.memory.mc(PLACES["smu_table"])
+        self.send("SetDriverDramAddrHigh", address >> 32)
+        self.send("SetDriverDramAddrLow", address & 0xFFFF_FFFF)
+        self.send("EnableAllSmuFeatures")
+
+    def start(self) -> str:
+        """Clocks up."""
+        return self.set_clocks(TOP_LEVEL)
+
+    def stop(self) -> None:
+        """Clocks down."""
+        self.set_clocks(0)
+
+    def describe_fault(self) -> dict[str, str]:
+        return self._gpu.regs.snapshot(["MP1_SMN_C2PMSG_90"])
+
+    # ---- clocks
+    def set_clocks(self, level: int) -> str:
+        """Pin all clocks to a level of their tables: 0 slowest, TOP_LEVEL fastest."""
+        shown = []
+        for name in CLOCKS:
+            clock = enum("smu_clk")[name] << 16
+            index = level
+            if level == TOP_LEVEL:
+                index = (self.send("GetDpmFreqByIndex", clock | COUNT_REQUEST) & 0x7FFF_FFFF) - 1
+            if index < 0:
+                continue        # no table for this clock
+            mhz = self.send("GetDpmFreqByIndex", clock | index) & 0xFFFF
+            try:
+                # tinygrad: this one may go unanswered; it is optional.
+                self.send("SetSoftMinByFreq", clock | mhz, timeout_s=0.02)
+            except SmuSilent:
+                pass
+            self.send("SetSoftMaxByFreq", clock | mhz)
+            shown.append(f"{name} {mhz} MHz")
+        return ", ".join(shown)
+
+    # ---- mailboxes
+    def send(self, message: str, argument: int = 0, timeout_s: float = 10.0) -> int:
+        """One message; returns the answer's argument.
+
+        Raises:
+            SmuSilent: no answer in time.
+            BootError: it refused.
+        """
+        regs = self._gpu.regs
+        regs.write("MP1_SMN_C2PMSG_90", 0)
+        regs.write("MP1_SMN_C2PMSG_82", argument)
+        regs.write("MP1_SMN_C2PMSG_66", self._messages[message])
+        deadline = time.monotonic() + timeout_s
+        while (result := regs.read("MP1_SMN_C2PMSG_90")) == 0:
+            if time.monotonic() > deadline:
+                raise SmuSilent(f"The SMU did not answer {message} within {timeout_s:g} s.", argument=f"{argument:#x}")
+        if result != OK:
+            raise BootError(f"The SMU refused {message}: {_RESULT.get(result, 'unknown answer')}.",
+                            argument=f"{argument:#x}", result=f"{result:#x}")
+        return regs.read("MP1_SMN_C2PMSG_82") if message.startswith("Get") else 0
+
+    def request_mode1_reset(self, timeout_s: float = 10.0) -> None:
+        """Ask for a reset of the whole GPU, over the debug mailbox (works for all supported chips)."""
+        regs = self._gpu.regs
+        regs.write("MP1_SMN_C2PMSG_54", 0)
+        regs.write("MP1_SMN_C2PMSG_53", 0)
+        regs.write("MP1_SMN_C2PMSG_75", enum("smu_debug_msg")["Mode1Reset"])
+        deadline = time.monotonic() + timeout_s
+        while (result := regs.read("MP1_SMN_C2PMSG_54")) != OK:
+            # All ones: the reset is under way already and the registers are gone.
+            if result == 0xFFFF_FFFF:
+                return
+            if time.monotonic() > deadline:
+                raise SmuSilent("The SMU did not take the request for a reset.", answer=f"{result:#x}")

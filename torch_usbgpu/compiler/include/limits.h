@@ -1,0 +1,3 @@
+// Sources that include <limits.h> get our own vocabulary; nothing of the host is read.
+#pragma once
+#include "hip_runtime.h"

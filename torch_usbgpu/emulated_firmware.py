@@ -1,0 +1,171 @@
+"""Firmware images for the emulated board: the vendor's containers around filler of our own.
+
+The emulated PSP checks what can be checked without the vendor's keys: container slices, the
+image header (magic, sizes, kind) and that a signature is there. These images satisfy that and
+hold nothing else, so nobody needs the vendor's files to boot the emulated board; genuine files
+work as well. Container layouts: asic/structs.json; image header: asic/psp_images.json.
+"""
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ASIC = Path(__file__).parent / "amdgpu" / "asic"
+VERSION = 0x00310032
+UCODE_OFFSET = 256
+START_ADDRESS = 0x7000000003000  # the same in every vendor file
+
+# Bytes of each image: large enough to be plausible, a fraction of the real ones.
+BODY_BYTES = {"SOS": 0x3000, "SYS_DRV": 0x3000, "KDB": 0x1500, "SPL": 0xA0, "TOC": 0x700, "RL": 0x760, "SMU": 0x7C00,
+              "RS64_MEC": 0x8000, "RS64_ME": 0x6000, "RS64_PFP": 0x4000}
+DEFAULT_BODY_BYTES = 0x1E00
+PSP_COMPONENTS = ("SYS_DRV", "SOS", "TOC", "KDB", "SPL", "RL")  # as in the MP0 13.0.0 file
+
+
+@cache
+def _facts(name: str) -> dict:
+    return json.loads((ASIC / name).read_text())
+
+
+def _layout(name: str) -> dict:
+    return _facts("structs.json")[name]
+
+
+def psp_image(name: str) -> bytes:
+    """One image as the PSP takes it: header, filler, filler in place of the signature."""
+    facts = _facts("psp_images.json")
+    kind = {**facts["bootloader_kinds"], **facts["firmware_kinds"]}[name]
+    body = BODY_BYTES.get(name, DEFAULT_BODY_BYTES)
+    total = facts["header_bytes"] + body + facts["signature_bytes"]
+    image = bytearray(_filler(name, total))
+    image[:facts["header_bytes"]] = bytes(facts["header_bytes"])
+    at = facts["offsets"]
+    if name not in facts["without_magic"]:
+        image[at["magic"]:at["magic"] + 4] = facts["magic"].encode()
+    values = {"body_bytes": body, "version_class": 1, "kind": kind, "version": VERSION, "image_bytes": total}
+    for field_name, value in values.items():
+        struct.pack_into("<I", image, at[field_name], value)
+    return bytes(image)
+
+
+def _filler(name: str, count: int) -> bytes:
+    """Bytes that differ by name and are never all zero, the same on every run."""
+    state = zlib.crc32(name.encode()) | 1
+    words = bytearray()
+    while len(words) < count:
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        words += struct.pack("<I", state)
+    return bytes(words[:count])
+
+
+@dataclass
+class Container:
+    """A firmware file: the common header, a header of its own kind, then slices one after another."""
+    layout: str
+    version: tuple[int, int]
+    values: dict[str, int] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+
+    def append(self, data: bytes) -> int:
+        """Adds a slice; returns its offset in the file."""
+        offset = UCODE_OFFSET + len(self.body)
+        self.body += data
+        return offset
+
+    def to_bytes(self, ucode_bytes: int | None = None, extra_header: bytes = b"") -> bytes:
+        described = _layout(self.layout)
+        header = bytearray(described["size"])
+        common = {"size_bytes": UCODE_OFFSET + len(self.body), "header_size_bytes": described["size"],
+                  "header_version_major": self.version[0], "header_version_minor": self.version[1],
+                  "ucode_version": VERSION, "ucode_size_bytes": len(self.body) if ucode_bytes is None else ucode_bytes,
+                  "ucode_array_offset_bytes": UCODE_OFFSET, "crc32": zlib.crc32(bytes(self.body))}
+        for name, where in described["fields"].items():
+            value = self.values.get(name, common.get(name.split(".")[-1]) if ".header." in f".{name}" else None)
+            if value is not None:
+                header[where[0]:where[0] + where[1]] = value.to_bytes(where[1], "little")
+        header += extra_header
+        if len(header) > UCODE_OFFSET:
+            raise ValueError(f"{self.layout}: header of {len(header)} bytes does not fit before the first slice")
+        return bytes(header.ljust(UCODE_OFFSET, b"\0") + self.body)
+
+
+def sos_file() -> bytes:
+    box = Container("psp_firmware_header_v2_0", (2, 0), {"psp_fw_bin_count": len(PSP_COMPONENTS)})
+    rows = []
+    types = {**_facts("enums.json")["psp_fw_type"]}
+    for name in PSP_COMPONENTS:
+        image = psp_image(name)
+        offset = box.append(image)
+        rows.append(struct.pack("<4I", types[name], VERSION, offset - UCODE_OFFSET, len(image)))
+    data = bytearray(box.to_bytes())
+    first = _layout("psp_firmware_header_v2_0")["fields"]["psp_fw_bin"][0]
+    struct.pack_into("<I", data, 4, first)  # the vendor's header size stops before the list
+    data[first:first + 16 * len(rows)] = b"".join(rows)
+    return bytes(data)
+
+
+def smu_file() -> bytes:
+    box = Container("smc_firmware_header_v2_1", (2, 1))
+    image = psp_image("SMU")
+    box.append(image)
+    return box.to_bytes(len(image))
+
+
+def sdma_file() -> bytes:
+    box = Container("sdma_firmware_header_v2_0", (2, 0))
+    context, control = psp_image("SDMA_UCODE_TH0"), psp_image("SDMA_UCODE_TH1")
+    box.append(context)
+    box.values = {"ctx_ucode_size_bytes": len(context), "ctl_ucode_offset": box.append(control), "ctl_ucode_size_bytes": len(control)}
+    return box.to_bytes()
+
+
+def cp_file(engine: str) -> bytes:
+    box = Container("gfx_firmware_header_v2_0", (2, 0))
+    code, stack = psp_image(f"RS64_{engine}"), psp_image(f"RS64_{engine}_P0_STACK")
+    box.values = {"ucode_offset_bytes": box.append(code), "ucode_size_bytes": len(code), "data_offset_bytes": box.append(stack),
+                  "data_size_bytes": len(stack), "ucode_start_addr_lo": START_ADDRESS & 0xFFFFFFFF,
+                  "ucode_start_addr_hi": START_ADDRESS >> 32}
+    return box.to_bytes()
+
+
+def imu_file() -> bytes:
+    box = Container("imu_firmware_header_v1_0", (1, 0))
+    code, data = psp_image("IMU_I"), psp_image("IMU_D")
+    box.values = {"imu_iram_ucode_offset_bytes": box.append(code), "imu_iram_ucode_size_bytes": len(code),
+                  "imu_dram_ucode_offset_bytes": box.append(data), "imu_dram_ucode_size_bytes": len(data)}
+    return box.to_bytes()
+
+
+def rlc_file() -> bytes:
+    box = Container("rlc_firmware_header_v2_3", (2, 3))
+    common = psp_image("RLC_G")
+    box.append(common)
+    fields = _layout("rlc_firmware_header_v2_3")["fields"]
+    stems = {"RLC_IRAM": "rlc_iram_ucode", "RLC_DRAM_BOOT": "rlc_dram_ucode", "RLC_P": "rlcp_ucode", "RLC_V": "rlcv_ucode"}
+    for name, stem in stems.items():
+        image = psp_image(name)
+        offset = next(f for f in fields if f.endswith(f"{stem}_offset_bytes"))
+        size = next(f for f in fields if f.endswith(f"{stem}_size_bytes"))
+        box.values |= {offset: box.append(image), size: len(image)}
+    return box.to_bytes(len(common))
+
+
+FILES = {"sos": sos_file, "smu": smu_file, "sdma": sdma_file, "imu": imu_file, "rlc": rlc_file,
+         "pfp": lambda: cp_file("PFP"), "me": lambda: cp_file("ME"), "mec": lambda: cp_file("MEC")}
+
+
+def write_images(chip: str, directory: str | Path) -> list[Path]:
+    """Writes every firmware file that `chip` loads into `directory`, under the vendor's names."""
+    names = _facts("chips.json")["chips"][chip]["firmware"]
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind, make in FILES.items():
+        path = directory / names[kind]
+        path.write_bytes(make())
+        written.append(path)
+    return written

@@ -1,0 +1,148 @@
+"""Bulk copies through the SDMA engine, with the whole SRAM as staging space.
+
+They run while the compute queue is idle, because they overwrite its windows.
+
+In: two windows of 256 KiB, used in turn. The engine's program for all chunks is written first: per
+chunk it polls the sentinel at the chunk's end, copies to VRAM, and stores a sequence number to the
+fence. The host sends chunk n while the engine drains chunk n-1; the fence says that n-2 has left
+the window.
+
+Out: up to 512 KiB a time from slot 0: arm F2 IN, doorbell, bulk IN, which the engine's last store
+releases. The programs of all chunks are written together; one doorbell each lets them go one by one.
+"""
+from __future__ import annotations
+
+import json
+import struct
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .queue import Road
+
+CHUNK_IN_WINDOW = 256 * 1024
+SECTOR = 512
+CHUNK_IN = CHUNK_IN_WINDOW - SECTOR    # payload; the last sector holds the sentinel
+CHUNK_OUT = 512 * 1024
+SLOTS_PER_WINDOW = 16
+POLL_INTERVAL = 0x0FFF0004             # retry for ever, every 4 ticks
+FENCE_UNCACHED = 3 << 16               # mtype UC
+
+
+@lru_cache(maxsize=1)
+def opcodes() -> dict[str, int]:
+    return json.loads((Path(__file__).parents[1] / "amdgpu" / "asic" / "enums.json").read_text())["sdma_op"]
+
+
+def poll_equal(address: int, value: int) -> bytes:
+    header = opcodes()["POLL_REGMEM"] | 3 << 28 | 1 << 31
+    return struct.pack("<6I", header, address & 0xFFFFFFFF, address >> 32, value, 0xFFFFFFFF, POLL_INTERVAL)
+
+
+def copy_linear(to: int, source: int, nbytes: int) -> bytes:
+    return struct.pack("<7I", opcodes()["COPY"], nbytes - 1, 0, source & 0xFFFFFFFF, source >> 32, to & 0xFFFFFFFF, to >> 32)
+
+
+def fence(address: int, value: int) -> bytes:
+    return struct.pack("<4I", opcodes()["FENCE"] | FENCE_UNCACHED, address & 0xFFFFFFFF, address >> 32, value)
+
+
+class SdmaRing:
+    """Places packets in the SDMA ring; a packet never straddles its end (zeros are NOPs)."""
+
+    def __init__(self, queue):
+        self.queue = queue
+        self.wptr = 0           # bytes, monotonic
+
+    def place(self, programs: list[bytes]) -> list[int]:
+        """Writes the programs one behind the other; returns the write pointer after each.
+
+        Together they must be shorter than half the ring, and the ring must be idle.
+        """
+        image, start, ends = bytearray(), self.wptr, []
+        for program in programs:
+            offset = (start + len(image)) % self.queue.ring_bytes
+            if offset + len(program) > self.queue.ring_bytes:
+                image += bytes(self.queue.ring_bytes - offset)
+            image += program
+            ends.append(start + len(image))
+        first = start % self.queue.ring_bytes
+        head = min(len(image), self.queue.ring_bytes - first)
+        self.queue.write_ring(first, bytes(image[:head]))
+        if head < len(image):
+            self.queue.write_ring(0, bytes(image[head:]))
+        self.wptr = start + len(image)
+        return ends
+
+    def room(self) -> int:
+        return self.queue.ring_bytes // 2
+
+
+def _batches(total: int, chunk: int, program_bytes: int, ring_room: int):
+    """(first, last) ranges of chunk numbers whose programs fit into the ring together."""
+    count = -(-total // chunk)
+    most = max(1, ring_room // program_bytes)
+    return [(first, min(first + most, count)) for first in range(0, count, most)]
+
+
+def copy_in(road: "Road", to: int, data: memoryview) -> None:
+    """Host memory -> VRAM at GPU address `to`. Returns when the data is there."""
+    road.wait_for(road.sequence)
+    source = data.cast("B")
+    sram = road.gpu.memory.sram_va
+    program_bytes = len(poll_equal(0, 0)) + len(copy_linear(0, 0, 1)) + len(fence(0, 0))
+    for first, last in _batches(source.nbytes, CHUNK_IN, program_bytes, road.sdma.room()):
+        chunks, programs = [], []
+        pending_dwords = {}         # SRAM place -> sentinel that an earlier chunk of this batch leaves there
+        for number in range(first, last):
+            piece = source[number * CHUNK_IN:(number + 1) * CHUNK_IN]
+            slot = (number % 2) * SLOTS_PER_WINDOW
+            wire = -(-(piece.nbytes + 4) // SECTOR) * SECTOR
+            sequence = road.next_sequence()
+            at = slot * (CHUNK_IN_WINDOW // SLOTS_PER_WINDOW) + wire - 4
+            sentinel = road.fresh_sentinel(at)
+            while pending_dwords.get(at) == sentinel:
+                sentinel += 1
+            # A short last chunk ends inside its predecessor's payload: that dword is known too.
+            if number - 2 >= first and wire < CHUNK_IN_WINDOW:
+                previous = bytes(source[(number - 2) * CHUNK_IN + wire - 4:(number - 2) * CHUNK_IN + wire])
+                while previous == sentinel.to_bytes(4, "little"):
+                    sentinel += 1
+            pending_dwords[at] = sentinel
+            window = sram + slot * (CHUNK_IN_WINDOW // SLOTS_PER_WINDOW)
+            programs.append(poll_equal(window + wire - 4, sentinel) + copy_linear(to + number * CHUNK_IN, window, piece.nbytes)
+                            + fence(road.fence_address, sequence))
+            chunks.append((slot, wire, piece, sentinel, sequence))
+        end = road.sdma.place(programs)[-1]
+        road.sdma.queue.ring_doorbell(end)
+        for index, (slot, wire, piece, sentinel, _) in enumerate(chunks):
+            if index >= 2:
+                road.wait_for(chunks[index - 2][4])
+            image = bytearray(wire)
+            image[:piece.nbytes] = piece
+            image[-4:] = sentinel.to_bytes(4, "little")
+            road.send(slot, image)
+        road.wait_for(chunks[-1][4])
+
+
+def copy_out(road: "Road", data: memoryview, source: int) -> None:
+    """VRAM at GPU address `source` -> host memory."""
+    road.wait_for(road.sequence)
+    target = data.cast("B")
+    program_bytes = len(copy_linear(0, 0, 1)) + 2 * len(fence(0, 0))
+    for first, last in _batches(target.nbytes, CHUNK_OUT, program_bytes, road.sdma.room()):
+        programs, sequences = [], []
+        for number in range(first, last):
+            nbytes = min(CHUNK_OUT, target.nbytes - number * CHUNK_OUT)
+            sequences.append(road.next_sequence())
+            programs.append(copy_linear(road.gpu.memory.sram_va, source + number * CHUNK_OUT, nbytes)
+                            + fence(road.fence_address, sequences[-1]) + fence(road.release_address, 0))
+        ends = road.sdma.place(programs)
+        for number, end, sequence in zip(range(first, last), ends, sequences):
+            piece = target[number * CHUNK_OUT:(number + 1) * CHUNK_OUT]
+            wire = -(-piece.nbytes // SECTOR) * SECTOR
+            road.adapter.sram_arm_in(wire)
+            road.sdma.queue.ring_doorbell(end)
+            piece[:] = road.receive(wire)[:piece.nbytes]
+            road.done = sequence

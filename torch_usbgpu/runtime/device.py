@@ -1,0 +1,245 @@
+"""`Device`: an opened, booted GPU that loads code, launches and copies. No torch."""
+from __future__ import annotations
+
+import atexit
+import os
+import struct
+import weakref
+from typing import Any, Sequence
+
+import numpy as np
+
+from torch_usbgpu import _runtime
+from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
+
+from . import codeobject
+from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
+
+# The hub's latched fault, which every read-back carries along.
+FAULT_STATUS = {"gfx11": "GCVM_L2_PROTECTION_FAULT_STATUS", "gfx12": "GCVM_L2_PROTECTION_FAULT_STATUS_LO32"}
+# COMPUTE_PGM_RSRC1.PRIV: the reference driver sets it on gfx11; gfx12 uses the bit otherwise.
+RSRC1_PRIV = 1 << 20
+# Width of COMPUTE_TMPRING_SIZE.wavesize.
+TMPRING_WAVESIZE_BITS = {"gfx11": 15, "gfx12": 18}
+
+
+class Kernel:
+    """A loaded kernel: its symbol, entry address and what the compiler said of its arguments."""
+
+    def __init__(self, handle: "_runtime.Kernel", descriptor):
+        self.handle = handle
+        self.symbol: str = handle.symbol
+        self.entry: int = handle.entry
+        self.descriptor = descriptor
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.symbol} at {self.entry:#x}>"
+
+
+def _triple(value: int | Sequence[int], what: str) -> tuple[int, int, int]:
+    sizes = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
+    if not 1 <= len(sizes) <= 3 or any(v < 0 for v in sizes):
+        raise LaunchError(f"{what} is {value!r}; one to three sizes are possible.", "Pass e.g. (64,) or (8, 8).")
+    return (*sizes, *(1,) * (3 - len(sizes)))
+
+
+def pack_arguments(args: Sequence[Any]) -> bytes:
+    """Kernel arguments in order, each at its natural alignment.
+
+    An int is a GPU address or another 64-bit value; a NumPy scalar keeps its type; bytes (a struct)
+    are aligned to 8; a float is refused, because float or double is not ours to guess.
+    """
+    packed = bytearray()
+    for position, argument in enumerate(args):
+        if isinstance(argument, np.generic):
+            raw, align = argument.tobytes(), argument.dtype.itemsize
+        elif isinstance(argument, (bytes, bytearray)):
+            raw, align = bytes(argument), 8
+        elif isinstance(argument, int) and not isinstance(argument, bool):
+            raw, align = struct.pack("<Q", argument & 0xFFFFFFFFFFFFFFFF), 8
+        else:
+            raise LaunchError(f"Argument {position} is a {type(argument).__name__}.",
+                              "Pass GPU addresses as int and values as NumPy scalars (np.float32(1.5), np.int32(n)).")
+        packed += bytes(-len(packed) % align) + raw
+    return bytes(packed)
+
+
+class Device:
+    """Opens and boots a GPU.
+
+    Args:
+        handle_or_spec: a value of USBGPU_DEVICE ("usb", "emulated:navi31", ...; None = the
+            environment's), or any object with python-libusb1's controlWrite, controlRead, bulkWrite
+            and bulkRead.
+        firmware_dirs: where to look for AMD's firmware files first.
+
+    Raises:
+        UsbGpuError: with a code, the state found and one next action.
+    """
+
+    def __init__(self, handle_or_spec: Any = None, firmware_dirs: Sequence[str] = ()):
+        from torch_usbgpu import amdgpu, kernels, usb
+
+        self._closed = True
+        if handle_or_spec is None or isinstance(handle_or_spec, str):
+            opened = usb.open_handle(handle_or_spec or os.environ.get("USBGPU_DEVICE", "auto"))
+            self.handle, self.label = opened.handle, opened.label
+            firmware_dirs = (*firmware_dirs, *opened.firmware_dirs)
+        else:
+            self.handle, self.label = handle_or_spec, ""
+        self.adapter = usb.Adapter(self.handle)
+        self.gpu = amdgpu.Gpu(self.adapter, firmware_dirs=tuple(firmware_dirs))
+        self._closed = False
+        atexit.register(_close_weakly, weakref.ref(self))
+        try:
+            self.adapter.start()
+            self.gpu.boot()
+            self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
+            self.stream = _runtime.StreamDevice(self.road, self._config())
+            self.road.kernel_at = lambda pc: self.stream.kernel_at(pc) or None
+            self.stream.fill(self.stream.error_block, 0, 4, 32)
+        except BaseException:
+            self.close()
+            raise
+        self._launches_at_reset = 0
+
+    def _config(self) -> dict:
+        gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.chip["geometry"]
+        error_block = memory.heap_start
+        engines = geometry["num_se"]
+        return {
+            "name": self.name, "arch": gpu.arch, "compute_units": gpu.compute_units,
+            "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
+            "error_block": memory.vram_va(error_block),
+            "fence": self.road.fence_address, "release": self.road.release_address,
+            "readback": memory.sram_va, "readback_bytes": READBACK_BYTES, "window_bytes": SLOT_BYTES,
+            "largest_upload": DATA_BYTES - 4,
+            "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
+            "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,
+            "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes, "shader_engines": engines,
+            "scratch_waves": gpu.compute_units // engines * geometry["max_scratch_slots_per_cu"],
+            "wavesize_field_bits": TMPRING_WAVESIZE_BITS[gpu.memory.family],
+        }
+
+    @property
+    def arch(self) -> str:
+        """The compiler target, e.g. "gfx1100"."""
+        return self.gpu.arch
+
+    @property
+    def name(self) -> str:
+        """For people: "AMD Radeon RX 7900 XTX, emulated"."""
+        return f"{self.gpu.name}, {self.label}" if self.label else self.gpu.name
+
+    # ---- memory
+
+    def alloc(self, nbytes: int) -> int:
+        """A 512-byte aligned block of VRAM; returns its GPU address.
+
+        Raises:
+            OutOfMemory: the request does not fit; the text gives the sizes.
+        """
+        try:
+            return self.stream.allocate(nbytes)
+        except _runtime.OutOfMemory as error:
+            raise OutOfMemory(str(error)) from None
+
+    def free(self, gpu_va: int) -> None:
+        self.stream.free(gpu_va)
+
+    def copy_in(self, gpu_va: int, array) -> None:
+        """Host array (C-contiguous, any dtype) -> VRAM. The array may be changed when this returns."""
+        self.stream.copy_in(gpu_va, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+    def copy_out(self, array: np.ndarray, gpu_va: int) -> None:
+        """VRAM -> host array (C-contiguous). Waits for all work before it."""
+        if not array.flags.c_contiguous:
+            raise LaunchError("copy_out needs a C-contiguous array.", "Pass np.empty(shape, dtype).")
+        self.stream.copy_out(array.reshape(-1).view(np.uint8), gpu_va)
+
+    # ---- kernels
+
+    def load(self, code_object: bytes) -> dict[str, Kernel]:
+        """Loads a code object of `torch_usbgpu.compiler.compile`; kernels by symbol.
+
+        Raises:
+            CodeObjectError: undefined symbols, unknown relocations, wrong target.
+        """
+        image = codeobject.load(code_object, self.arch)
+        return {symbol: Kernel(handle, image.kernels[symbol]) for symbol, handle in self.stream.load(image).items()}
+
+    def launch(self, kernel: Kernel, grid, block, args: Sequence[Any] = (), dynamic_lds_bytes: int = 0) -> None:
+        """Queues a launch. grid counts workgroups, block threads; args as for `pack_arguments`.
+
+        Raises:
+            LaunchError: sizes that the GPU cannot do, or arguments that do not fit the kernel.
+        """
+        groups, threads = _triple(grid, "grid"), _triple(block, "block")
+        descriptor = kernel.descriptor
+        packed = bytearray(pack_arguments(args))
+        expected = descriptor.explicit_bytes
+        if len(args) != len(descriptor.arguments) or len(packed) != expected:
+            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} bytes; "
+                              f"{len(args)} of {len(packed)} bytes were given.",
+                              "Check the order and the NumPy types of the arguments.")
+        if threads[0] * threads[1] * threads[2] > descriptor.max_threads:
+            raise LaunchError(f"Kernel {kernel.symbol} was compiled for at most {descriptor.max_threads} threads per "
+                              f"workgroup; {threads} were asked for.", "Use a smaller block or another __launch_bounds__.")
+        start, hidden = descriptor.hidden_block(groups, threads, dynamic_lds_bytes)
+        if hidden:
+            packed += bytes(start - len(packed)) + hidden
+        try:
+            self.stream.launch(kernel.handle, groups, threads, bytes(packed), dynamic_lds_bytes)
+        except ValueError as error:
+            raise LaunchError(str(error), "Change the block size or the dynamic LDS size.") from None
+
+    def synchronize(self) -> None:
+        """Waits for everything; raises what went wrong on the GPU meanwhile."""
+        self.stream.synchronize()
+
+    # ---- state
+
+    def link_stats(self) -> dict[str, Any]:
+        """Transfers and bytes over the cable since the last reset, see torch_usbgpu.usb.LinkStats."""
+        stats = self.adapter.stats.snapshot()
+        stats["launches"] = self.stream.launches - self._launches_at_reset
+        return stats
+
+    def reset_link_stats(self) -> None:
+        self.adapter.stats.reset()
+        self._launches_at_reset = self.stream.launches
+
+    def reset(self) -> None:
+        """Brings the queues back after a fault or a hang. VRAM keeps its content; queued work is lost."""
+        self.stream.discard_pending()
+        self.adapter.recover()
+        try:
+            self.gpu.recover_queues()
+        except UsbGpuError:
+            self.gpu.reset()
+        self.road.start()
+        self.stream.clear_error_block()
+
+    def close(self) -> None:
+        """Shuts the GPU down so that the next process finds it clean. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.gpu.shutdown()
+        finally:
+            close = getattr(self.handle, "close", None)
+            if close is not None:
+                close()
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def _close_weakly(reference) -> None:
+    device = reference()
+    if device is not None:
+        device.close()

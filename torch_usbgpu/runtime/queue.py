@@ -1,0 +1,277 @@
+"""The compute queue over the cable: submission windows, fences, read-backs.
+
+The adapter's SRAM (512 KiB, which the GPU reads over PCIe as system memory) is laid out as
+
+    slots  0..7    read-back area, 128 KiB (a read-back must start at slot 0)
+    slots  8..15   eight command windows of 16 KiB
+    slots 16..31   two data windows of 128 KiB
+
+A submission is one command window, sent by one F2 transfer: packets from its front, kernel
+arguments from its back, a sentinel in its last dword. The ring in VRAM was written once, at start:
+entry i waits for window i mod 8 to show sentinel i, then runs the window as an indirect buffer.
+Every window ends by storing its sequence number to the fence dword, which the host reads at XDATA
+0xA800. A doorbell (one posted TLP) moves the ring's write pointer on by one entry.
+
+A read-back arms the F2 IN engine after the window is on the wire and before the doorbell. The last
+packet of the window releases it, so that waiting for the GPU and receiving are one bulk transfer.
+
+Certainty: F2 windows, sentinel and release are what the one working driver does. That a compute
+ring may run indirect buffers straight from SRAM is inferred.
+"""
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+import numpy as np
+
+from torch_usbgpu import _runtime
+from torch_usbgpu.errors import ConfigError, GpuFault, GpuHang, UsbGpuError
+from torch_usbgpu.usb.facts import FACTS
+
+from . import copies
+
+SLOT_BYTES, SRAM_BYTES, SECTOR_BYTES = (FACTS["sram"][name] for name in ("slot_bytes", "bytes", "sector_bytes"))
+READBACK_BYTES = 8 * SLOT_BYTES
+WINDOW_SLOTS = range(8, 16)
+DATA_SLOTS = (16, 24)
+DATA_BYTES = 8 * SLOT_BYTES
+ENTRY_DWORDS = 16           # of the ring; a power of two, so that entries never straddle its end
+COMMAND_SENTINEL = 0x5B000000
+DATA_SENTINEL = 0x51000000
+# In the submission-queue page: the one place that the GPU may write while data streams. The host sees it in XDATA.
+FENCE_OFFSET = FACTS["pcie_address"]["fence"] - FACTS["pcie_address"]["submission_queue"]
+FENCE_XDATA = FACTS["xdata"]["fence"]
+RELEASE_OFFSET = FACTS["pcie_address"]["release"] - FACTS["pcie_address"]["completion_queue"]   # dword 3 of entry 0
+SLICE_MS = 250              # how long to block before looking whether the GPU is still well
+
+
+@dataclass
+class Failure:
+    """What stopped the device; everything fails with it until reset()."""
+    error: UsbGpuError
+
+
+def timeout_seconds() -> float:
+    """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT)."""
+    text = os.environ.get("USBGPU_TIMEOUT", "300")
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.") from None
+
+
+def behind(sequence: int, reached: int) -> bool:
+    """Is `reached` before `sequence`? Both count modulo 2**32."""
+    return (reached - sequence) & 0x80000000 != 0
+
+
+class Road:
+    """What csrc/runtime/road.h asks of the cable. One thread at a time: the stream device locks.
+
+    Args:
+        adapter: torch_usbgpu.usb.Adapter
+        gpu: a booted torch_usbgpu.amdgpu.Gpu
+        compile_kernels: torch_usbgpu.kernels.compile_kernels, or what takes its place in a test
+    """
+
+    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
+        self.adapter = adapter
+        self.gpu = gpu
+        self.compile_kernels = compile_kernels
+        self.kernel_at: Callable[[int], str | None] = lambda pc: None
+        self.failure: Failure | None = None
+        self.sequence = 0       # last handed out
+        self.done = 0           # last seen at the fence
+        self.start()
+
+    # ---- start and restart
+
+    def start(self) -> None:
+        """Clears the SRAM, writes the ring, zeroes the fence. Also after the queues were recovered."""
+        self.entries = self.gpu.compute_queue.ring_bytes // (4 * ENTRY_DWORDS)
+        self.entry = 0          # entries handed to the ring so far
+        self.window_free_at = [0] * len(WINDOW_SLOTS)
+        self.data_free_at = [0] * len(DATA_SLOTS)
+        self.next_data = 0
+        self.failure = None
+        # What each byte of SRAM holds, so that stale content can never pass for a sentinel.
+        self.shadow = np.full(SRAM_BYTES, 0xFF, np.uint8)
+        self.send(0, bytes(SRAM_BYTES))
+        self.sdma = copies.SdmaRing(self.gpu.sdma_queue)
+        ring = [(self.window_address(i % len(WINDOW_SLOTS)), COMMAND_SENTINEL | i) for i in range(self.entries)]
+        self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
+        self.sequence = self.done = 0
+        self.adapter.write_xdata(FENCE_XDATA, bytes(4))
+
+    def window_address(self, window: int) -> int:
+        return self.gpu.memory.sram_va + WINDOW_SLOTS[window] * SLOT_BYTES
+
+    @property
+    def fence_address(self) -> int:
+        return self.gpu.memory.submission_page_va + FENCE_OFFSET
+
+    @property
+    def release_address(self) -> int:
+        return self.gpu.memory.completion_page_va + RELEASE_OFFSET
+
+    # ---- SRAM
+
+    def send(self, slot: int, data) -> None:
+        """One F2 OUT of whole sectors to `slot`; the shadow follows."""
+        flat = np.frombuffer(data, np.uint8)
+        at = slot * SLOT_BYTES
+        self.shadow[at:at + flat.size] = flat
+        self.adapter.sram_write(slot, data)
+
+    def shadow_dword(self, at: int) -> int:
+        return int(self.shadow[at:at + 4].view("<u4")[0])
+
+    # ---- fences
+
+    def next_sequence(self) -> int:
+        self.sequence = (self.sequence + 1) & 0xFFFFFFFF
+        return self.sequence
+
+    def poll_fence(self) -> int:
+        """One control transfer. A torn read shows too large a value only across a carry, so read again there."""
+        value = int.from_bytes(self.adapter.read_xdata(FENCE_XDATA, 4), "little")
+        if value & 0xFF in (0, 0xFF):
+            value = min(value, int.from_bytes(self.adapter.read_xdata(FENCE_XDATA, 4), "little"))
+        self.done = value
+        return value
+
+    def reached(self, sequence: int) -> bool:
+        return not behind(sequence, self.done) or not behind(sequence, self.poll_fence())
+
+    def wait_for(self, sequence: int) -> None:
+        """Blocks until the fence has reached `sequence`; the pause grows, because kernels are long."""
+        if self.reached(sequence):
+            return
+        deadline = time.monotonic() + timeout_seconds()
+        pause, since_check = 0.0, time.monotonic()
+        while not self.reached(sequence):
+            time.sleep(pause)
+            pause = min(2 * pause + 20e-6, 5e-3)
+            if time.monotonic() - since_check > SLICE_MS / 1000:
+                self.look_for_trouble(deadline)
+                since_check = time.monotonic()
+
+    def look_for_trouble(self, deadline: float) -> None:
+        """Raises if the GPU faulted, or if `deadline` has passed."""
+        try:
+            self.gpu.check_faults(self.kernel_at)
+        except UsbGpuError as error:
+            self.fail(error)
+        if time.monotonic() > deadline:
+            self.fail(GpuHang(f"The GPU did not finish within {timeout_seconds():g} s.",
+                              submitted=self.sequence, reached=self.done, **self.gpu.describe_hang()))
+
+    def fail(self, error: UsbGpuError) -> None:
+        self.failure = Failure(error)
+        raise error
+
+    def refuse_if_failed(self) -> None:
+        if self.failure is not None:
+            first = self.failure.error
+            raise type(first)(f"The device stopped earlier: {first.found}", "Call torch.usbgpu.reset().") from first
+
+    # ---- csrc/runtime/road.h
+
+    def acquire(self) -> tuple[int, int, int, int, int]:
+        """A free command window: (index, address, bytes, sentinel, sequence)."""
+        self.refuse_if_failed()
+        window = self.entry % len(WINDOW_SLOTS)
+        if behind(self.window_free_at[window], self.done):
+            self.wait_for(self.window_free_at[window])
+        sentinel = COMMAND_SENTINEL | self.entry % self.entries
+        slot = WINDOW_SLOTS[window]
+        if self.shadow_dword((slot + 1) * SLOT_BYTES - 4) == sentinel:
+            # Somebody's data happens to stand there (a bulk copy used the whole SRAM): wipe the window.
+            self.send(slot, bytes(SLOT_BYTES))
+        return window, self.window_address(window), SLOT_BYTES, sentinel, self.next_sequence()
+
+    def _send_window(self, window: int, payload: bytes) -> None:
+        self.window_free_at[window] = self.sequence
+        for index, pending in enumerate(self.data_free_at):
+            if pending is None:     # uploaded, and this is the submission that consumes it
+                self.data_free_at[index] = self.sequence
+        self.send(WINDOW_SLOTS[window], payload)
+
+    def _ring_doorbell(self) -> None:
+        self.entry += 1
+        self.gpu.compute_queue.ring_doorbell(self.entry * ENTRY_DWORDS)
+        self.adapter.stats.submissions += 1
+
+    def submit(self, window: int, payload: bytes) -> None:
+        """Three transfers: arm, bulk OUT, doorbell."""
+        self._send_window(window, payload)
+        self._ring_doorbell()
+
+    def submit_and_read(self, window: int, payload: bytes, nbytes: int) -> bytes:
+        """Five transfers: arm, bulk OUT, arm IN, doorbell, bulk IN (which waits for the GPU)."""
+        self._send_window(window, payload)
+        self.adapter.sram_arm_in(nbytes)
+        self._ring_doorbell()
+        data = self.receive(nbytes)
+        self.done = self.sequence
+        return data
+
+    def receive(self, nbytes: int) -> bytes:
+        """The bulk IN of an armed read-back, in slices, so that a fault is noticed while waiting."""
+        deadline = time.monotonic() + timeout_seconds()
+        while True:
+            data = self.adapter.sram_finish_in(nbytes, timeout_ms=SLICE_MS)
+            if data is not None:
+                self.shadow[:nbytes] = np.frombuffer(data, np.uint8, nbytes)
+                return data
+            self.look_for_trouble(deadline)
+
+    def upload(self, data: memoryview) -> tuple[int, int, int]:
+        """Two transfers: data into a data window. Returns (address, sentinel address, sentinel)."""
+        self.refuse_if_failed()
+        index = self.next_data
+        self.next_data = (index + 1) % len(DATA_SLOTS)
+        if behind(self.data_free_at[index], self.done):
+            self.wait_for(self.data_free_at[index])
+        slot = DATA_SLOTS[index]
+        nbytes = data.nbytes
+        wire = -(-(nbytes + 4) // SECTOR_BYTES) * SECTOR_BYTES
+        image = bytearray(wire)
+        image[:nbytes] = data
+        sentinel = self.fresh_sentinel(slot * SLOT_BYTES + wire - 4)
+        image[-4:] = sentinel.to_bytes(4, "little")
+        self.data_free_at[index] = None
+        self.send(slot, image)
+        address = self.gpu.memory.sram_va + slot * SLOT_BYTES
+        return address, address + wire - 4, sentinel
+
+    def fresh_sentinel(self, at: int) -> int:
+        """A value that the SRAM does not hold at `at` now."""
+        sentinel = DATA_SENTINEL | self.sequence & 0xFFFFFF
+        while self.shadow_dword(at) == sentinel:
+            sentinel = DATA_SENTINEL | (sentinel + 1) & 0xFFFFFF
+        return sentinel
+
+    def bulk_in(self, to: int, data: memoryview) -> None:
+        self.refuse_if_failed()
+        copies.copy_in(self, to, data)
+
+    def bulk_out(self, data: memoryview, source: int) -> None:
+        self.refuse_if_failed()
+        copies.copy_out(self, data, source)
+
+    def compile(self, specs) -> tuple[list, dict]:
+        """Code images for the kernels that compile, and {symbol: error} for those that do not."""
+        images, failures = self.compile_kernels(self.gpu.arch, specs)
+        return list(images), dict(failures)
+
+    def raise_fault(self, status: int) -> None:
+        """A read-back came with a hub fault in its status words."""
+        try:
+            self.gpu.check_faults(self.kernel_at)
+        except UsbGpuError as error:
+            self.fail(error)
+        self.fail(GpuFault("The GPU reported a page fault that left no further trace.", hub_status=f"{status:#x}"))

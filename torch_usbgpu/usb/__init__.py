@@ -1,0 +1,12 @@
+"""The adapter: transports (real, emulated, recorded, faulty) and the protocol on top of them.
+
+    opened = usb.open_handle("auto")
+    adapter = usb.Adapter(opened.handle)
+"""
+from __future__ import annotations
+
+from .asm2464pd import Adapter
+from .stats import LinkStats
+from .transport import DeviceSpec, OpenedHandle, UsbHandle, open_handle, parse_spec
+
+__all__ = ["Adapter", "DeviceSpec", "LinkStats", "OpenedHandle", "UsbHandle", "open_handle", "parse_spec"]

@@ -1,0 +1,88 @@
+"""The transport that plugs in a virtual dock. The only module of the host half that knows the emulator.
+
+USBGPU_EMULATOR holds its options, comma separated: `strict`, `deterministic`, `vram=2G`, `threads=4`,
+`lanes=4`, `firmware=legacy`, `usb=high`, `fault=unplug-after:100` (repeatable).
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..errors import ConfigError
+from .transport import OpenedHandle
+
+DEFAULT_CHIP = "navi31"
+_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_FLAGS = ("strict", "deterministic")
+_NUMBERS = {"threads": "threads", "lanes": "lanes"}
+_WORDS = ("firmware", "usb")
+
+
+def open_adapter(chip: str | None = None) -> OpenedHandle:
+    from .. import emulator
+    chip = chip or DEFAULT_CHIP
+    if chip not in emulator.EMULATED_CHIPS:
+        known = ", ".join(f"emulated:{name}" for name in emulator.EMULATED_CHIPS)
+        raise ConfigError(f"There is no emulated chip {chip!r}.", f"Use one of: {known}.")
+    options = parse_options(os.environ.get("USBGPU_EMULATOR", ""))
+    try:
+        handle = emulator.EmulatedAdapter(chip, **options)
+    except ValueError as error:
+        raise ConfigError(f"USBGPU_EMULATOR: {error}.", "Correct the environment variable.") from error
+    return OpenedHandle(handle, "emulated", (firmware_directory(emulator.EMULATED_CHIPS[chip]),))
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = word.partition("=")
+        try:
+            if name in _FLAGS and not value:
+                options[name] = True
+            elif name in _NUMBERS:
+                options[_NUMBERS[name]] = int(value)
+            elif name == "vram":
+                unit = _SUFFIXES.get(value[-1:].upper(), 0)
+                options["vram_bytes"] = int(value[:-1]) * unit if unit else int(value)
+            elif name in _WORDS:
+                options[name] = value
+            elif name == "fault":
+                options.setdefault("faults", []).append(value)
+            else:
+                raise ValueError(word)
+        except ValueError:
+            raise ConfigError(f"USBGPU_EMULATOR: {word!r} is no option.",
+                              "Use: strict, deterministic, vram=2G, threads=N, lanes=N, firmware=NAME, usb=super|high, "
+                              "fault=SWITCH.") from None
+    return options
+
+
+def firmware_directory(chip: str) -> Path:
+    """The synthetic firmware images that the emulated GPU accepts, written once per version of their generator."""
+    from .. import emulated_firmware
+    generator = Path(emulated_firmware.__file__)
+    digest = hashlib.sha256(generator.read_bytes())
+    for facts in sorted((generator.parent / "amdgpu" / "asic").glob("*.json")):
+        digest.update(facts.read_bytes())
+    root = Path(platformdirs.user_cache_dir("torch_usbgpu")) / "emulated-firmware"
+    target = root / f"{chip}-{digest.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written aside and renamed: another process either sees all of it or nothing.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{chip}-", dir=root))
+    try:
+        emulated_firmware.write_images(chip, scratch)
+        os.rename(scratch, target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
