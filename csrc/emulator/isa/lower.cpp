@@ -22,7 +22,6 @@ bool is_half(Type t) {
 }
 bool is_sixteen(const OperandRow& o) { return o.bits == 16; }
 
-bool starts(const char* s, std::string_view prefix) { return std::string_view(s).starts_with(prefix); }
 
 // Builds the Insts of one instruction.
 class Builder {

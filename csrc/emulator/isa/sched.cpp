@@ -193,7 +193,7 @@ class Runner {
     const DispatchState& s = *job_.state;
     WaveFault f{};
     f.kind = static_cast<WaveFault::Kind>(w.fault.kind);
-    f.pc = w.fault.at->pc;
+    f.pc = w.fault.pc;
     f.address = w.fault.address;
     f.access = static_cast<Access>(w.fault.access);
     f.group = {group_.id[0], group_.id[1], group_.id[2]};

@@ -90,7 +90,7 @@ const Inst* raise(Wave& wave, const Inst* i, uint8_t kind, uint64_t address, uin
   wave.fault.kind = kind;
   wave.fault.access = access;
   wave.fault.address = address;
-  wave.fault.at = i;
+  wave.fault.pc = i->pc;
   wave.stop = Stop::fault;
   wave.next = i;
   return nullptr;

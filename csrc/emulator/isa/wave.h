@@ -71,7 +71,7 @@ struct alignas(128) Wave {
   uint64_t scratch_bytes;        // per lane
   uint32_t apertures[2];         // high dwords of the shared and the private aperture (FLAT)
   // Filled by raise() for Stop::fault. kind: WaveFault::Kind, access: Access.
-  struct { uint8_t kind; uint8_t access; uint64_t address; const Inst* at; } fault;
+  struct { uint8_t kind; uint8_t access; uint64_t address; uint64_t pc; } fault;
 
   alignas(128) uint32_t vgpr[kVgprs + kVgprPad][32];
   uint32_t temp[kTemps][32];     // directly behind the VGPRs
