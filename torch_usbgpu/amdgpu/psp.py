@@ -14,6 +14,7 @@ from ..errors import BootError, FirmwareMismatch
 from . import layout
 from .facts import enum, put_field, struct_fields, struct_size
 from .layout import PLACES
+from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Psp:
         regs.wait(self._message(35), lambda value: value & READY != 0, f"the PSP's boot loader before {name}")
         self._stage(content)
         # 35 and 36 are neighbours, but the command must come last.
-        regs.write(self._message(36), self._gpu.memory.sram_va >> 20)
+        regs.write(self._message(36), self._gpu.memory.staging_va >> 20)
         regs.write(self._message(35), command)
         if name == "SOS":
             return
@@ -153,8 +154,11 @@ class Psp:
         self._command("SETUP_TMR", "TMR", tmr=self._tmr_bytes or layout.TMR_BYTES)
 
     def _stage(self, content: bytes) -> None:
-        """Fill the staging buffer, zero-padded to 16 bytes (and by the adapter to a sector)."""
-        self._gpu.adapter.sram_write(0, content + bytes(-len(content) % 16))
+        """Fill the staging buffer, zero-padded to 16 bytes (and by the adapter to a sector).
+
+        The PSP looks for no sentinel: half-landed content would be refused as forged.
+        """
+        self._gpu.adapter.sram_write_landed(layout.STAGING_SLOT, content + bytes(-len(content) % 16))
 
     def _command(self, command: str, what: str, *, app: int = 0, firmware: tuple[int, int] | None = None,
                  tmr: int = 0) -> bytes:
@@ -173,13 +177,13 @@ class Psp:
         put("cmd_id", _COMMANDS[command])
         if firmware:
             prefix, (size, kind) = "cmd.cmd_load_ip_fw.fw", firmware
-            put(f"{prefix}_phy_addr_lo", memory.sram_va & 0xFFFF_FFFF)
-            put(f"{prefix}_phy_addr_hi", memory.sram_va >> 32)
+            put(f"{prefix}_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
+            put(f"{prefix}_phy_addr_hi", memory.staging_va >> 32)
             put(f"{prefix}_size", size)
             put(f"{prefix}_type", kind)
         elif app:         # LOAD_TOC: address and size at the same places as LOAD_TA's
-            put("cmd.cmd_load_ta.app_phy_addr_lo", memory.sram_va & 0xFFFF_FFFF)
-            put("cmd.cmd_load_ta.app_phy_addr_hi", memory.sram_va >> 32)
+            put("cmd.cmd_load_ta.app_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
+            put("cmd.cmd_load_ta.app_phy_addr_hi", memory.staging_va >> 32)
             put("cmd.cmd_load_ta.app_len", app)
         elif tmr:
             prefix, address = "cmd.cmd_setup_tmr", memory.mc(PLACES["tmr"])
@@ -214,10 +218,12 @@ class Psp:
 
     def _await_fence(self, what: str, timeout_s: float = 10.0) -> bytes:
         """The response. It lies right before the fence, so one read fetches both."""
-        deadline = time.monotonic() + timeout_s
+        deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
         while True:
             data = self._gpu.vram_read(PLACES["psp_command"] + RESPONSE, layout.PSP_FENCE + 4 - RESPONSE)
             if struct.unpack_from("<I", data, len(data) - 4)[0] == self._fence:
                 return data[:-4]
             if time.monotonic() > deadline:
                 raise BootError(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault())
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)

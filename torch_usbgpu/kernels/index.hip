@@ -1,0 +1,276 @@
+// Gathers, scatters, masks, triangles, flips. Elements are moved as words of their size; only
+// reductions know their type.
+#include "device_error.h"
+#include "family.h"
+#include "index_args.h"
+
+namespace usbgpu_family {
+
+template <uint32_t Bytes> struct word;
+template <> struct word<1> { using type = uint8_t; };
+template <> struct word<2> { using type = uint16_t; };
+template <> struct word<4> { using type = uint32_t; };
+template <> struct word<8> { using type = uint64_t; };
+
+template <uint32_t Operands>
+struct Position {
+  int32_t offset[Operands];
+  USBGPU_INLINE Position(const Walk<Operands>& walk, uint32_t linear) {
+#pragma unroll
+    for (uint32_t k = 0; k < Operands; ++k) offset[k] = 0;
+#pragma clang loop unroll(disable)
+    for (uint32_t d = 0; d + 1 < walk.dims; ++d) {
+      uint32_t rest = linear / walk.size[d], i = linear - rest * walk.size[d];
+#pragma unroll
+      for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)i * walk.stride[d][k];
+      linear = rest;
+    }
+#pragma unroll
+    for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)linear * walk.stride[walk.dims - 1][k];
+  }
+  template <typename T>
+  USBGPU_INLINE global_ptr<T> of(const Walk<Operands>& walk, uint32_t k) const {
+    return (global_ptr<T>)((global_ptr<char>)walk.address[k] + offset[k]);
+  }
+};
+
+// Sum of index * stride over all index tensors; false (and recorded) if one is out of bounds.
+template <typename Index, uint32_t Indices>
+USBGPU_INLINE bool indexed_offset(const IndexArgs<Indices>& args, const Position<2 + Indices>& position, int64_t& offset) {
+  bool valid = true;
+  offset = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < Indices; ++k) {
+    int64_t index = (int64_t)*position.template of<Index>(args.walk, 2 + k), size = args.size[k];
+    int64_t wrapped = index < 0 && args.allow_negative ? index + size : index;
+    if (wrapped < 0 || wrapped >= size) {
+      record_out_of_bounds(args.error_block, args.dimension[k], index, size);
+      valid = false;
+    }
+    offset += wrapped * args.stride[k];
+  }
+  return valid;
+}
+
+// result[walk] = source[walk][indices]
+template <uint32_t Bytes, typename Index, uint32_t Indices>
+USBGPU_INLINE void index_get(const IndexArgs<Indices>& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2 + Indices> position(args.walk, i);
+  int64_t offset;
+  T value = 0;
+  if (indexed_offset<Index>(args, position, offset))
+    value = *(global_ptr<T>)((global_ptr<char>)position.template of<char>(args.walk, 1) + offset);
+  *position.template of<T>(args.walk, 0) = value;
+}
+
+// result[walk][indices] = source[walk] (or the value). Which of several writers wins is not defined.
+template <uint32_t Bytes, typename Index, uint32_t Indices>
+USBGPU_INLINE void index_put(const IndexArgs<Indices>& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2 + Indices> position(args.walk, i);
+  int64_t offset;
+  if (!indexed_offset<Index>(args, position, offset)) return;
+  const T value = args.walk.address[1] ? *position.template of<T>(args.walk, 1) : (T)args.value;
+  *(global_ptr<T>)((global_ptr<char>)position.template of<char>(args.walk, 0) + offset) = value;
+}
+
+struct ReduceAdd { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return a + b; } };
+struct ReduceMultiply { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return a * b; } };
+struct ReduceMaximum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a > b || a != a) ? a : b; } };
+struct ReduceMinimum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a < b || a != a) ? a : b; } };
+
+// Read, combine, exchange: works for every type and operation. 8- and 16-bit elements live inside
+// a 32-bit word, the smallest that memory can exchange.
+template <typename T, typename Op>
+USBGPU_INLINE void atomic_combine(global_ptr<char> to, T value, Op op) {
+  using Acc = typename select<traits<T>::floating, accumulate_t<T>, T>::type;
+  if constexpr (sizeof(T) >= 4) {
+    using W = typename word<sizeof(T)>::type;
+    auto target = (global_ptr<W>)to;
+    W seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    while (true) {
+      W wanted = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(__builtin_bit_cast(T, seen)), convert<Acc>(value))));
+      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
+                                               __HIP_MEMORY_SCOPE_AGENT))
+        return;
+    }
+  } else {
+    using W = typename word<sizeof(T)>::type;
+    const uint64_t address = (uint64_t)to;
+    auto target = (global_ptr<uint32_t>)(address & ~uint64_t(3));
+    const uint32_t shift = (uint32_t)(address & 3) * 8, mask = (uint32_t)(W)~W(0) << shift;
+    uint32_t seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    while (true) {
+      T before = __builtin_bit_cast(T, (W)(seen >> shift));
+      W after = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(before), convert<Acc>(value))));
+      uint32_t wanted = (seen & ~mask) | (uint32_t)after << shift;
+      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
+                                               __HIP_MEMORY_SCOPE_AGENT))
+        return;
+    }
+  }
+}
+
+// result[walk][indices] = op(result[walk][indices], source[walk])
+template <typename T, typename Op, typename Index, uint32_t Indices>
+USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2 + Indices> position(args.walk, i);
+  int64_t offset;
+  if (!indexed_offset<Index>(args, position, offset)) return;
+  T value;
+  if (args.walk.address[1]) value = *position.template of<T>(args.walk, 1);
+  else value = __builtin_bit_cast(T, (typename word<sizeof(T)>::type)args.value);
+  const global_ptr<char> to = position.template of<char>(args.walk, 0) + offset;
+  if constexpr (same_type<Op, ReduceAdd>::value && (same_type<T, int32_t>::value || same_type<T, int64_t>::value)) {
+    __hip_atomic_fetch_add((global_ptr<T>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+  } else if constexpr (same_type<Op, ReduceAdd>::value && same_type<T, float>::value) {
+    // one instruction, where VRAM is known to be neither fine-grained nor remote
+    [[clang::atomic(no_fine_grained_memory, no_remote_memory, ignore_denormal_mode)]] {
+      __hip_atomic_fetch_add((global_ptr<float>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    }
+  } else {
+    atomic_combine<T>(to, value, Op{});
+  }
+}
+
+template <uint32_t Bytes>
+USBGPU_INLINE void masked_fill(const MaskedFillArgs& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2> position(args.walk, i);
+  if (!*position.of<uint8_t>(args.walk, 1)) return;
+  *position.of<T>(args.walk, 0) = args.value_address ? at<T>(args.value_address)[0] : (T)args.value;
+}
+
+template <uint32_t Bytes>
+USBGPU_INLINE void strided_copy(const CopyArgs& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2> position(args.walk, i);
+  *position.of<T>(args.walk, 0) = *position.of<T>(args.walk, 1);
+}
+
+template <uint32_t Bytes>
+USBGPU_INLINE void triangle(const TriangleArgs& args) {
+  using T = typename word<Bytes>::type;
+  const uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.count) return;
+  const uint64_t line = i / args.columns;
+  const int64_t column = (int64_t)(i - line * args.columns), row = (int64_t)(line % args.rows);
+  const bool keep = args.upper ? column - row >= args.diagonal : column - row <= args.diagonal;
+  at<T>(args.output)[i] = keep ? at<T>(args.input)[i] : T(0);
+}
+
+// ---- compaction: where the mask is set, in order. Each thread owns 8 neighbouring elements.
+inline constexpr uint32_t kPerThread = kCompactElements / 256;
+
+USBGPU_INLINE uint64_t compact_first() { return (uint64_t)blockIdx.x * kCompactElements + threadIdx.x * kPerThread; }
+USBGPU_INLINE uint32_t compact_bits(const CompactArgs& args) {
+  const uint64_t first = compact_first();
+  uint32_t bits = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < kPerThread; ++k)
+    if (first + k < args.count && at<uint8_t>(args.mask)[first + k]) bits |= 1u << k;
+  return bits;
+}
+
+// Sum of `value` over the threads before this one; `all` gets the sum over the workgroup.
+USBGPU_INLINE uint32_t block_exclusive_sum(uint32_t value, uint32_t& all, uint32_t* scratch) {
+  uint32_t inclusive = value;
+#pragma unroll
+  for (uint32_t step = 1; step < 32; step <<= 1) {
+    uint32_t before = __builtin_amdgcn_ds_bpermute((int)((lane_id() - step) << 2), (int)inclusive);
+    if (lane_id() >= step) inclusive += before;
+  }
+  local_barrier();
+  if (lane_id() == 31) scratch[threadIdx.x >> 5] = inclusive;
+  local_barrier();
+  uint32_t base = 0;
+  all = 0;
+#pragma unroll
+  for (uint32_t wave = 0; wave < 8; ++wave) {
+    uint32_t sum = scratch[wave];
+    if (wave < (threadIdx.x >> 5)) base += sum;
+    all += sum;
+  }
+  return base + inclusive - value;
+}
+
+USBGPU_INLINE void compact_count(const CompactArgs& args) {
+  __shared__ uint32_t scratch[8];
+  const uint32_t sum = block_reduce<256>((uint32_t)__builtin_popcount(compact_bits(args)), Sum{}, scratch);
+  if (threadIdx.x == 0) at<uint32_t>(args.counts)[blockIdx.x] = sum;
+}
+
+// One workgroup: counts become their exclusive prefix.
+USBGPU_INLINE void compact_scan(const CompactArgs& args) {
+  __shared__ uint32_t scratch[8];
+  uint64_t before = 0;
+#pragma clang loop unroll(disable)
+  for (uint32_t first = 0; first < args.groups; first += 256) {
+    const uint32_t i = first + threadIdx.x;
+    uint32_t all, count = i < args.groups ? at<uint32_t>(args.counts)[i] : 0;
+    uint32_t prefix = block_exclusive_sum(count, all, scratch);
+    if (i < args.groups) at<uint32_t>(args.counts)[i] = (uint32_t)before + prefix;
+    before += all;
+  }
+  if (threadIdx.x == 0) at<int64_t>(args.total)[0] = (int64_t)before;
+}
+
+// visit(position among the set elements, element)
+template <typename Visit>
+USBGPU_INLINE void compact_visit(const CompactArgs& args, Visit visit) {
+  __shared__ uint32_t scratch[8];
+  uint32_t bits = compact_bits(args), all;
+  uint64_t to = at<uint32_t>(args.counts)[blockIdx.x] + (uint64_t)block_exclusive_sum(__builtin_popcount(bits), all, scratch);
+  const uint64_t first = compact_first();
+#pragma clang loop unroll(disable)
+  for (; bits; bits &= bits - 1) visit(to++, first + __builtin_ctz(bits));
+}
+
+USBGPU_INLINE void nonzero(const CompactArgs& args) {
+  compact_visit(args, [&](uint64_t to, uint64_t element) {
+    const global_ptr<int64_t> row = at<int64_t>(args.output) + to * args.dims;
+#pragma clang loop unroll(disable)
+    for (uint32_t d = args.dims; d-- > 0;) {
+      uint64_t rest = element / args.size[d];
+      row[d] = (int64_t)(element - rest * args.size[d]);
+      element = rest;
+    }
+  });
+}
+
+template <uint32_t Bytes>
+USBGPU_INLINE void masked_select(const CompactArgs& args) {
+  using T = typename word<Bytes>::type;
+  compact_visit(args, [&](uint64_t to, uint64_t element) { at<T>(args.output)[to] = at<T>(args.source)[element]; });
+}
+
+template <uint32_t Bytes>
+USBGPU_INLINE void masked_scatter(const CompactArgs& args) {
+  using T = typename word<Bytes>::type;
+  compact_visit(args, [&](uint64_t from, uint64_t element) {
+    if (from < args.source_count) at<T>(args.output)[element] = at<T>(args.source)[from];
+    else record_out_of_bounds(args.error_block, 0, (int64_t)from, (int64_t)args.source_count);
+  });
+}
+
+}  // namespace usbgpu_family
+
+#define USBGPU_INDEX(symbol, indices, ...) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::IndexArgs<indices> args) { usbgpu_family::__VA_ARGS__(args); }
+#define USBGPU_INDEX_REDUCE(symbol, indices, T, Op, Index) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::IndexArgs<indices> args) { \
+    usbgpu_family::index_reduce<T, usbgpu_family::Op, Index>(args); \
+  }
+#define USBGPU_MOVE(symbol, Args, ...) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::Args args) { usbgpu_family::__VA_ARGS__(args); }

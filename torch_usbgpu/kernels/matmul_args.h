@@ -1,0 +1,28 @@
+// Arguments of matmul.hip: D = alpha * A @ B + beta * C, all strides in elements, any sign of
+// transposition by strides alone (0 for a broadcast C).
+#pragma once
+#include "portable.h"
+
+namespace usbgpu_family {
+
+struct GemmArgs {
+  uint64_t a, b, c, d;  // addresses; c == 0: no C
+  int64_t a_m, a_k, a_batch;
+  int64_t b_k, b_n, b_batch;
+  int64_t c_m, c_n, c_batch;
+  int64_t d_m, d_n, d_batch;
+  uint32_t m, n, k, reserved;
+  double alpha, beta;            // floating dtypes
+  int64_t alpha_int, beta_int;   // integer dtypes
+};
+
+// D[row] = alpha * sum_k A[row, k] x[k] + beta * C[row]
+struct GemvArgs {
+  uint64_t a, x, c, d;
+  int64_t a_m, a_k, x_k, c_m, d_m;
+  uint32_t m, k;
+  double alpha, beta;
+  int64_t alpha_int, beta_int;
+};
+
+}  // namespace usbgpu_family
