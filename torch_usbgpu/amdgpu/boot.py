@@ -45,7 +45,8 @@ ALL_ONES = 0xFFFF_FFFF
 # ---- finding the board
 
 def open_adapter(gpu: Gpu) -> str:
-    gpu.adapter.start()
+    if not gpu.adapter.started:
+        gpu.adapter.start()
     gpu.adapter.raise_link()
     return "PCIe link up"
 

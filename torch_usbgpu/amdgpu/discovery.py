@@ -83,7 +83,7 @@ def parse(binary: bytes) -> Discovery:
     expected = get_field(binary, "discovery_binary_header", "binary_checksum")
     if sum(binary[after:size]) & 0xFFFF != expected:
         raise BootError("The GPU's discovery table is damaged (checksum).", expected=f"{expected:#x}",
-                        found=f"{sum(binary[after:size]) & 0xFFFF:#x}")
+                        computed=f"{sum(binary[after:size]) & 0xFFFF:#x}")
     blocks = _parse_blocks(binary, _table(binary, "IP_DISCOVERY"))
     return Discovery(blocks, _parse_geometry(binary, _table(binary, "GC")), _parse_harvest(binary))
 

@@ -73,7 +73,7 @@ class FirmwareFile:
         try:
             part = self.slices[slice_name]
         except KeyError:
-            raise self._mismatch(f"has no part {slice_name}", found=", ".join(self.slices)) from None
+            raise self._mismatch(f"has no part {slice_name}", present=", ".join(self.slices)) from None
         return self.data[part.offset:part.offset + part.size]
 
     def _mismatch(self, what: str, **state) -> FirmwareMismatch:

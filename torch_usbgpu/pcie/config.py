@@ -155,7 +155,7 @@ def assign_bars(adapter, gpu: PciFunction) -> None:
     missing = [index for index in (0, 2, 5) if index not in gpu.bars]
     if missing:
         raise BootError("The GPU lacks address ranges that every supported card has.", missing=missing,
-                        found=sorted(gpu.bars))
+                        present=sorted(gpu.bars))
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class Adapter:
         self._super_speed = True
         self._wide_headers = False       # 4-dword headers below 4 GiB too (see _read_memory_dword)
         self._link_checked = False
+        self.started = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
         self._in_partial = bytearray()
         self._out_in_flight: list[Pending] = []
@@ -102,6 +103,7 @@ class Adapter:
                     "The adapter is connected at USB 2 speed.",
                     "Unplug it, wait a few seconds, and plug it into a USB3 port with a USB3 cable.", speed=speed)
             self._clear_streams()
+            self.started = True
 
     def _ask(self, method: str):
         query = getattr(self.handle, method, None)

@@ -5,6 +5,15 @@
 
 #define USBGPU_ISA_GROUPS(X) \
   X(valu32)                  \
+  X(valu16)                  \
+  X(valu64)                  \
+  X(valu_convert)            \
+  X(trans)                   \
+  X(compare)                 \
+  X(vop3p)                   \
+  X(wmma)                    \
+  X(lane)                    \
+  X(vopd)                    \
   X(stage)
 
 namespace usbgpu::emulator::isa {

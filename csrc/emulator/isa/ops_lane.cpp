@@ -1,0 +1,174 @@
+// Operations across lanes: read and write of single lanes, permutes, DPP, relative moves, swaps.
+#include "emulator/isa/valu.h"
+
+namespace usbgpu::emulator::isa::ISA_LEVEL {
+namespace {
+
+USBGPU_INLINE void put(Wave& w, uint32_t offset, const uint32_t* v) { __builtin_memcpy(lanes_at(w, offset), v, 4 * kLanes); }
+USBGPU_INLINE void store_lanes(Wave& w, uint32_t offset, const uint32_t* v) { store<U32>(w, offset, lanes_of(v)); }
+USBGPU_INLINE uint32_t one_lane(Wave& w, const Inst* i, unsigned lane) {
+  return is_vgpr(i->src[0]) ? lanes_at(w, i->src[0])[lane] : scalar<uint32_t>(w, i, i->src[0]);
+}
+
+const Inst* readfirstlane(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  set_scalar<uint32_t>(w, i->dst, one_lane(w, i, exec ? static_cast<unsigned>(__builtin_ctz(exec)) : 0));  // EXEC = 0: lane 0
+  return i + 1;
+}
+const Inst* readlane(Wave& w, const Inst* i) {  // ignores EXEC, as v_writelane does
+  set_scalar<uint32_t>(w, i->dst, one_lane(w, i, scalar<uint32_t>(w, i, i->src[1]) & 31));
+  return i + 1;
+}
+const Inst* writelane(Wave& w, const Inst* i) {
+  lanes_at(w, i->dst)[scalar<uint32_t>(w, i, i->src[1]) & 31] = scalar<uint32_t>(w, i, i->src[0]);
+  return i + 1;
+}
+
+// ---- DPP ---------------------------------------------------------------------------------------
+// The decoder stages src0 through .dpp16 / .dpp8: each lane takes the value of another one. Lanes
+// that are not to be written leave EXEC until .dpp_end.
+// Control dword of DPP16: [16:8] pattern, 18 fetch inactive, 19 bound_ctrl, [27:24] bank mask,
+// [31:28] row mask.
+USBGPU_INLINE int dpp16_source(unsigned control, unsigned lane) {  // -1: outside of the row
+  const unsigned row = lane & 16, n = lane & 15, amount = control & 15;
+  if (control < 0x100) return static_cast<int>((lane & ~3u) | (control >> (2 * (lane & 3)) & 3));         // quad_perm
+  switch (control >> 4) {
+    case 0x10: return n + amount < 16 ? static_cast<int>(lane + amount) : -1;                             // row_shl
+    case 0x11: return n >= amount ? static_cast<int>(lane - amount) : -1;                                 // row_shr
+    case 0x12: return static_cast<int>(row | ((n - amount) & 15));                                        // row_ror
+    case 0x14: return static_cast<int>(amount == 0 ? row | (15 - n) : (lane & ~7u) | (7 - (lane & 7)));   // mirror, half mirror
+    case 0x15: return static_cast<int>(row | amount);                                                     // row_share
+    default: return static_cast<int>(row | (n ^ amount));                                                 // row_xmask
+  }
+}
+const Inst* dpp16(Wave& w, const Inst* i) {
+  const uint32_t control = static_cast<uint32_t>(i->imm), exec = exec_of(w);
+  const unsigned pattern = control >> 8 & 0x1FF, banks = control >> 24 & 15, rows = control >> 28;
+  const bool fetch_inactive = control >> 18 & 1, bound_control = control >> 19 & 1;
+  const uint32_t* in = lanes_at(w, i->src[0]);
+  alignas(128) uint32_t r[kLanes];
+  uint32_t written = 0;
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const int from = dpp16_source(pattern, lane);
+    const bool valid = from >= 0 && (fetch_inactive || (exec >> from & 1));
+    r[lane] = valid ? in[from] : 0;
+    const bool enabled = (rows >> (lane >> 4) & 1) && (banks >> (lane >> 2 & 3) & 1);
+    written |= static_cast<uint32_t>(enabled && (valid || bound_control)) << lane;
+  }
+  put(w, i->dst, r);
+  w.staged_exec = exec;
+  w.sgpr[kExec] = exec & written;
+  return i + 1;
+}
+const Inst* dpp8(Wave& w, const Inst* i) {  // eight 3-bit selectors from bit 8; inactive sources read 0
+  const uint32_t selectors = static_cast<uint32_t>(i->imm) >> 8, exec = exec_of(w);
+  const uint32_t* in = lanes_at(w, i->src[0]);
+  alignas(128) uint32_t r[kLanes];
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const unsigned from = (lane & ~7u) | (selectors >> (3 * (lane & 7)) & 7);
+    r[lane] = i->aux || (exec >> from & 1) ? in[from] : 0;
+  }
+  put(w, i->dst, r);
+  w.staged_exec = exec;
+  return i + 1;
+}
+const Inst* dpp_end(Wave& w, const Inst* i) {
+  w.sgpr[kExec] = w.staged_exec;
+  return i + 1;
+}
+const Inst* dpp_end_cmpx(Wave&, const Inst* i) { return i + 1; }  // EXEC is the result
+
+// ---- v_permlane16, v_permlanex16: 16 nibbles in {src2, src1}; x reads the other row -----------------
+template <unsigned flip> const Inst* permlane16(Wave& w, const Inst* i) {
+  const uint64_t selectors = scalar<uint32_t>(w, i, i->src[1]) | static_cast<uint64_t>(scalar<uint32_t>(w, i, i->src[2])) << 32;
+  const bool fetch_inactive = i->opsel & 1, bound_control = i->opsel & 2;
+  const uint32_t exec = exec_of(w);
+  const uint32_t *in = lanes_at(w, i->src[0]), *old = lanes_at(w, i->dst);
+  alignas(128) uint32_t r[kLanes];
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const unsigned from = ((lane & 16) ^ flip) | (selectors >> (4 * (lane & 15)) & 15);
+    const bool valid = fetch_inactive || (exec >> from & 1);
+    r[lane] = valid ? in[from] : bound_control ? 0 : old[lane];
+  }
+  store_lanes(w, i->dst, r);
+  return i + 1;
+}
+const Inst* permlane64(Wave&, const Inst* i) { return i + 1; }  // swaps the halves of a wave64; nothing in wave32
+
+// ---- v_mbcnt: bits of the mask below the own lane -------------------------------------------------
+template <bool high> const Inst* mbcnt(Wave& w, const Inst* i) {
+  alignas(128) uint32_t staged_mask[kLanes], staged_base[kLanes], r[kLanes];
+  const uint32_t *mask = values<u32>(w, i, 0, staged_mask), *base = values<u32>(w, i, 1, staged_base);
+  for (unsigned lane = 0; lane < kLanes; ++lane)
+    r[lane] = base[lane] + (high ? 0u : sem::popcount(mask[lane] & ((1u << lane) - 1u)));  // lanes 32-63 do not exist
+  store_lanes(w, i->dst, r);
+  return i + 1;
+}
+
+// ---- Relative moves: M0 moves the register number ---------------------------------------------------
+USBGPU_INLINE uint32_t moved(uint32_t offset, uint32_t by) {
+  const uint32_t n = (offset - static_cast<uint32_t>(offsetof(Wave, vgpr))) / 128 + by;
+  return vgpr_offset(n & (kVgprs - 1));
+}
+// Which of source and destination M0 moves, and by which of its bits.
+enum class Relative { none, whole, low10, high10 };
+template <Relative r> USBGPU_INLINE uint32_t relative(const Wave& w, uint32_t offset) {
+  const uint32_t m0 = w.sgpr[kM0];
+  if constexpr (r == Relative::none) return offset;
+  else return moved(offset, r == Relative::whole ? m0 : r == Relative::low10 ? m0 & 0x3FF : m0 >> 16 & 0x3FF);
+}
+template <Relative source_by, Relative destination_by> const Inst* move_relative(Wave& w, const Inst* i) {
+  U32 v;
+  if (is_vgpr(i->src[0])) v = load_lanes<U32>(w, relative<source_by>(w, i->src[0]));
+  else v = U32{} + scalar<uint32_t>(w, i, i->src[0]);
+  store<U32>(w, relative<destination_by>(w, i->dst), v);
+  return i + 1;
+}
+template <Relative source_by, Relative destination_by> const Inst* swap(Wave& w, const Inst* i) {
+  const uint32_t a = relative<source_by>(w, i->src[0]), b = relative<destination_by>(w, i->dst);
+  const U32 x = load_lanes<U32>(w, a), y = load_lanes<U32>(w, b);
+  store<U32>(w, b, x);
+  store<U32>(w, a, y);
+  return i + 1;
+}
+const Inst* swap16(Wave& w, const Inst* i) {
+  const unsigned from = i->opsel & 1 ? 16 : 0, to = i->opsel & 8 ? 16 : 0;
+  const U32 source = load_lanes<U32>(w, i->src[0]), destination = load_lanes<U32>(w, i->dst);
+  const U32 x = source >> from & 0xFFFF, y = destination >> to & 0xFFFF;
+  if (i->src[0] == i->dst) {  // the halves of one register, or nothing
+    if (from != to) store<U32>(w, i->dst, source << 16 | source >> 16);
+    return i + 1;
+  }
+  store<U32>(w, i->dst, (destination & ~(0xFFFFu << to)) | x << to);
+  store<U32>(w, i->src[0], (source & ~(0xFFFFu << from)) | y << from);
+  return i + 1;
+}
+
+using enum Relative;
+constexpr HandlerRow rows[] = {
+    {"v_readfirstlane_b32", always<readfirstlane>, own_all},
+    {"v_readlane_b32", always<readlane>, own_all},
+    {"v_writelane_b32", always<writelane>, own_all},
+    {".dpp16", always<dpp16>},
+    {".dpp8", always<dpp8>},
+    {".dpp_end", always<dpp_end>},
+    {".dpp_end_cmpx", always<dpp_end_cmpx>},
+    {"v_permlane16_b32", always<permlane16<0>>, own_all},
+    {"v_permlanex16_b32", always<permlane16<16>>, own_all},
+    {"v_permlane64_b32", always<permlane64>, own_all},
+    {"v_mbcnt_lo_u32_b32", always<mbcnt<false>>, own_all},
+    {"v_mbcnt_hi_u32_b32", always<mbcnt<true>>, own_all},
+    {"v_movreld_b32", always<move_relative<none, whole>>, own_all},
+    {"v_movrels_b32", always<move_relative<whole, none>>, own_all},
+    {"v_movrelsd_b32", always<move_relative<whole, whole>>, own_all},
+    {"v_movrelsd_2_b32", always<move_relative<low10, high10>>, own_all},
+    {"v_swap_b32", always<swap<none, none>>, own_all},
+    {"v_swaprel_b32", always<swap<low10, high10>>, own_all},
+    {"v_swap_b16", always<swap16>, own_all},
+};
+
+}  // namespace
+
+const HandlerGroup group_lane{rows, sizeof rows / sizeof *rows};
+
+}  // namespace usbgpu::emulator::isa::ISA_LEVEL

@@ -1,0 +1,51 @@
+// The f32 operations that fill matrix and pointwise kernels, on whole lane vectors. They work on
+// the bits (U32), so that a -0.0 or a NaN from a scalar operand arrives as it is.
+#pragma once
+
+#include "emulator/isa/valu.h"
+
+namespace usbgpu::emulator::isa::ISA_LEVEL::hot {
+
+// One NaN for all hosts. Looking for a NaN in pairs of registers is cheaper than selecting always.
+USBGPU_INLINE U32 canonical(F32 v) {
+#if defined(__AVX__)
+  using F8 = float __attribute__((vector_size(32)));
+  F8 part[4];
+  __builtin_memcpy(part, &v, sizeof part);
+  constexpr int kUnordered = 3;
+  const F8 low = __builtin_ia32_cmpps256(part[0], part[1], kUnordered), high = __builtin_ia32_cmpps256(part[2], part[3], kUnordered);
+  using I8 = int32_t __attribute__((vector_size(32)));
+  const F8 any = bits<F8>(bits<I8>(low) | bits<I8>(high));
+  if (__builtin_expect(__builtin_ia32_movmskps256(any) == 0, 1)) return bits<U32>(v);
+#endif
+  const U32 ordered = bits<U32>(v == v);
+  return (bits<U32>(v) & ordered) | (~ordered & sem::kNanF32);
+}
+USBGPU_INLINE F32 fused(F32 a, F32 b, F32 c) {
+#if defined(__has_builtin) && __has_builtin(__builtin_elementwise_fma)
+  return __builtin_elementwise_fma(a, b, c);
+#else
+  F32 r;
+  for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = __builtin_fmaf(a[lane], b[lane], c[lane]);
+  return r;
+#endif
+}
+
+struct Move { USBGPU_INLINE static U32 apply(U32 a) { return a; } };
+struct Add { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) + bits<F32>(b)); } };
+struct Sub { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) - bits<F32>(b)); } };
+struct SubRev { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(b) - bits<F32>(a)); } };
+struct Mul { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) * bits<F32>(b)); } };
+struct Fma { USBGPU_INLINE static U32 apply(U32 a, U32 b, U32 c) { return canonical(fused(bits<F32>(a), bits<F32>(b), bits<F32>(c))); } };
+
+template <class Op, auto general> Handler binary(const Shape& s) {
+  return unmodified(s) ? select_binary<Op, U32>(s) : lanewise<general>;
+}
+template <class Op, auto general> Handler ternary(const Shape& s) {
+  return unmodified(s) ? select_ternary<Op, U32>(s) : lanewise<general>;
+}
+template <class Op, auto general> Handler accumulate(const Shape& s) {
+  return unmodified(s) ? select_accumulate<Op, U32>(s) : lanewise<general, Dest::accumulate>;
+}
+
+}  // namespace usbgpu::emulator::isa::ISA_LEVEL::hot
