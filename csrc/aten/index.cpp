@@ -21,25 +21,6 @@
 
 namespace usbgpu::aten {
 
-uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
-  uint64_t bits = 0;
-  auto put = [&](auto element) { std::memcpy(&bits, &element, sizeof element); };
-  switch (type) {
-    case at::kBool: put(static_cast<uint8_t>(value.to<bool>())); break;
-    case at::kByte: put(value.to<uint8_t>()); break;
-    case at::kChar: put(value.to<int8_t>()); break;
-    case at::kShort: put(value.to<int16_t>()); break;
-    case at::kInt: put(value.to<int32_t>()); break;
-    case at::kLong: put(value.to<int64_t>()); break;
-    case at::kHalf: put(value.to<at::Half>()); break;
-    case at::kBFloat16: put(value.to<at::BFloat16>()); break;
-    case at::kFloat: put(value.to<float>()); break;
-    case at::kDouble: put(value.to<double>()); break;
-    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
-  }
-  return bits;
-}
-
 namespace {
 
 using at::IntArrayRef;

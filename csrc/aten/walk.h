@@ -5,6 +5,7 @@
 
 #include "../../torch_usbgpu/kernels/index_args.h"
 #include "aten/launch.h"
+#include "aten/pointwise.h"  // scalar_bits
 
 namespace usbgpu::aten {
 
@@ -38,8 +39,5 @@ void in_32_bits(at::TensorIteratorBase& iter, F&& f) {
 
 inline Dim3 grid_for(uint64_t threads) { return {ceil_div(threads, 256), 1, 1}; }
 inline constexpr Dim3 kGroup256{256, 1, 1};
-
-// The bits of a number as an element of `type`, for kernels that move elements as words.
-uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type);
 
 }  // namespace usbgpu::aten
