@@ -4,8 +4,8 @@ The serialisation rules of the chip live here and nowhere else:
 
 - Requests on EP0 run one at a time; bulk data carries no tag, so the last request that armed an endpoint
   decides what the next bulk bytes mean. One lock covers "request and its bulk transfer".
-- No 0xF0 while SRAM data is still on bulk OUT, and no stream read while an SRAM read is armed: both use the
-  same endpoint.
+- No 0xF0 while SRAM data is still on bulk OUT, and no stream read while an SRAM read is armed (memory_read then
+  goes dword by dword): both use the same endpoint.
 - An SRAM arm (0xF2) must have completed before its bulk transfer is submitted.
 - A stream read whose completion never comes hangs the firmware for good, so the link is looked at first.
 - 0xF0 OUT always carries 12 bytes; a posted packet is never followed by 0xF0 IN.
@@ -346,7 +346,9 @@ class Adapter:
         parts = []
         with self.lock:
             if self._in_armed:
-                raise RuntimeError("a PCIe stream read would take the data of the armed SRAM read")
+                # A stream would take the data of the armed SRAM read; single packets leave bulk IN alone.
+                words = b"".join(self.read32(at).to_bytes(4, "little") for at in range(start, end, 4))
+                return words[address - start:address - start + nbytes]
             for at in range(start, end, STREAM_CHUNK_BYTES):
                 parts.append(self._stream_read(at, min(STREAM_CHUNK_BYTES, end - at)))
         return b"".join(parts)[address - start:address - start + nbytes]
