@@ -1,7 +1,9 @@
 """The whole boot against the emulated dock: cold, warm, after a crash, with what can go wrong on the way."""
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from torch_usbgpu.errors import BootError, DeviceLost, FirmwareMismatch, Firmwar
 from torch_usbgpu.usb import Adapter
 
 # What a cold start may cost; a warm start a third of that. Lower the numbers when the boot gets cheaper.
-COLD_TRANSFERS, COLD_MODELLED_SECONDS = 700, 0.050
+COLD_TRANSFERS, COLD_MODELLED_SECONDS = 740, 0.050     # a few more when the PSP is slow: polls
 WARM_TRANSFERS = 380
 
 
@@ -175,3 +177,22 @@ def test_small_bar(board):
     gpu.vram_write((1 << 30) + 64, data)
     object.__setattr__(gpu.pci.bars[0], "size", 32 << 30)
     assert gpu.vram_read(1 << 30, 128) == data + data
+
+
+# ---- genuine firmware
+
+GENUINE = os.environ.get("USBGPU_TEST_FIRMWARE") or os.environ.get("USBGPU_FIRMWARE") or ""
+
+
+@pytest.mark.skipif(not (Path(GENUINE) / "psp_13_0_0_sos.bin").is_file() if GENUINE else True,
+                    reason="AMD's firmware files are not here; .ci/fetch_firmware.sh DIRECTORY gets them, "
+                           "USBGPU_TEST_FIRMWARE names the directory")
+def test_boot_with_genuine_firmware():
+    handle = EmulatedAdapter(vram_bytes=1 << 30)
+    gpu = Gpu(Adapter(handle), [GENUINE])
+    gpu.boot()
+    assert str(gpu.firmware.file("mec").origin).startswith(GENUINE)
+    loaded = next(step.detail for step in gpu.boot_log if step.name == "load_firmware")
+    for kind, part in gpu.firmware.load_order():
+        assert not kind or part in loaded
+    gpu.shutdown()
