@@ -99,21 +99,27 @@ class EmulatedAdapter:
 
     def controlWrite(self, request_type: int, request: int, value: int, index: int, data, timeout: int = 0) -> int:
         """Synchronous control transfer, host to device. Returns the number of bytes sent."""
-        status, sent = self._run(0, lambda stop: self._control_out(request_type, request, value, index, data, timeout, stop))
+        status, sent = self._run(
+            0, lambda stop: self._control_out(request_type, request, value, index, data, timeout, stop)
+        )
         self._check(status)
         return sent
 
     def controlRead(self, request_type: int, request: int, value: int, index: int, length, timeout: int = 0):
         """Synchronous control transfer, device to host. Returns the bytes received."""
         size = length if isinstance(length, int) else len(length)
-        status, data = self._run(0, lambda stop: self._control_in(request_type, request, value, index, size, timeout, stop))
+        status, data = self._run(
+            0, lambda stop: self._control_in(request_type, request, value, index, size, timeout, stop)
+        )
         self._check(status)
         return _delivered(length, data)
 
     def bulkWrite(self, endpoint: int, data, timeout: int = 0) -> int:
         """Synchronous bulk OUT. A time-out carries `transferred`."""
         endpoint &= ~_DIRECTION_IN
-        status, sent = self._run(endpoint, lambda stop: self._guard(self._model.bulk_out, endpoint, data, timeout, stop))
+        status, sent = self._run(
+            endpoint, lambda stop: self._guard(self._model.bulk_out, endpoint, data, timeout, stop)
+        )
         self._check(status, transferred=sent)
         return sent
 
@@ -125,7 +131,9 @@ class EmulatedAdapter:
         self._check(status, transferred=len(data), received=data)
         return _delivered(length, data)
 
-    def getTransfer(self, iso_packets: int = 0, short_is_error: bool = False, add_zero_packet: bool = False) -> EmulatedTransfer:
+    def getTransfer(
+        self, iso_packets: int = 0, short_is_error: bool = False, add_zero_packet: bool = False
+    ) -> EmulatedTransfer:
         """An asynchronous transfer. Its callback runs on the endpoint's own thread."""
         if iso_packets:
             raise usb1.USBErrorNotSupported
@@ -279,10 +287,14 @@ class EmulatedAdapter:
             raise ProtocolViolation(violation.name, str(violation)) from None
 
     def _control_out(self, request_type, request, value, index, data, timeout, stop):
-        return self._guard(self._model.control_out, request_type & ~_DIRECTION_IN, request, value, index, data, timeout, stop)
+        return self._guard(
+            self._model.control_out, request_type & ~_DIRECTION_IN, request, value, index, data, timeout, stop
+        )
 
     def _control_in(self, request_type, request, value, index, length, timeout, stop):
-        return self._guard(self._model.control_in, request_type | _DIRECTION_IN, request, value, index, length, timeout, stop)
+        return self._guard(
+            self._model.control_in, request_type | _DIRECTION_IN, request, value, index, length, timeout, stop
+        )
 
     def _run(self, endpoint: int, work: Callable):
         """Runs a synchronous transfer: at once, or behind the asynchronous ones of the same endpoint."""

@@ -38,7 +38,9 @@ def test_asynchronous_control_and_bulk(wire):
     data.submit()
     wait_for(data)
     assert done == ["arm", "fence", "data"]
-    assert data.getStatus() == usb1.TRANSFER_COMPLETED and data.getActualLength() == 16384 and data.getUserData() == "mine"
+    assert (
+        data.getStatus() == usb1.TRANSFER_COMPLETED and data.getActualLength() == 16384 and data.getUserData() == "mine"
+    )
     assert bytes(fence.getBuffer()) == bytes(8) and fence.getActualLength() == 8
     assert wire.read(0xF000, 512) == payload[:512]
 
@@ -193,7 +195,9 @@ transfer.submit()
 
 
 def test_exit_with_a_transfer_in_flight():
-    result = subprocess.run([sys.executable, "-c", LEAVING.format(root=str(ROOT))], capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(root=str(ROOT))], capture_output=True, text=True, timeout=30
+    )
     assert (result.returncode, result.stdout.strip()) == (0, "last"), result.stderr
 
 
@@ -242,9 +246,17 @@ def test_tlp_errors():
     assert all(reply[:4] == (0, 0, 0, 0) for reply in replies if reply.firmware)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"faults": ["explode"]}, "unplug-after"), ({"faults": ["timeout:XX"]}, "known"), ({"faults": ["unplug-after"]}, "number"),
-    ({"firmware": "mine"}, "custom"), ({"usb": "slow"}, "super"), ({"chip": "voodoo2"}, "navi31")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"faults": ["explode"]}, "unplug-after"),
+        ({"faults": ["timeout:XX"]}, "known"),
+        ({"faults": ["unplug-after"]}, "number"),
+        ({"firmware": "mine"}, "custom"),
+        ({"usb": "slow"}, "super"),
+        ({"chip": "voodoo2"}, "navi31"),
+    ],
+)
 def test_bad_options_name_the_good_ones(arguments, words):
     with pytest.raises(ValueError, match=words):
         EmulatedAdapter(**{"chip": "probe", **arguments})
@@ -266,8 +278,12 @@ print("fine")
 
 def test_two_processes_have_a_dock_each():
     root = str(ROOT)
-    running = [subprocess.Popen([sys.executable, "-c", SECOND.format(root=root, value=value)], stdout=subprocess.PIPE, text=True)
-               for value in (1, 2)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SECOND.format(root=root, value=value)], stdout=subprocess.PIPE, text=True
+        )
+        for value in (1, 2)
+    ]
     for process in running:
         assert process.communicate(timeout=60)[0].strip() == "fine" and process.returncode == 0
 
