@@ -1,0 +1,110 @@
+"""PyTorch on an AMD Radeon that hangs on an ordinary USB3 port.
+
+    >>> import torch, torch_usbgpu
+    >>> torch.ones(3, device="usbgpu") + 1
+    tensor([2., 2., 2.], device='usbgpu:0')
+
+Importing this package registers the device with torch, and touches no hardware: the GPU boots on
+first use. The driver below (`torch_usbgpu.usb`, `.amdgpu`, `.runtime`, `.compiler`) needs no torch: as
+long as torch is not imported, neither does this module import it. (`import torch` then registers
+the device through the `torch.backends` entry point, or call `torch_usbgpu.register()`.)
+"""
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+__version__ = "0.1.0"
+__all__ = ["register"]
+
+# csrc/aten uses ATen's internal interfaces, which change between minor releases.
+TORCH_OLDEST, TORCH_BELOW = (2, 13), (2, 14)
+
+_lock = threading.Lock()
+_registered = False
+_wanted = False      # somebody imported us before torch
+
+
+def _check_torch_version(version: str) -> None:
+    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+    if not TORCH_OLDEST <= numbers < TORCH_BELOW:
+        oldest, below = (".".join(map(str, bound)) for bound in (TORCH_OLDEST, TORCH_BELOW))
+        raise ImportError(f"torch_usbgpu {__version__} was built for torch >={oldest},<{below}, but torch {version} is "
+                          f"installed. Next: pip install 'torch>={oldest},<{below}'")
+
+
+def register() -> None:
+    """Makes the device `usbgpu` known to torch. Further calls do nothing.
+
+    Raises:
+        ImportError: torch is missing, of another version than ours, or `_C` was not built.
+    """
+    global _registered
+    with _lock:
+        if _registered:
+            return
+        import torch
+
+        _check_torch_version(torch.__version__)
+        # Both checks come before anything global is changed: torch can be told only once.
+        from . import _C, device_module  # noqa: F401  importing _C registers the operators
+
+        torch.utils.rename_privateuse1_backend("usbgpu")
+        torch._register_device_module("usbgpu", device_module)
+        torch.utils.generate_methods_for_privateuse1_backend(for_tensor=True, for_module=True, for_packed_sequence=True,
+                                                             for_storage=True)
+        # `import torch.usbgpu` and pickles that name it
+        sys.modules.setdefault("torch.usbgpu", device_module)
+        _patch_dlpack_device(torch)
+        device_module._configure_from_environment()
+        _registered = True
+
+
+def _patch_dlpack_device(torch) -> None:
+    """Tensor.__dlpack_device__ compares with the literal "privateuse1", which a renamed device is not."""
+    original = torch.Tensor.__dlpack_device__
+
+    def __dlpack_device__(self):
+        if self.device.type == "usbgpu":
+            return (torch.utils.dlpack.DLDeviceType.kDLExtDev, self.device.index or 0)
+        return original(self)
+
+    torch.Tensor.__dlpack_device__ = __dlpack_device__
+
+
+def _autoload() -> None:
+    """Entry point `torch.backends`, called at the end of `import torch`.
+
+    Registers if the user asked for the device (USBGPU_DEVICE, or imported us before torch) or an adapter
+    is attached: merely being installed must not change torch.accelerator. Never raises, because
+    then `import torch` would fail for everybody; no device I/O, only a look at the list of USB devices.
+    """
+    try:
+        if _wanted or os.environ.get("USBGPU_DEVICE") or _adapter_is_attached():
+            register()
+    except Exception as error:  # noqa: BLE001
+        logging.getLogger(__name__).warning("usbgpu is not available: %s", error)
+
+
+def _adapter_is_attached() -> bool:
+    try:
+        from .usb.libusb import adapter_is_attached
+
+        return adapter_is_attached()
+    except Exception:  # noqa: BLE001  no libusb, no permission to list: then there is no adapter for us
+        return False
+
+
+def _register_at_import() -> None:
+    global _wanted
+    torch = sys.modules.get("torch")
+    if torch is None:
+        _wanted = True
+    elif not getattr(torch.__spec__, "_initializing", False):
+        register()
+    # else: torch itself is loading our entry point, and asks _autoload next
+
+
+_register_at_import()

@@ -10,7 +10,9 @@ operands without kernels (complex ...) to the counted fallback. torchgen's own g
 structured kernels for PrivateUse1, so only its tables and its argument translation are used.
 
 A line is `name.overload` (`abs.out`: also the functional and in-place variants of a structured
-group), optionally followed by `cpu-class`: the CPU class is to be taken although CUDA has another.
+group), optionally followed by
+    cpu-class   the CPU class is to be taken although CUDA has another
+    any-dtype   no dtype check in front
 """
 from __future__ import annotations
 
@@ -44,8 +46,8 @@ PARTS = 3  # compiled in parallel
 UFUNC_CLASSES = {"add.out": "ufunc_add_CPU"}
 
 
-def wanted() -> dict[str, bool]:
-    """operator name -> may take a CPU-only class"""
+def wanted() -> dict[str, set[str]]:
+    """operator name -> its options"""
     result = {}
     for path in LISTS:
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -54,18 +56,20 @@ def wanted() -> dict[str, bool]:
                 continue
             if words[0] in result:
                 sys.exit(f"{path.name}:{number}: {words[0]} is listed twice")
-            result[words[0]] = "cpu-class" in words[1:]
+            if unknown := set(words[1:]) - {"cpu-class", "any-dtype"}:
+                sys.exit(f"{path.name}:{number}: unknown option {', '.join(unknown)}")
+            result[words[0]] = set(words[1:])
     return result
 
 
-def kernel_of(f: NativeFunction | NativeFunctionsGroup, indices: dict[DispatchKey, BackendIndex], any_class: bool) -> str:
+def kernel_of(f: NativeFunction | NativeFunctionsGroup, indices: dict[DispatchKey, BackendIndex], options: set[str]) -> str:
     name = str((f.out if isinstance(f, NativeFunctionsGroup) else f).func.name)
     if name in UFUNC_CLASSES:
         return UFUNC_CLASSES[name]
     cpu, cuda = (indices[k].get_kernel(f) for k in (DispatchKey.CPU, DispatchKey.CUDA))
     if cpu is None:
         sys.exit(f"{name}: has no CPU kernel in native_functions.yaml")
-    if not any_class and (cuda is None or cuda.kernel != cpu.kernel):
+    if "cpu-class" not in options and (cuda is None or cuda.kernel != cpu.kernel):
         sys.exit(f"{name}: CPU kernel {cpu.kernel} is not CUDA's ({cuda and cuda.kernel}): not device-agnostic")
     return cpu.kernel
 
@@ -75,12 +79,14 @@ def device_check(f: NativeFunction) -> str:
     return rdk.RegisterDispatchKey.gen_device_check(f.device_check, arguments, str(f.func.name))
 
 
-def prologue(f: NativeFunction, arguments: str) -> str:
+def prologue(f: NativeFunction, arguments: str, options: set[str]) -> str:
+    if "any-dtype" in options:
+        return f"{device_check(f)}\n"
     # the fallback runs first: it has its own device check, and its dtypes would fail below
     return f"  FALLBACK_UNLESS_SUPPORTED(at::_ops::{f.func.name.unambiguous_name()}, {arguments});\n{device_check(f)}\n"
 
 
-def structured_wrapper(g: NativeFunctionsGroup, f: NativeFunction, kernel: str) -> tuple[str, str]:
+def structured_wrapper(g: NativeFunctionsGroup, f: NativeFunction, kernel: str, options: set[str]) -> tuple[str, str]:
     signature = DispatcherSignature.from_schema(f.func, prefix="", symint=False)
     name = f"wrap_{f.func.name.unambiguous_name()}"
     context: list = list(signature.arguments())
@@ -93,7 +99,7 @@ def structured_wrapper(g: NativeFunctionsGroup, f: NativeFunction, kernel: str) 
         SchemaKind.inplace: ("InPlace", "(self)"),
         SchemaKind.out: ("Out", f"({', '.join(outs)})"),
     }[kind]
-    body = prologue(f, names)
+    body = prologue(f, names, options)
     body += f"  {variant}<at::native::structured_{kernel}, {count}> op{constructor};\n"
     meta = ", ".join(e.expr for e in translate(context, structured.meta_arguments(g), method=False))
     if g.out.precomputed:
@@ -117,13 +123,13 @@ def structured_wrapper(g: NativeFunctionsGroup, f: NativeFunction, kernel: str) 
     return name, f"{signature.defn(name=name)} {{\n{body}}}\n"
 
 
-def plain_wrapper(f: NativeFunction, kernel: str, index: BackendIndex) -> tuple[str, str]:
+def plain_wrapper(f: NativeFunction, kernel: str, index: BackendIndex, options: set[str]) -> tuple[str, str]:
     signature = DispatcherSignature.from_schema(f.func, prefix="", symint=False)
     name = f"wrap_{f.func.name.unambiguous_name()}"
     arguments = translate(signature.arguments(), kernel_signature(f, index).arguments(), method=False)
     names = ", ".join(a.name for a in signature.arguments())
     call = f"at::native::{kernel}({', '.join(e.expr for e in arguments)})"
-    return name, f"{signature.defn(name=name)} {{\n{prologue(f, names)}  return {call};\n}}\n"
+    return name, f"{signature.defn(name=name)} {{\n{prologue(f, names, options)}  return {call};\n}}\n"
 
 
 def generate(out: Path) -> None:
@@ -140,14 +146,17 @@ def generate(out: Path) -> None:
         rows = []
         if isinstance(item, NativeFunctionsGroup) and item.structured:
             with native_function_manager(item):
-                kernel = kernel_of(item, parsed.backend_indices, names[str(listed[0].func.name)])
-                rows = [(str(f.func.name), *structured_wrapper(item, f, kernel)) for f in functions
+                options = names[str(listed[0].func.name)]
+                kernel = kernel_of(item, parsed.backend_indices, options)
+                rows = [(str(f.func.name), *structured_wrapper(item, f, kernel, options)) for f in functions
                         if f.func.kind() in (SchemaKind.functional, SchemaKind.inplace, SchemaKind.out)]
         else:
             for f in listed:
                 with native_function_manager(f):
-                    kernel = kernel_of(f, parsed.backend_indices, names[str(f.func.name)])
-                    rows.append((str(f.func.name), *plain_wrapper(f, kernel, parsed.backend_indices[DispatchKey.CPU])))
+                    options = names[str(f.func.name)]
+                    kernel = kernel_of(f, parsed.backend_indices, options)
+                    index = parsed.backend_indices[DispatchKey.CPU]
+                    rows.append((str(f.func.name), *plain_wrapper(f, kernel, index, options)))
         pieces.append((functions[0].root_name, rows))
     if left:
         sys.exit(f"not in native_functions.yaml: {', '.join(sorted(left))}")

@@ -25,6 +25,11 @@ using runtime::Kernel;
 
 runtime::Device& device();   // boots the GPU on the first call (may take the GIL)
 bool device_is_open();       // never boots
+void mark_bad_fork();        // this process was forked off one that had the device open
+
+// What blocks. Errors that kernels reported arrive as torch's own (an index out of bounds: IndexError).
+void synchronize();
+void read_back(void* to, uint64_t from, size_t bytes);
 
 // GPU virtual address of a tensor's first element (storage offset included).
 inline uint64_t address(const at::TensorBase& tensor) {

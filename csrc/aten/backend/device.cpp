@@ -30,10 +30,35 @@ const runtime::Api* runtime_api() {
 
 }  // namespace
 
-// Asked anew at every use: the runtime replaces its device when one was closed or reset.
-runtime::Device& device() { return *runtime_api()->device(); }
+static std::atomic<bool> bad_fork{false};
 
-bool device_is_open() { return runtime_api()->is_open(); }
+// Asked anew at every use: the runtime replaces its device when one was closed or reset.
+runtime::Device& device() {
+  TORCH_CHECK(!bad_fork.load(std::memory_order_relaxed), "Cannot use usbgpu in a forked subprocess of a process that "
+              "opened it. To use usbgpu with multiprocessing, you must use the 'spawn' start method");
+  return *runtime_api()->device();
+}
+
+bool device_is_open() { return !bad_fork.load(std::memory_order_relaxed) && runtime_api()->is_open(); }
+
+void mark_bad_fork() { bad_fork = true; }
+
+void synchronize() {
+  if (!device_is_open()) return;
+  try {
+    device().synchronize();
+  } catch (const runtime::IndexOutOfBounds& error) {
+    TORCH_CHECK_INDEX(false, error.what());
+  }
+}
+
+void read_back(void* to, uint64_t from, size_t bytes) {
+  try {
+    device().copy_out(to, from, bytes);
+  } catch (const runtime::IndexOutOfBounds& error) {
+    TORCH_CHECK_INDEX(false, error.what());
+  }
+}
 
 const char* dtype_name(at::ScalarType type) {
   switch (type) {

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <type_traits>
 
 #include "aten/launch.h"
 
@@ -22,24 +23,28 @@ void reset_fallback_counts();
 void set_fallback_mode(FallbackMode mode);
 FallbackMode fallback_mode();
 
-// Does any of the arguments have a dtype without kernels? Anything may be passed.
-inline bool unsupported(const at::TensorBase& t) { return t.defined() && !dtype_supported(t.scalar_type()); }
-inline bool unsupported(const std::optional<at::Tensor>& t) { return t.has_value() && unsupported(*t); }
-inline bool unsupported(const at::Scalar& s) { return s.isComplex(); }
-inline bool unsupported(const std::optional<at::Scalar>& s) { return s.has_value() && s->isComplex(); }
-inline bool unsupported(at::ScalarType type) { return !dtype_supported(type); }
-inline bool unsupported(std::optional<at::ScalarType> type) { return type.has_value() && !dtype_supported(*type); }
-template <class List>
-  requires requires(const List& list) { list.begin(); list.end(); }
-bool unsupported(const List& list) {
-  for (const auto& item : list) {
-    if (unsupported(item)) return true;
+// Does an argument have, or ask for, a dtype without kernels? Anything may be passed.
+template <class T>
+bool unsupported(const T& argument) {
+  if constexpr (std::is_base_of_v<at::TensorBase, T>) {
+    return argument.defined() && !dtype_supported(argument.scalar_type());
+  } else if constexpr (std::is_same_v<T, at::Scalar>) {
+    return argument.isComplex();
+  } else if constexpr (std::is_same_v<T, at::ScalarType>) {
+    return !dtype_supported(argument);
+  } else if constexpr (requires { argument.has_value(); *argument; }) {
+    return argument.has_value() && unsupported(*argument);
+  } else if constexpr (requires { argument.begin(); argument.end(); }) {
+    if constexpr (!std::is_arithmetic_v<std::remove_cvref_t<decltype(*argument.begin())>>) {
+      for (const auto& item : argument) {
+        if (unsupported(static_cast<const std::remove_cvref_t<decltype(item)>&>(item))) return true;
+      }
+    }
+    return false;
+  } else {
+    return false;
   }
-  return false;
 }
-template <class Other>
-  requires(!requires(const Other& list) { list.begin(); })
-constexpr bool unsupported(const Other&) { return false; }
 
 template <class... Arguments>
 bool any_unsupported(const Arguments&... arguments) {

@@ -62,7 +62,7 @@ class UsbGpuGuard final : public c10::impl::DeviceGuardImplInterface {
   void synchronizeStream(const c10::Stream&) const override { synchronizeDevice(0); }
   void synchronizeDevice(const c10::DeviceIndex index) const override {
     check_device_index(index);
-    if (device_is_open()) device().synchronize();
+    aten::synchronize();
   }
 
   void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag flag) const override {

@@ -57,7 +57,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("is_open", &device_is_open, no_gil);
   m.def("open", [] { device(); }, "Boots the device if it is not open yet.", no_gil);
   m.def("properties", &properties);
-  m.def("synchronize", [] { if (device_is_open()) device().synchronize(); }, no_gil);
+  m.def("synchronize", &aten::synchronize, no_gil);
+  m.def("mark_bad_fork", &mark_bad_fork, "From now on every use of the device is refused.");
   m.def("flush", [] { if (device_is_open()) device().flush(); }, no_gil);
 
   m.def("empty_cache", [] { if (device_is_open()) device().empty_cache(); }, no_gil);

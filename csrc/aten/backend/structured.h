@@ -6,6 +6,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/native/Resize.h>
 #include <ATen/ops/copy_native.h>
+#include <c10/core/Device.h>
+#include <ATen/core/op_registration/adaption.h>
 #include <torch/library.h>
 
 #include <array>
@@ -18,6 +20,7 @@
 
 namespace usbgpu::aten {
 
+using at::Device;
 using at::IntArrayRef;
 using at::TensorOptions;
 

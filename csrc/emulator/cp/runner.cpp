@@ -41,7 +41,7 @@ void Runner::run(Agent& agent) {
 }
 
 void Runner::advance() {
-  if (!deterministic_) return;
+  if (!deterministic_ || accesses_.load() != 0) return;
   if (advancing_.exchange(true)) {  // an agent's own store woke us: the outer loop goes round again
     again_.store(true);
     return;

@@ -15,7 +15,7 @@ USBGPU_FN double exp_core(double r) {
               0x1.28b0393801b7ap-22, 0x1.af86bebbc7ae6p-26);
 }
 
-// exp(high + low) for a pair: < 0.6 ulp of the true value for low = 0.
+// exp(high + low) for a pair.
 USBGPU_FN double exp_pair(double high, double low) {
   const double n = rint(high * kLog2e);
   const double a = fma(-n, kLn2High, high), b = fma(-n, kLn2Low, low);
@@ -25,10 +25,10 @@ USBGPU_FN double exp_pair(double high, double low) {
   return high > 709.79 ? inf<double> : high < -745.2 ? 0.0 : result;
 }
 
-// Error < 0.6 ulp; denormal results are rounded twice.
+// Error < 1 ulp; denormal results are rounded twice.
 USBGPU_FN double exp(double x) { return exp_pair(x, 0.0); }
 
-// Error < 0.6 ulp. x ln 2 of the fraction as a pair.
+// Error < 1 ulp. x ln 2 of the fraction as a pair.
 USBGPU_FN double exp2(double x) {
   const double n = rint(x), f = x - n;
   const pair<double> r = exact_product(f, 0x1.62e42fefa39efp-1);
@@ -38,7 +38,7 @@ USBGPU_FN double exp2(double x) {
   return x >= 1024.0 ? inf<double> : x < -1075.0 ? 0.0 : result;
 }
 
-// Error < 0.7 ulp.
+// Error < 1 ulp.
 USBGPU_FN double exp10(double x) {
   const double n = rint(x * 0x1.a934f0979a371p+1);
   const double f = fma(-n, 0x1.34413509f8000p-2, x), g = n * 0x1.80433b83b532ap-44;   // x - n log10 2
@@ -99,7 +99,7 @@ USBGPU_FN double log(double x) {
   return x == inf<double> ? x : result;
 }
 
-// Error < 1.2 ulp.
+// Error < 1 ulp.
 USBGPU_FN double log1p(double x) {
   const double u = 1.0 + x;
   // What the sum lost, relative to u.

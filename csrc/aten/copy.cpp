@@ -1,0 +1,172 @@
+// Copies: host to device, device to host, on the device; any strides, any dtype on either side.
+//
+// The cable is the bottleneck: whatever narrows data happens before it, whatever widens data after it,
+// and strides are straightened on the side that has the data.
+#include <ATen/Functions.h>
+#include <ATen/MemoryOverlap.h>
+#include <ATen/TensorIterator.h>
+#include <ATen/native/Copy.h>
+#include <torch/library.h>
+
+#include "aten/backend/fallback.h"
+#include "aten/pointwise.h"
+
+namespace usbgpu::aten {
+
+namespace {
+
+using at::Tensor;
+
+// The same elements under another dtype of the same size.
+Tensor reinterpret(const Tensor& tensor, at::ScalarType type) {
+  auto storage = tensor.storage();
+  Tensor alias = at::detail::make_tensor<at::TensorImpl>(std::move(storage), tensor.key_set(), c10::scalarTypeToTypeMeta(type));
+  alias.unsafeGetTensorImpl()->set_storage_offset(tensor.storage_offset());
+  alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides());
+  return alias;
+}
+
+// Kernels know no complex, float8 or wide unsigned types, but moving bits needs none.
+at::ScalarType bits_type(at::ScalarType type) {
+  switch (c10::elementSize(type)) {
+    case 1: return at::kByte;
+    case 2: return at::kShort;
+    case 4: return at::kInt;
+    default: return at::kLong;
+  }
+}
+
+bool same_block(const Tensor& a, const Tensor& b) {
+  return a.strides() == b.strides() && a.is_non_overlapping_and_dense();
+}
+
+void copy_elements(Tensor dst, Tensor src) {
+  static Pointwise op("copy");
+  if (dst.scalar_type() == src.scalar_type()) {
+    if ((dst.is_contiguous() && src.is_contiguous()) || same_block(dst, src)) {
+      const size_t bytes = dst.nbytes();
+      if (address(dst) == address(src)) return;
+      const auto overlap = at::get_overlap_status(dst, src);
+      if (overlap == at::MemOverlapStatus::No) return device().copy(address(dst), address(src), bytes);
+    }
+    const auto type = dst.scalar_type();
+    if (c10::elementSize(type) == 16) {
+      dst = at::view_as_real(dst);
+      src = at::view_as_real(src);
+    } else if (!dtype_supported(type) || c10::isFloatingType(type)) {
+      // bits, so that a NaN's payload survives
+      dst = reinterpret(dst, bits_type(type));
+      src = reinterpret(src, bits_type(type));
+    }
+  }
+  if (at::get_overlap_status(dst, src) == at::MemOverlapStatus::Partial) src = src.clone();
+  auto iter = at::TensorIteratorConfig()
+                  .set_check_mem_overlap(false)
+                  .add_output(dst)
+                  .add_const_input(src)
+                  .resize_outputs(false)
+                  .check_all_same_dtype(false)
+                  .build();
+  op(iter, dst.scalar_type());
+}
+
+void copy_on_device(const Tensor& dst, const Tensor& src) {
+  const bool bits_only = dst.scalar_type() == src.scalar_type() && dst.is_conj() == src.is_conj() && dst.is_neg() == src.is_neg();
+  if (bits_only) return copy_elements(dst, src);
+  if (src.is_neg() != dst.is_neg() && dtype_supported(src.scalar_type())) {
+    // a lazily negated tensor: materialise, then copy
+    Tensor plain = at::_neg_view(src);
+    Tensor negated = at::neg(plain);
+    return copy_elements(dst, negated);
+  }
+  if (dtype_supported(dst.scalar_type()) && dtype_supported(src.scalar_type())) return copy_elements(dst, src);
+  // A conversion from or to a dtype without kernels: over the CPU, counted by copy_in and copy_out.
+  dst.copy_(src.to(at::kCPU).to(dst.scalar_type()));
+}
+
+void copy_to_device(const Tensor& dst, const Tensor& src) {
+  const auto to = dst.scalar_type(), from = src.scalar_type();
+  Tensor host = src;
+  if (to != from && (c10::elementSize(to) <= c10::elementSize(from) || !dtype_supported(to) || !dtype_supported(from))) {
+    host = host.to(to);
+  }
+  host = host.resolve_conj().resolve_neg();
+  if (host.scalar_type() == to && same_block(dst, host)) {
+    return device().copy_in(address(dst), host.const_data_ptr(), host.nbytes());
+  }
+  host = host.contiguous();
+  if (host.scalar_type() == to && dst.is_contiguous()) {
+    return device().copy_in(address(dst), host.const_data_ptr(), host.nbytes());
+  }
+  Tensor staged = empty(host.sizes(), host.scalar_type());
+  device().copy_in(address(staged), host.const_data_ptr(), host.nbytes());
+  copy_on_device(dst, staged);
+}
+
+void copy_to_host(const Tensor& dst, const Tensor& source) {
+  Tensor src = source;
+  const auto to = dst.scalar_type(), from = src.scalar_type();
+  if (to != from && c10::elementSize(to) < c10::elementSize(from) && dtype_supported(to) && dtype_supported(from) &&
+      !src.is_neg()) {
+    Tensor narrowed = empty(src.sizes(), to);
+    copy_on_device(narrowed, src);
+    src = narrowed;
+  }
+  const bool bits = src.scalar_type() == to && src.is_conj() == dst.is_conj() && src.is_neg() == dst.is_neg();
+  if (!src.is_non_overlapping_and_dense()) {
+    Tensor packed = empty(src.sizes(), src.scalar_type());
+    copy_elements(packed, src.is_conj() || src.is_neg() ? reinterpret(src, src.scalar_type()) : src);
+    if (src.is_conj()) packed._set_conj(true);
+    if (src.is_neg()) packed._set_neg(true);
+    src = packed;
+  }
+  if (bits && same_block(dst, src)) {
+    return read_back(dst.mutable_data_ptr(), address(src), src.nbytes());
+  }
+  Tensor host = at::empty_strided(src.sizes(), src.strides(), at::TensorOptions().dtype(src.scalar_type()));
+  read_back(host.mutable_data_ptr(), address(src), src.nbytes());
+  if (src.is_conj()) host._set_conj(true);
+  if (src.is_neg()) host._set_neg(true);
+  dst.copy_(host);
+}
+
+Tensor copy_from(const Tensor& self, const Tensor& dst, bool non_blocking) {
+  if (self.is_same(dst)) return dst;
+  const Tensor src = self.sizes() == dst.sizes() ? self : self.expand(dst.sizes());
+  if (dst.numel() == 0) return dst;
+  at::assert_no_internal_overlap(dst);
+  const bool to_device = dst.is_privateuseone(), from_device = src.is_privateuseone();
+  if (to_device && from_device) {
+    copy_on_device(dst, src);
+  } else if (to_device) {
+    copy_to_device(dst, src.is_cpu() ? src : src.cpu());
+  } else {
+    TORCH_CHECK(dst.is_cpu(), "cannot copy from usbgpu to ", dst.device(), ": copy to the CPU first");
+    copy_to_host(dst, src);
+  }
+  return dst;
+}
+
+Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
+  if (self.sizes() != dst.sizes()) dst.resize_(self.sizes());
+  return copy_from(self, dst, false);
+}
+
+// .item(), print, `if tensor:`: the one place where Python waits for the device.
+at::Scalar local_scalar_dense(const Tensor& self) {
+  TORCH_CHECK(self.numel() == 1, "a Tensor with ", self.numel(), " elements cannot be converted to Scalar");
+  Tensor host = at::empty({}, at::TensorOptions().dtype(self.scalar_type()));
+  read_back(host.mutable_data_ptr(), address(self), host.nbytes());
+  if (self.is_neg()) host._set_neg(true);
+  if (self.is_conj()) host._set_conj(true);
+  return host.item();
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("_copy_from", &copy_from);
+  m.impl("_copy_from_and_resize", &copy_from_and_resize);
+  m.impl("_local_scalar_dense", &local_scalar_dense);
+}
+
+}  // namespace
+}  // namespace usbgpu::aten

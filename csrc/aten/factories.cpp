@@ -1,0 +1,270 @@
+// Values out of nothing: fill, zero, arange, linspace, eye; masks by position (tril, triu) and by
+// operand (masked_fill); equal.
+#include <ATen/ExpandUtils.h>
+#include <ATen/TensorIterator.h>
+#include <ATen/native/Fill.h>
+#include <ATen/ops/all.h>
+#include <ATen/ops/arange_ops.h>
+#include <ATen/ops/eq.h>
+#include <ATen/ops/eye_ops.h>
+#include <ATen/ops/fill_ops.h>
+#include <ATen/ops/linspace_ops.h>
+#include <ATen/ops/masked_fill_ops.h>
+#include <ATen/ops/equal_ops.h>
+#include <torch/library.h>
+
+#include <cmath>
+
+#include "../../torch_usbgpu/kernels/factories_args.h"
+#include "aten/backend/fallback.h"
+#include "aten/pointwise.h"
+
+namespace usbgpu::aten {
+
+namespace {
+
+using at::Scalar;
+using at::Tensor;
+constexpr uint32_t kThreads = kernels::kFactoryThreads;
+
+// ---- fill
+
+void fill_elements(at::TensorIteratorBase& iter, const Scalar& value) {
+  static Pointwise op("fill");
+  if (iter.numel() == 0) return;
+  const auto type = iter.dtype(0);
+  const auto item = static_cast<unsigned>(c10::elementSize(type));
+  if (iter.is_contiguous()) {
+    return device().fill(reinterpret_cast<uint64_t>(iter.data_ptr(0)), scalar_bits(value, type), item,
+                         static_cast<size_t>(iter.numel()) * item);
+  }
+  op(iter, type, {value});
+}
+
+Tensor& fill_scalar(Tensor& self, const Scalar& value) {
+  if (self.numel() == 0) return self;
+  if (self.is_complex() && self.is_non_overlapping_and_dense() && self.scalar_type() == at::kComplexFloat) {
+    const auto number = value.toComplexDouble();
+    const float parts[2] = {static_cast<float>(number.real()), static_cast<float>(number.imag())};
+    uint64_t bits;
+    std::memcpy(&bits, parts, sizeof bits);
+    device().fill(address(self), bits, 8, self.nbytes());
+    return self;
+  }
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::fill__Scalar, self, value);
+  auto iter = at::TensorIteratorConfig().set_check_mem_overlap(false).check_all_same_dtype(false).add_output(self).resize_outputs(false).build();
+  fill_elements(iter, value);
+  return self;
+}
+
+Tensor& fill_tensor(Tensor& self, const Tensor& value) {
+  TORCH_CHECK(value.dim() == 0, "fill_ only supports 0-dimension value tensor but got tensor with ", value.dim(), " dimensions.");
+  if (value.is_cpu()) return fill_scalar(self, value.item());
+  self.copy_(value);
+  return self;
+}
+
+// All bits zero is zero in every dtype.
+Tensor& zero_(Tensor& self) {
+  if (self.numel() == 0) return self;
+  if (self.is_non_overlapping_and_dense()) {
+    device().fill(address(self), 0, 1, self.nbytes());
+    return self;
+  }
+  return fill_scalar(self, 0);
+}
+
+// ---- ranges
+
+Kernel* range_kernel(const char* what, at::ScalarType type) {
+  static KernelCache cache;
+  return cache.get(key(what[0], type), [&] {
+    std::string symbol = std::string(what) + "_" + dtype_name(type);
+    std::string macro = what[0] == 'a' ? "USBGPU_ARANGE(" : "USBGPU_LINSPACE(";
+    return KernelSource{"factories", symbol, macro + symbol + ", " + dtype_c_type(type) + ")"};
+  });
+}
+
+// Runs `write` on the tensor if it is contiguous, else on a contiguous one that is copied over.
+template <class Write>
+Tensor& through_contiguous(Tensor& out, Write write) {
+  if (out.numel() == 0) return out;
+  if (out.is_contiguous()) {
+    write(out);
+    return out;
+  }
+  Tensor packed = empty(out.sizes(), out.scalar_type());
+  write(packed);
+  return out.copy_(packed);
+}
+
+int64_t arange_size(const Scalar& start, const Scalar& end, const Scalar& step, bool integral) {
+  const double first = start.toDouble(), last = end.toDouble(), by = step.toDouble();
+  TORCH_CHECK(by > 0 || by < 0, "step must be nonzero");
+  TORCH_CHECK(std::isfinite(first) && std::isfinite(last), "unsupported range: ", first, " -> ", last);
+  TORCH_CHECK((by > 0 && last >= first) || (by < 0 && last <= first), "upper bound and lower bound inconsistent with step sign");
+  if (integral) {   // exact beyond 2^53
+    const int64_t a = start.toLong(), b = end.toLong(), s = step.toLong();
+    TORCH_CHECK(s != 0, "step must be nonzero");
+    return (b - a + s - (s > 0 ? 1 : -1)) / s;
+  }
+  const double size = std::ceil((last - first) / by);
+  TORCH_CHECK(size >= 0 && size <= static_cast<double>(std::numeric_limits<int64_t>::max()), "invalid size, possible overflow?");
+  return static_cast<int64_t>(size);
+}
+
+Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::arange_start_out, start, end, step, out);
+  const bool exact = start.isIntegral(true) && end.isIntegral(true) && step.isIntegral(true);
+  const int64_t size = arange_size(start, end, step, exact && out.scalar_type() == at::kLong);
+  if (out.numel() != size) {
+    if (out.numel() > 0) {
+      TORCH_WARN("The number of elements in the out tensor of shape ", out.sizes(), " is ", out.numel(),
+                 " which does not match the computed number of elements ", size,
+                 ". Note that this may occur as a result of rounding error. The out tensor will be resized to a tensor of "
+                 "shape (", size, ",).");
+    }
+    out.resize_({size});
+  }
+  return through_contiguous(out, [&](Tensor& to) {
+    const auto type = to.scalar_type();
+    kernels::RangeArgs args{};
+    args.out = address(to);
+    args.count = static_cast<uint64_t>(size);
+    const auto wide = c10::isFloatingType(type) ? at::kDouble : at::kLong;
+    args.start = scalar_bits(start, wide);
+    args.step = scalar_bits(step, wide);
+    launch(range_kernel("arange", type), {ceil_div(args.count, kThreads)}, {kThreads}, args);
+  });
+}
+
+Tensor& linspace_out(const Scalar& start, const Scalar& end, int64_t steps, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::linspace_out, start, end, steps, out);
+  TORCH_CHECK(steps >= 0, "number of steps must be non-negative");
+  if (out.numel() != steps) out.resize_({steps});
+  if (steps == 1) {
+    out.fill_(start);
+    return out;
+  }
+  return through_contiguous(out, [&](Tensor& to) {
+    const auto type = to.scalar_type();
+    kernels::RangeArgs args{};
+    args.out = address(to);
+    args.count = static_cast<uint64_t>(steps);
+    const auto arithmetic = c10::isIntegralType(type, false) ? at::kDouble : compute_dtype(type);
+    if (type == at::kFloat || is_low_precision(type)) {
+      // the step in f32, as ATen computes it for these dtypes
+      const float a = start.to<float>(), b = end.to<float>();
+      args.step = scalar_bits((b - a) / static_cast<float>(steps - 1), arithmetic);
+    } else {
+      args.step = scalar_bits((end.toDouble() - start.toDouble()) / static_cast<double>(steps - 1), arithmetic);
+    }
+    args.start = scalar_bits(start, arithmetic);
+    args.end = scalar_bits(end, arithmetic);
+    launch(range_kernel("linspace", type), {ceil_div(args.count, kThreads)}, {kThreads}, args);
+  });
+}
+
+Tensor& eye_m_out(int64_t n, int64_t m, Tensor& out) {
+  TORCH_CHECK(n >= 0, "n must be greater or equal to 0, got ", n);
+  TORCH_CHECK(m >= 0, "m must be greater or equal to 0, got ", m);
+  out.resize_({n, m});
+  out.zero_();
+  if (n > 0 && m > 0) out.diagonal().fill_(1);
+  return out;
+}
+Tensor& eye_out(int64_t n, Tensor& out) { return eye_m_out(n, n, out); }
+
+// ---- masks by position
+
+Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor& out) {
+  static KernelCache cache;
+  check_on_device(what, "self", self);
+  TORCH_CHECK(self.dim() >= 2, what, ": input tensor must have at least 2 dimensions");
+  TORCH_CHECK(out.scalar_type() == self.scalar_type(), "Expected out tensor to have dtype ", self.scalar_type(),
+              ", but got ", out.scalar_type(), " instead");
+  resize_out(out, self.sizes());
+  const auto item = c10::elementSize(self.scalar_type());
+  TORCH_CHECK_NOT_IMPLEMENTED(item <= 8, what, ": dtype ", self.scalar_type(), " has no kernels on usbgpu");
+  const bool lower = what[2] == 'i';   // tril, triu
+  const Tensor source = self.contiguous();
+  return through_contiguous(out, [&](Tensor& to) {
+    Kernel* kernel = cache.get(key(lower, item), [&] {
+      const std::string bits = std::to_string(item * 8);
+      const std::string symbol = std::string(what) + "_" + bits;
+      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", uint" + bits + "_t, " + (lower ? "true" : "false") + ")"};
+    });
+    kernels::TriangleArgs args{};
+    args.out = address(to);
+    args.in = address(source);
+    args.count = static_cast<uint64_t>(to.numel());
+    args.rows = static_cast<uint32_t>(self.size(-2));
+    args.columns = static_cast<uint32_t>(self.size(-1));
+    args.diagonal = std::clamp<int64_t>(diagonal, -int64_t{args.rows} - 1, int64_t{args.columns} + 1);
+    launch(kernel, {ceil_div(args.count, kThreads)}, {kThreads}, args);
+  });
+}
+Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("tril", self, diagonal, out); }
+Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("triu", self, diagonal, out); }
+
+// ---- masks by operand
+
+Tensor& masked_fill_scalar(Tensor& self, const Tensor& mask, const Scalar& value) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Scalar, self, mask, value);
+  static Pointwise op("masked_fill", /*bool_operand=*/1);
+  TORCH_CHECK(mask.scalar_type() == at::kBool, "masked_fill_ only supports boolean masks, but got mask with dtype ", mask.scalar_type());
+  TORCH_CHECK(self.device() == mask.device(), "expected self and mask to be on the same device, but got mask on ",
+              mask.device(), " and self on ", self.device());
+  const auto expanded = at::expand_inplace(self, mask, "masked_fill_");
+  auto iter = at::TensorIteratorConfig()
+                  .set_check_mem_overlap(false)   // self is read and written at the same place
+                  .check_all_same_dtype(false)
+                  .resize_outputs(false)
+                  .add_output(self)
+                  .add_const_input(self)
+                  .add_const_input(*expanded)
+                  .build();
+  op(iter, self.scalar_type(), {value});
+  return self;
+}
+
+Tensor& masked_fill_tensor(Tensor& self, const Tensor& mask, const Tensor& value) {
+  TORCH_CHECK(value.dim() == 0, "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with ",
+              value.dim(), " dimension(s).");
+  return masked_fill_scalar(self, mask, value.item());
+}
+
+// ----
+
+bool equal(const Tensor& self, const Tensor& other) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::equal, self, other);
+  TORCH_CHECK(self.device() == other.device(), "Cannot compare two tensors on different devices. Got: ", self.device(),
+              " and ", other.device());
+  if (self.sizes() != other.sizes()) return false;
+  if (self.numel() == 0) return true;
+  return at::all(at::eq(self, other)).item<bool>();
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("fill_.Scalar", &fill_scalar);
+  m.impl("fill_.Tensor", &fill_tensor);
+  m.impl("zero_", &zero_);
+  m.impl("arange.start_out", &arange_out);
+  m.impl("linspace.out", &linspace_out);
+  m.impl("eye.out", &eye_out);
+  m.impl("eye.m_out", &eye_m_out);
+  m.impl("tril.out", &tril_out);
+  m.impl("triu.out", &triu_out);
+  m.impl("masked_fill_.Scalar", &masked_fill_scalar);
+  m.impl("masked_fill_.Tensor", &masked_fill_tensor);
+  m.impl("equal", &equal);
+}
+
+}  // namespace
+}  // namespace usbgpu::aten
+
+namespace at::native {
+// Reached from ATen's own kernels (full_like and friends).
+static void fill_usbgpu(TensorIterator& iter, const Scalar& value) { usbgpu::aten::fill_elements(iter, value); }
+REGISTER_PRIVATEUSE1_DISPATCH(fill_stub, &fill_usbgpu)
+}  // namespace at::native

@@ -1,0 +1,215 @@
+#include "aten/pointwise.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <bit>
+#include <cstring>
+
+#include "../../torch_usbgpu/kernels/pointwise_args.h"
+
+namespace usbgpu::aten {
+
+namespace {
+
+using kernels::kPointwiseThreads;
+
+constexpr int kScalarOperand = 15;   // in a cache key, instead of a dtype's number
+
+enum Layout : uint32_t { contiguous = 0, vector = 1, strided = 2 };   // strided: 2 + number of dimensions
+
+int dtype_code(at::ScalarType type) {
+  switch (type) {
+    case at::kByte: return 0;
+    case at::kChar: return 1;
+    case at::kShort: return 2;
+    case at::kInt: return 3;
+    case at::kLong: return 4;
+    case at::kHalf: return 5;
+    case at::kFloat: return 6;
+    case at::kDouble: return 7;
+    case at::kBool: return 8;
+    case at::kBFloat16: return 9;
+    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
+  }
+}
+
+at::Scalar read_scalar(const void* data, at::ScalarType type) {
+  switch (type) {
+    case at::kByte: return *static_cast<const uint8_t*>(data);
+    case at::kChar: return *static_cast<const int8_t*>(data);
+    case at::kShort: return *static_cast<const int16_t*>(data);
+    case at::kInt: return *static_cast<const int32_t*>(data);
+    case at::kLong: return *static_cast<const int64_t*>(data);
+    case at::kHalf: return static_cast<float>(*static_cast<const c10::Half*>(data));
+    case at::kFloat: return *static_cast<const float*>(data);
+    case at::kDouble: return *static_cast<const double*>(data);
+    case at::kBool: return *static_cast<const bool*>(data);
+    case at::kBFloat16: return static_cast<float>(*static_cast<const c10::BFloat16*>(data));
+    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "a CPU scalar of dtype ", type, " cannot be passed to usbgpu");
+  }
+}
+
+template <class T>
+uint64_t bits_of(T value) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  return bits;
+}
+
+// Granlund-Montgomery: for n < 2^31, (mulhi(n, magic) + n) >> shift == n / value.
+kernels::Divisor divisor(uint32_t value) {
+  uint32_t shift = 0;
+  while (shift < 32 && (uint64_t{1} << shift) < value) ++shift;
+  const uint64_t magic = ((uint64_t{1} << 32) * ((uint64_t{1} << shift) - value)) / value + 1;
+  return {value, static_cast<uint32_t>(magic), shift};
+}
+
+// Ranks are rounded up so that few kernels serve all.
+int rank_class(int dims) { return dims <= 2 ? 2 : dims <= 4 ? 4 : static_cast<int>(std::bit_ceil(static_cast<unsigned>(dims))); }
+
+// A kernel's argument struct, filled in the order of pointwise_args.h. All fields are 4 or 8 bytes
+// and the 8-byte ones come first, so that there is no padding but at the end.
+class ArgumentBuffer {
+ public:
+  void word(uint64_t value) { put(&value, sizeof value); }
+  void half(uint32_t value) { put(&value, sizeof value); }
+  void align() { size_ = (size_ + 7) / 8 * 8; }
+  const void* data() const { return bytes_; }
+  size_t size() const { return size_; }
+
+ private:
+  void put(const void* value, size_t bytes) {
+    TORCH_INTERNAL_ASSERT(size_ + bytes <= sizeof bytes_);
+    std::memcpy(bytes_ + size_, value, bytes);
+    size_ += bytes;
+  }
+  alignas(8) char bytes_[2560] = {};   // 5 operands x 64 dimensions
+  size_t size_ = 0;
+};
+static_assert(sizeof(kernels::ContiguousArgs<3, 1>) == 40 && sizeof(kernels::StridedArgs<3, 1, 2>) == 88);
+
+}  // namespace
+
+uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
+  switch (type) {
+    case at::kByte: return value.to<uint8_t>();
+    case at::kChar: return static_cast<uint8_t>(value.to<int8_t>());
+    case at::kShort: return static_cast<uint16_t>(value.to<int16_t>());
+    case at::kInt: return static_cast<uint32_t>(value.to<int32_t>());
+    case at::kLong: return static_cast<uint64_t>(value.to<int64_t>());
+    case at::kHalf: return bits_of(value.to<at::Half>());
+    case at::kBFloat16: return bits_of(value.to<at::BFloat16>());
+    case at::kFloat: return bits_of(value.to<float>());
+    case at::kDouble: return bits_of(value.to<double>());
+    case at::kBool: return value.to<bool>();
+    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
+  }
+}
+
+void Pointwise::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic, std::initializer_list<at::Scalar> params) {
+  if (iter.numel() == 0) return;
+  TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() == 1);
+  uint64_t bits[kMaxParams] = {};
+  int count = 0;
+  for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
+  run(iter, arithmetic, bits, count);
+}
+
+void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, const uint64_t* params, int param_count) {
+  if (!iter.can_use_32bit_indexing()) {
+    for (auto& part : iter.with_32bit_indexing()) run(part, arithmetic, params, param_count);
+    return;
+  }
+  const int operands = iter.ntensors();
+  const int dims = iter.ndim();
+  const int64_t count = iter.numel();
+  const auto sizes = iter.shape();
+
+  uint64_t cache_key = static_cast<uint64_t>(dtype_code(arithmetic));
+  uint64_t values[kMaxInputs + 1];
+  bool by_value[kMaxInputs + 1] = {};
+  bool is_contiguous = true;
+  unsigned widest = 1;
+  for (int i = 0; i < operands; ++i) {
+    const auto type = iter.dtype(i);
+    // Output is on the device: TensorIterator allows only inputs to be CPU scalars.
+    if (i > 0 && iter.is_cpu_scalar(i)) {
+      by_value[i] = true;
+      at::Scalar value = read_scalar(iter.data_ptr(i), type);
+      const auto as = i - 1 == bool_operand_ ? at::kBool : arithmetic;
+      // A comparison sees the scalar as an element of the other operand's dtype would be.
+      if (iter.dtype(0) == at::kBool && arithmetic == at::kFloat && is_low_precision(iter.dtype(1))) {
+        value = iter.dtype(1) == at::kHalf ? static_cast<float>(value.to<at::Half>()) : static_cast<float>(value.to<at::BFloat16>());
+      }
+      values[i] = scalar_bits(value, as);
+      cache_key = cache_key << 4 | kScalarOperand;
+      continue;
+    }
+    const unsigned item = static_cast<unsigned>(c10::elementSize(type));
+    values[i] = reinterpret_cast<uint64_t>(iter.data_ptr(i));
+    cache_key = cache_key << 4 | static_cast<uint64_t>(dtype_code(type));
+    widest = std::max(widest, item);
+    if (count > 1 && !(dims == 1 && iter.strides(i)[0] == item)) is_contiguous = false;
+  }
+
+  uint32_t layout;
+  const int width = kernels::vector_width(static_cast<int>(widest));
+  if (is_contiguous) {
+    layout = count >= width ? vector : contiguous;
+    for (int i = 0; i < operands; ++i) {
+      if (!by_value[i] && values[i] % (width * c10::elementSize(iter.dtype(i)))) layout = contiguous;
+    }
+  } else {
+    layout = strided + static_cast<uint32_t>(rank_class(dims));
+  }
+  cache_key = cache_key << 8 | layout;
+
+  Kernel* kernel = cache_.get(cache_key, [&] {
+    const std::string family = "pointwise";
+    std::string symbol = std::string("pw_") + name_ + "_" + dtype_name(arithmetic);
+    std::string types;
+    for (int i = 0; i < operands; ++i) {
+      symbol += std::string("_") + (by_value[i] ? "s" : dtype_name(iter.dtype(i)));
+      types += std::string(", ") + (by_value[i] ? "usbgpu::kernels::Scalar" : dtype_c_type(iter.dtype(i)));
+    }
+    const std::string operation = std::string("usbgpu::kernels::op_") + name_ + "<" + dtype_c_type(arithmetic) + ">" + types + ")";
+    const std::string scalars = std::to_string(param_count);
+    if (layout == vector) {
+      symbol += "_v";
+      return KernelSource{family, symbol, "USBGPU_POINTWISE_VECTOR(" + symbol + ", " + scalars + ", " + operation};
+    }
+    if (layout == contiguous) {
+      symbol += "_c";
+      return KernelSource{family, symbol, "USBGPU_POINTWISE_CONTIGUOUS(" + symbol + ", " + scalars + ", " + operation};
+    }
+    const std::string rank = std::to_string(layout - strided);
+    symbol += "_d" + rank;
+    return KernelSource{family, symbol, "USBGPU_POINTWISE_STRIDED(" + symbol + ", " + rank + ", " + scalars + ", " + operation};
+  });
+
+  ArgumentBuffer args;
+  for (int i = 0; i < operands; ++i) args.word(values[i]);
+  for (int i = 0; i < std::max(param_count, 1); ++i) args.word(params[i]);
+  args.half(static_cast<uint32_t>(count));
+  if (layout >= strided) {
+    const int rank = static_cast<int>(layout - strided);
+    for (int d = 0; d < rank; ++d) {
+      const auto size = divisor(d < dims ? static_cast<uint32_t>(sizes[d]) : 1);
+      args.half(size.value);
+      args.half(size.magic);
+      args.half(size.shift);
+    }
+    for (int i = 0; i < operands; ++i) {
+      for (int d = 0; d < rank; ++d) {
+        args.half(d < dims && !by_value[i] ? static_cast<uint32_t>(iter.strides(i)[d]) : 0);
+      }
+    }
+  }
+  args.align();
+  const int per_thread = layout == vector ? width : 1;
+  device().launch(kernel, {ceil_div(static_cast<uint64_t>(count), static_cast<uint64_t>(kPointwiseThreads * per_thread))},
+                  {kPointwiseThreads}, args.data(), args.size());
+}
+
+}  // namespace usbgpu::aten

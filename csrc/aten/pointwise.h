@@ -1,0 +1,41 @@
+// Launches an operation of kernels/pointwise_ops.h over a TensorIterator.
+#pragma once
+
+#include <ATen/native/TensorIterator.h>
+#include <c10/core/Scalar.h>
+
+#include <initializer_list>
+
+#include "aten/launch.h"
+
+namespace usbgpu::aten {
+
+// A name in pointwise_ops.h. Make it a static object: it holds the kernels found so far.
+class Pointwise {
+ public:
+  // bool_operand: the one input (0 = first) that the operation takes as bool (where, masked_fill)
+  explicit Pointwise(const char* name, int bool_operand = -1) : name_(name), bool_operand_(bool_operand) {}
+
+  // One output, up to kMaxInputs inputs. arithmetic: the type the operation computes in. Operands of
+  // other types are converted when loaded, CPU scalars travel in the arguments.
+  void operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic,
+                  std::initializer_list<at::Scalar> params = {});
+
+  static constexpr int kMaxInputs = 4;
+  static constexpr int kMaxParams = 4;
+
+ private:
+  void run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, const uint64_t* params, int param_count);
+
+  const char* name_;
+  int bool_operand_;
+  KernelCache cache_;
+};
+
+// The type to compute in: the iterator's common dtype, with f16 and bf16 widened to f32.
+inline at::ScalarType arithmetic_type(const at::TensorIteratorBase& iter) { return compute_dtype(iter.common_dtype()); }
+
+// The bits of a value as `type`, in the low end of a word (what from_bits of kernels/convert.h reads).
+uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type);
+
+}  // namespace usbgpu::aten

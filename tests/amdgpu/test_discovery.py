@@ -1,0 +1,63 @@
+"""The discovery table's parser, on tables built from the chips' facts."""
+from __future__ import annotations
+
+import pytest
+from boards import discovery_binary
+
+from torch_usbgpu.amdgpu import discovery
+from torch_usbgpu.amdgpu.facts import load, put_field
+from torch_usbgpu.errors import BootError, UnsupportedChip
+
+CHIPS = load("chips")["chips"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_blocks_and_geometry(chip, wide):
+    found = discovery.parse(discovery_binary(chip, wide=wide))
+    for ip, version in CHIPS[chip]["ip_versions"].items():
+        assert found.find(ip).version == version
+        assert list(found.find(ip).bases) == load("chips")["ip_bases"]["segments"][ip]
+    geometry = CHIPS[chip]["geometry"]
+    assert found.geometry.compute_units == geometry["num_cu_full"]
+    assert found.geometry.lds_bytes == 65536 and found.geometry.shader_engines == geometry["num_se"]
+    assert discovery.identify_chip(found) == (chip, CHIPS[chip])
+
+
+def test_the_other_geometry_table():
+    found = discovery.parse(discovery_binary("navi31", gc_major=2))
+    assert found.geometry.compute_units == 96
+
+
+def test_harvested_units():
+    assert discovery.parse(discovery_binary("navi31", harvest=((12, 0), (12, 1)))).harvested == {(12, 0), (12, 1)}
+
+
+@pytest.mark.parametrize("at", [12, 70, 200, 350])
+def test_damage_is_noticed(at):
+    binary = bytearray(discovery_binary("navi31"))
+    binary[at] ^= 0x10
+    with pytest.raises(BootError):
+        discovery.parse(bytes(binary))
+
+
+def test_a_table_checksum_of_its_own():
+    binary = bytearray(discovery_binary("navi31"))
+    binary[14] ^= 1                                        # checksum of the IP table
+    put_field(binary, "discovery_binary_header", "binary_checksum", sum(binary[10:]) & 0xFFFF)
+    with pytest.raises(BootError, match="IP_DISCOVERY checksum"):
+        discovery.parse(bytes(binary))
+
+
+@pytest.mark.parametrize("binary", [bytes(10240), b"\xff" * 10240])
+def test_no_table(binary):
+    with pytest.raises(BootError, match="no discovery table"):
+        discovery.parse(binary)
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"GC": "11.0.1"}, "graphics core 11.0.1"), ({"GC": "9.4.3"}, "graphics core 9.4.3"),
+    ({"MMHUB": "3.3.0"}, "MMHUB in version 3.3.0"), ({"OSSSYS": "5.0.0"}, "OSSSYS in version 5.0.0")])
+def test_unknown_chips_are_named(changed, message):
+    with pytest.raises(UnsupportedChip, match=message):
+        discovery.identify_chip(discovery.parse(discovery_binary("navi31", changed=changed)))

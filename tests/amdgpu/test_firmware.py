@@ -1,0 +1,103 @@
+"""Firmware files: slices of 49 real files' headers, damage, and where files are looked for."""
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+from boards import firmware_image, firmware_kind
+
+from torch_usbgpu.amdgpu import firmware
+from torch_usbgpu.amdgpu.facts import load
+from torch_usbgpu.amdgpu.firmware import FirmwareFile, FirmwareStore
+from torch_usbgpu.errors import FirmwareMismatch, FirmwareMissing
+
+FILES = json.loads(Path(__file__).with_name("firmware_slices.json").read_text())["files"]
+NAVI31 = load("chips")["chips"]["navi31"]
+MEC = "gc_11_0_0_mec.bin"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_slices(name):
+    image = firmware_image(name, FILES[name])
+    file = FirmwareFile(name, firmware_kind(name), image)
+    expected = {part: tuple(place) for part, place in FILES[name]["slices"].items() if place[1]}
+    assert {part.name: (part.offset, part.size) for part in file.slices.values()} == expected
+    for part, (offset, size) in expected.items():
+        assert file.content(part) == image[offset:offset + size]
+    if "ucode_start_addr" in FILES[name]:
+        assert file.start_address == int(FILES[name]["ucode_start_addr"], 0)
+
+
+@pytest.mark.parametrize("chip", load("chips")["chips"])
+def test_every_load_order_is_served_by_its_files(chip):
+    store = FirmwareStore(load("chips")["chips"][chip])
+    for kind, part in store.load_order():
+        if kind and (name := store.file_name(kind)) in FILES:
+            assert part in FILES[name]["slices"]
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda image: image[:-1], "not as long as its header"), (lambda image: image[:16], "too short"),
+    (lambda image: image[:8] + b"\x07" + image[9:], "unknown version"),
+    (lambda image: image[:4] + b"\xff\xff\xff\xff" + image[8:], "impossible header"),
+    (lambda image: image[:36] + b"\xff\xff\xff\x00" + image[40:], "ends inside its part RS64_MEC"),
+])
+def test_damage(damage, message):
+    with pytest.raises(FirmwareMismatch, match=message):
+        FirmwareFile(MEC, "mec", damage(firmware_image(MEC, FILES[MEC])))
+
+
+def test_a_part_that_is_not_there():
+    with pytest.raises(FirmwareMismatch, match="no part RLC_G"):
+        FirmwareFile(MEC, "mec", firmware_image(MEC, FILES[MEC])).content("RLC_G")
+
+
+@pytest.fixture
+def empty_system(monkeypatch, tmp_path):
+    monkeypatch.setattr(firmware, "SYSTEM_DIRECTORIES", (tmp_path / "system",))
+    monkeypatch.setattr(firmware, "user_directory", lambda: tmp_path / "user")
+    monkeypatch.delenv(firmware.ENVIRONMENT, raising=False)
+    return tmp_path
+
+
+def test_missing_names_file_places_and_remedy(empty_system):
+    with pytest.raises(FirmwareMissing) as caught:
+        FirmwareStore(NAVI31, [empty_system / "given"]).file("mec")
+    text = str(caught.value)
+    for expected in (MEC, "given", "user", "system", firmware.ENVIRONMENT, "linux-firmware", "USBGPU-201"):
+        assert expected in text
+
+
+@pytest.mark.parametrize("place", ["environment", "given", "user", "system"])
+@pytest.mark.parametrize("folder", ["", "amdgpu"])
+def test_places(empty_system, monkeypatch, place, folder):
+    directory = empty_system / place / folder
+    directory.mkdir(parents=True)
+    (directory / MEC).write_bytes(firmware_image(MEC, FILES[MEC]))
+    if place == "environment":
+        monkeypatch.setenv(firmware.ENVIRONMENT, str(empty_system / place))
+    store = FirmwareStore(NAVI31, [empty_system / "given"])
+    assert store.file("mec").origin == str(directory / MEC) and store.file("mec") is store.file("mec")
+
+
+def test_compressed_files(empty_system):
+    image = firmware_image(MEC, FILES[MEC])
+    (empty_system / "given").mkdir()
+    (empty_system / "given" / f"{MEC}.xz").write_bytes(lzma.compress(image))
+    assert FirmwareStore(NAVI31, [empty_system / "given"]).file("mec").data == image
+
+
+def test_a_damaged_archive_is_not_passed_over_silently(empty_system):
+    (empty_system / "given").mkdir()
+    (empty_system / "given" / f"{MEC}.xz").write_bytes(b"not xz")
+    with pytest.raises(FirmwareMissing) as caught:
+        FirmwareStore(NAVI31, [empty_system / "given"]).file("mec")
+    assert f"{MEC}.xz" in caught.value.state["unreadable"]
+
+
+def test_kicker_boards():
+    assert firmware.needs_kicker(0x744B, 0) and not firmware.needs_kicker(0x744C, 0xC8)
+    store = FirmwareStore(NAVI31, kicker=True)
+    assert store.file_name("sos") == "psp_13_0_0_sos_kicker.bin" and store.file_name("mec") == MEC

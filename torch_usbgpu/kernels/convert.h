@@ -1,0 +1,64 @@
+// Conversions between element types, as ATen's casts define them.
+#pragma once
+#include <hip/hip_runtime.h>
+
+namespace usbgpu::kernels {
+
+template <class T> struct is_floating { static constexpr bool value = false; };
+template <> struct is_floating<float> { static constexpr bool value = true; };
+template <> struct is_floating<double> { static constexpr bool value = true; };
+template <> struct is_floating<_Float16> { static constexpr bool value = true; };
+template <> struct is_floating<__bf16> { static constexpr bool value = true; };
+template <class T> constexpr bool floating = is_floating<T>::value;
+
+template <class A, class B> struct is_same { static constexpr bool value = false; };
+template <class A> struct is_same<A, A> { static constexpr bool value = true; };
+template <class A, class B> constexpr bool same = is_same<A, B>::value;
+
+template <class To, class From>
+__device__ __forceinline__ To convert(From value) {
+  if constexpr (same<To, From>) {
+    return value;
+  } else if constexpr (same<From, __bf16>) {
+    return convert<To>(__bfloat162float(value));
+  } else if constexpr (same<From, _Float16> && !same<To, float>) {
+    return convert<To>(static_cast<float>(value));
+  } else if constexpr (same<To, bool>) {
+    return value != From(0);
+  } else if constexpr ((same<To, __bf16> || same<To, _Float16>) && !same<From, float>) {
+    // through f32, as ATen does
+    return static_cast<To>(static_cast<float>(value));
+  } else if constexpr (floating<From> && !floating<To> && sizeof(To) < 4) {
+    // a float beyond a narrow integer wraps instead of saturating
+    return static_cast<To>(static_cast<int32_t>(value));
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+// Global memory by address: a bare pointer made of an integer would be accessed with FLAT instructions,
+// which cost an address pair and wait for LDS too. base is uniform: base + 32-bit offset is one operand.
+template <class T>
+using Global = __attribute__((address_space(1))) T*;
+template <class T>
+__device__ __forceinline__ Global<T> global_at(uint64_t base, uint32_t byte_offset) {
+  return reinterpret_cast<Global<T>>(reinterpret_cast<Global<char>>(base) + byte_offset);
+}
+
+// The bits of a T in the low end of a 64-bit word.
+template <class T>
+__device__ __forceinline__ T from_bits(uint64_t bits) {
+  if constexpr (sizeof(T) == 8) {
+    return __builtin_bit_cast(T, bits);
+  } else if constexpr (sizeof(T) == 4) {
+    return __builtin_bit_cast(T, static_cast<uint32_t>(bits));
+  } else if constexpr (sizeof(T) == 2) {
+    return __builtin_bit_cast(T, static_cast<uint16_t>(bits));
+  } else if constexpr (same<T, bool>) {
+    return bits != 0;
+  } else {
+    return static_cast<T>(bits);
+  }
+}
+
+}  // namespace usbgpu::kernels
