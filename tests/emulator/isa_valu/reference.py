@@ -172,8 +172,8 @@ def flushed(fmt: Format, b: int) -> int:
 
 
 def from_mpmath(fmt: Format, x, flush: bool) -> int:
-    man, exp = mpmath.mpf(x).man_exp
-    r = fmt.round(Fraction(int(man)) * Fraction(2) ** int(exp))
+    sign, man, exp, _ = mpmath.mpf(x)._mpf_
+    r = fmt.round(Fraction(int(-man if sign else man)) * Fraction(2) ** int(exp))
     return flushed(fmt, r) if flush else r
 
 
@@ -293,7 +293,7 @@ def unorm(fmt: Format, a: int) -> int:
     return fit(round(F32.value(F32.round(v * 65535))), "u16")
 
 
-put("v_cvt_pk_rtz_f16_f32", "p16", "f32 f32", lambda a, b: pack(truncated_half(a), truncated_half(b)), modifiers=True)
+put("v_cvt_pk_rtz_f16_f32", "pf16", "f32 f32", lambda a, b: pack(truncated_half(a), truncated_half(b)), modifiers=True)
 put("v_cvt_pk_i16_f32", "p16", "f32 f32", lambda a, b: pack(exact.to_integer(F32, a, -2**15, 2**15 - 1),
                                                             exact.to_integer(F32, b, -2**15, 2**15 - 1)))
 put("v_cvt_pk_u16_f32", "p16", "f32 f32", lambda a, b: pack(exact.to_integer(F32, a, 0, 2**16 - 1),

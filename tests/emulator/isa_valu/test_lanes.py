@@ -41,7 +41,7 @@ for _p, _source in DPP16.items():
                 for _op, _text in (("mov", "v_mov_b32_dpp v8, v2 "), ("sub", "v_sub_nc_u32_dpp v8, v2, v4 "), ("neg", "v_max_f32_dpp v8, -v2, |v2| ")):
                     if _op != "mov" and (_m or _bc != _fi):
                         continue
-                    _name = f"dpp{len(DPP_CASES)}"
+                    _name = f"dpp16_{len(DPP_CASES)}"
                     KERNELS[_name] = _text + _tail
                     DPP_CASES[_name] = (_op, _p, _tail, _source, _masks, _bc, _fi)
 KERNELS["dpp8"] = "v_mov_b32_dpp v8, v2 dpp8:[7,0,3,3,2,6,1,4]"
