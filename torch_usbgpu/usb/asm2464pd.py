@@ -534,9 +534,12 @@ class Adapter:
 
     def _settle_out(self) -> None:
         """No 0xF0 while SRAM data is on bulk OUT: it would reset the stream state under it."""
-        for pending in self._out_in_flight:
-            pending.wait(TIMEOUT_BULK_MS / 1000)
-        self._out_in_flight.clear()
+        waiting, self._out_in_flight = self._out_in_flight, []
+        for pending in waiting:
+            try:
+                pending.wait(TIMEOUT_BULK_MS / 1000)
+            except TimeoutError:
+                raise self._error(errors.LinkTimeout("Data for the adapter's SRAM is stuck on the way.")) from None
 
     # ---------------------------------------------------------------- one transfer each
 
