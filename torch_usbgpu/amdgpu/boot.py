@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, LinkError, UsbGpuError
+from ..errors import BootError, UsbGpuError
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -293,6 +293,6 @@ def shut_down(gpu: Gpu) -> None:
         gpu.smu.stop()
         gpu.interrupts.stop()
         gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
-    except (BootError, LinkError) as error:
+    except UsbGpuError as error:
         # The mark stays at RUNNING, so that the next process resets the board.
         log.warning("the GPU was not left clean: %s", error.found)
