@@ -67,6 +67,12 @@ def await_board_firmware(gpu: Gpu) -> None:
                   "the board's own firmware", FIRMWARE_SECONDS)
 
 
+def await_board_firmware_again(gpu: Gpu) -> None:
+    """After a loss of power it starts anew; else it is there already."""
+    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
+                  "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET)
+
+
 def read_vram_size(gpu: Gpu) -> str:
     size = gpu.regs.read(CONFIG_MEMSIZE)
     if size in (0, ALL_ONES):
@@ -252,11 +258,13 @@ def run(gpu: Gpu) -> None:
 
 
 def reset_and_boot(gpu: Gpu) -> None:
-    """Reset everything and start cold; for a GPU that hung."""
+    """Reset everything and start cold; for a GPU that hung, or whose link went down.
+
+    Nothing of VRAM is looked at before the reset: a read that a hung GPU never answers would hang the adapter too.
+    """
     gpu.boot_log.clear()
     gpu.adapter.recover()
-    gpu.adapter.raise_link()
-    for step in COLD:
+    for step in (open_adapter, find_gpu, await_board_firmware_again, *COLD):
         do(gpu, step)
 
 
