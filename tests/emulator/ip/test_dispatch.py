@@ -25,13 +25,14 @@ STORE = (
 ENDLESS = (0xBFA0FFFF,)                  # s_branch to itself
 ILLEGAL = (0xBF800000, 0xBF9F0000 | 0xFFFF)  # s_nop 0, then an encoding that does not exist
 USER_SGPRS = 4
+ACQUIRE = packet(0x58, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 0, 0xC3F1)   # new code: also the instruction caches
 
 
 def program(board: Board, code: tuple[int, ...], kernarg_va: int = VRAM_VA + KERNARG) -> tuple[int, ...]:
     """Writes the code and returns the packets that set its state."""
     board.poke(CODE, *code, *([0xBF9F0000] * 64))   # s_code_end behind it
     entry = VRAM_VA + CODE
-    return (*packet(0x76, 0x20C, entry >> 8 & 0xFFFFFFFF, entry >> 40),
+    return (*ACQUIRE, *packet(0x76, 0x20C, entry >> 8 & 0xFFFFFFFF, entry >> 40),
             *packet(0x76, 0x212, 2 | 1 << 29, USER_SGPRS << 1 | 1 << 7),   # 24 VGPRs; four user SGPRs, workgroup id x
             *packet(0x76, 0x240, *split(kernarg_va)),
             *packet(0x76, 0x204, 0, 0, 0, 32, 1, 1, 0, 0))
@@ -49,7 +50,7 @@ def board(request):
 
 
 def test_kernel_stores(board):
-    board.submit(*packet(0x58, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 0, 0xC3F1), *program(board, STORE), *dispatch(3), *packet(0x46, 0x407),
+    board.submit(*program(board, STORE), *dispatch(3), *packet(0x46, 0x407),
                  *release(HERE, 1))
     assert wait(lambda: board.peek(DATA) == 1), board.gpu.last_stop
     assert struct.unpack("<97I", board.gpu.vram_read(OUT, 97 * 4)) == (0x1234,) * 96 + (0,)
