@@ -5,13 +5,14 @@ import struct
 
 import pytest
 import usb1
-from scripted import ScriptedHandle, completion, timeout
 
 from torch_usbgpu import errors
 from torch_usbgpu.pcie import tlp
 from torch_usbgpu.usb import asm2464pd
 from torch_usbgpu.usb.asm2464pd import Adapter
 from torch_usbgpu.usb.facts import FACTS
+
+from .scripted import ScriptedHandle, completion, timeout
 
 L0 = b"\x78"
 

@@ -54,8 +54,8 @@ def open_adapter(gpu: Gpu) -> str:
 def find_gpu(gpu: Gpu) -> str:
     gpu.pci = config.find_gpu(gpu.adapter)
     config.assign_bars(gpu.adapter, gpu.pci)
-    bars = ", ".join(f"BAR{b.index} {b.size // MIB or b.size / MIB:g} MiB at {b.address:#x}" for b in gpu.pci.bars.values()
-                     if b.index in (0, 2, 5))
+    used = [bar for bar in gpu.pci.bars.values() if bar.index in (0, 2, 5)]
+    bars = ", ".join(f"BAR{bar.index} {bar.size / MIB:g} MiB at {bar.address:#x}" for bar in used)
     kept = ", kept" if gpu.pci.kept else ""
     return f"{gpu.pci.vendor:04x}:{gpu.pci.device:04x} rev {gpu.pci.revision:02x} on bus {gpu.pci.bus}; {bars}{kept}"
 

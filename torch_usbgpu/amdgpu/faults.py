@@ -44,7 +44,7 @@ def _halted_wave(gpu: Gpu, entries: list[Interrupt]) -> WaveState | None:
 
 def explain(fault: HubFault | None, entries: list[Interrupt], wave: WaveState | None,
             kernel_at: Callable[[int], str | None]) -> UsbGpuError:
-    """The error that the reports amount to. An illegal instruction comes before a memory fault, that before the rest."""
+    """The error that the reports amount to: illegal instruction before memory fault before the rest."""
     pc = wave.pc if wave else None
     kernel = kernel_at(pc) if pc is not None else None
     where = f" in kernel {kernel}" if kernel else ""
@@ -62,8 +62,8 @@ def explain(fault: HubFault | None, entries: list[Interrupt], wave: WaveState | 
         if fault is not None:
             state["status"] = f"{fault.status:#x} ({fault.reason})"
         state["client"] = client
-        return GpuFault(f"The GPU's {access} address {address:#x} failed{where}.", kernel=kernel, address=address, pc=pc,
-                        **state)
+        return GpuFault(f"The GPU's {access} address {address:#x} failed{where}.", kernel=kernel, address=address,
+                        pc=pc, **state)
     if "MEMVIOL" in errors:
         return GpuFault(f"A memory access of the GPU was misaligned or outside its apertures{where}.", kernel=kernel,
                         pc=pc, **state)

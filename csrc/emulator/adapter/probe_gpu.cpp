@@ -1,6 +1,6 @@
 #include "emulator/adapter/probe_gpu.h"
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -51,7 +51,7 @@ class ProbeGpu final : public Gpu, WakeSource {
     if (offset != command) return;
     if (value & threaded) {
       threads_.emplace_back([this, value, pause = registers_[delay / 4]] {
-        std::this_thread::sleep_for(std::chrono::microseconds(pause));
+        std::this_thread::sleep_for(std::chrono::microseconds(std::min(pause, 1'000'000u)));
         run(value & 0xFF);
       });
     } else {
@@ -68,7 +68,8 @@ class ProbeGpu final : public Gpu, WakeSource {
       return;
     }
     const uint64_t bus = static_cast<uint64_t>(registers_[address_high / 4]) << 32 | registers_[address_low / 4];
-    const std::span memory(vram_.data() + registers_[vram_offset / 4], registers_[length / 4]);
+    const size_t offset = std::min<size_t>(registers_[vram_offset / 4], vram_.size());
+    const std::span memory(vram_.data() + offset, std::min<size_t>(registers_[length / 4], vram_.size() - offset));
     bool claimed = true;
     if (what == to_bus) claimed = port_->dma_write(bus, memory);
     if (what == from_bus) claimed = port_->dma_read(bus, memory);

@@ -19,6 +19,32 @@ std::string range(const char* prefix, unsigned first, unsigned count) {
   return std::string(prefix) + "[" + std::to_string(first) + ":" + std::to_string(first + count - 1) + "]";
 }
 
+// s_delay_alu: two dependencies of following instructions. RDNA3 ISA, 'S_DELAY_ALU'.
+std::string delay(uint32_t imm) {
+  const char* const dependency[] = {"NO_DEP", "VALU_DEP_1", "VALU_DEP_2", "VALU_DEP_3", "VALU_DEP_4", "TRANS32_DEP_1", "TRANS32_DEP_2",
+                                    "TRANS32_DEP_3", "FMA_ACCUM_CYCLE_1", "SALU_CYCLE_1", "SALU_CYCLE_2", "SALU_CYCLE_3"};
+  const char* const skip[] = {"SAME", "NEXT", "SKIP_1", "SKIP_2", "SKIP_3", "SKIP_4"};
+  const uint32_t first = imm & 15, distance = imm >> 4 & 7, second = imm >> 7 & 15;
+  if (first > 11 || distance > 5 || second > 11) return hex(imm);
+  std::string text = std::string("instid0(") + dependency[first] + ")";
+  if (distance) text += std::string(" | instskip(") + skip[distance] + ")";
+  if (second) text += std::string(" | instid1(") + dependency[second] + ")";
+  return text;
+}
+
+// s_waitcnt_depctr: only the counters that are waited for.
+std::string dependency_counters(uint32_t imm) {
+  struct Counter { const char* name; unsigned lo, width; };
+  constexpr Counter counters[] = {{"va_vdst", 12, 4}, {"va_sdst", 9, 3}, {"va_ssrc", 8, 1}, {"hold_cnt", 7, 1},
+                                  {"vm_vsrc", 2, 3}, {"va_vcc", 1, 1}, {"sa_sdst", 0, 1}};
+  std::string text;
+  for (const Counter& c : counters) {
+    const uint32_t full = (1u << c.width) - 1, value = imm >> c.lo & full;
+    if (value != full) text += (text.empty() ? "depctr_" : " depctr_") + std::string(c.name) + "(" + std::to_string(value) + ")";
+  }
+  return text.empty() ? hex(imm) : text;
+}
+
 class Printer {
  public:
   Printer(const Decoded& d, uint64_t pc) : d_(d), pc_(pc) {}
@@ -223,7 +249,6 @@ std::string Printer::vopd() const {
     if (std::strstr(op.name, "fmamk")) list.add(hex(d_.literal));
     if (two) list.add(second);
     if (std::strstr(op.name, "fmaak")) list.add(hex(d_.literal));
-    if (std::strstr(op.name, "cndmask")) list.add("vcc_lo");
     return op.name + list.text;
   };
   return half(*d_.row, Field::f_vdstx, Field::f_srcx0, Field::f_vsrcx1) + " :: " +
@@ -245,6 +270,12 @@ std::string Printer::immediate(const OperandRow& o) const {
       counter("lgkmcnt", imm >> 4 & 63, 63);
       return text.empty() ? hex(imm) : text;
     }
+    case OperandKind::k_delay: return delay(imm);
+    case OperandKind::k_waitcnt_depctr: return dependency_counters(imm);
+    case OperandKind::k_sendmsg:
+      if (imm == 1) return "sendmsg(MSG_INTERRUPT)";
+      if (imm == 3) return "sendmsg(MSG_DEALLOC_VGPRS)";
+      return hex(imm);
     case OperandKind::k_hwreg: {
       const uint32_t offset = imm >> 6 & 31, size = (imm >> 11) + 1;
       return "hwreg(" + std::to_string(imm & 63) + ", " + std::to_string(offset) + ", " + std::to_string(size) + ")";
