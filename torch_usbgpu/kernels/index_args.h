@@ -32,14 +32,6 @@ struct CopyArgs {
   Walk<2> walk;              // result, source
 };
 
-struct TriangleArgs {
-  uint64_t output, input;    // contiguous [..., rows, columns]
-  uint32_t rows, columns;
-  uint64_t count;
-  int64_t diagonal;
-  uint32_t upper;
-};
-
 // nonzero, masked_select, masked_scatter: mask is contiguous, one byte per element
 inline constexpr uint32_t kCompactElements = 2048;  // per workgroup
 struct CompactArgs {
