@@ -220,6 +220,18 @@ def test_sram_windows_that_do_not_exist(slot, nbytes):
     assert handle.calls == []
 
 
+def test_landed_data_is_proven_by_a_marker_behind_it():
+    adapter, handle = make(bytes(4), b"\x01\x00\xa1\x5e", b"\x02\x00\xa1\x5e")
+    adapter.sram_write_landed(1, b"data")
+    assert [c[:4] for c in handle.calls if c[0] != "bulk_out"] == [
+        ("out", 0xF2, 1, 0x0101), ("out", 0xF2, 1, 0x0100), ("in", 0xE4, 0xF000, 0), ("in", 0xE4, 0xF000, 0)]
+    assert handle.calls[3][1][:4] == b"\x01\x00\xa1\x5e"
+    adapter.sram_write_landed(1, b"data")            # the next marker differs, so the old one cannot be taken for it
+    assert handle.replies == []
+    with pytest.raises(ValueError):
+        adapter.sram_write_landed(0, b"data")
+
+
 def test_sram_read_waits_in_slices():
     data = bytes(range(256)) * 4
     adapter, handle = make(timeout(), timeout(data[:512]), data[512:])

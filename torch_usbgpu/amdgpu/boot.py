@@ -64,7 +64,7 @@ def await_board_firmware(gpu: Gpu) -> None:
     """The board's own firmware trains memory before anything can be read from it."""
     gpu.regs = Registers(gpu.adapter, gpu.pci.bars[5].address, gpu.pci.bars[5].size)
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware", FIRMWARE_SECONDS, pause_s=0.01)
+                  "the board's own firmware", FIRMWARE_SECONDS)
 
 
 def read_vram_size(gpu: Gpu) -> str:
@@ -134,7 +134,7 @@ def mode1_reset(gpu: Gpu) -> None:
     time.sleep(MODE1_RESET_SECONDS)
     config.assign_bars(gpu.adapter, gpu.pci)         # they usually survive; placed anew if not
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET, pause_s=0.01)
+                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET)
     gpu.regs.wait(CONFIG_MEMSIZE, lambda value: value not in (0, ALL_ONES), "the GPU's memory after the reset")
     if gpu.psp.is_alive():
         raise BootError("The GPU did not take the reset.")

@@ -18,6 +18,7 @@ COMPUTE_ME = 1
 COMPUTE_DOORBELL = enum("doorbell_index64")["MEC_RING0"]
 SETTLE_SECONDS = 0.05             # after MEC enable and around its reset (Linux waits 50 us)
 AUTOLOAD_SECONDS = 10.0
+DEQUEUE_SECONDS = 2.0             # a queue whose waves are killed stops in microseconds or never
 
 SH_MEM_SHARED_BASE, SH_MEM_PRIVATE_BASE = 1, 2     # VA bits 63:48 of the LDS and scratch apertures
 SCRATCH_BYTES_PER_THREAD = 128
@@ -234,7 +235,8 @@ class Gfx:
             if regs.field("CP_HQD_ACTIVE", "active"):
                 regs.write("CP_HQD_DEQUEUE_REQUEST", DEQUEUE_RESET_WAVES)
                 regs.write("SPI_COMPUTE_QUEUE_RESET", reset=1)
-                regs.wait("CP_HQD_ACTIVE", lambda value: value & 1 == 0, f"compute queue {number} to stop")
+                regs.wait("CP_HQD_ACTIVE", lambda value: value & 1 == 0, f"compute queue {number} to stop",
+                          DEQUEUE_SECONDS)
         self._select()
 
     # ---- scratch

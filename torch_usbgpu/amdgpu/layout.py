@@ -19,7 +19,11 @@ TOP_RESERVED_BYTES = 64 * MIB
 VA_BASE = 0x2000_0000_0000
 VA_BYTES = 512 * GIB                 # one root entry
 UNCACHED_VA = VA_BASE + 256 * GIB    # the boot region again, uncached
-SYSTEM_VA = UNCACHED_VA + 512 * MIB  # the adapter's SRAM and queue pages, 1 MiB aligned for the PSP
+SYSTEM_VA = UNCACHED_VA + 512 * MIB  # the adapter's SRAM and queue pages
+# The SRAM again without its first slot: the PSP's staging buffer, whose address it takes in MiB. Slot 0 stays free
+# for the marker that proves that content has landed.
+STAGING_VA = SYSTEM_VA + MIB
+STAGING_SLOT = 1
 
 COMPUTE_RING_BYTES = 8 * KIB
 SDMA_RING_BYTES = 1 * MIB

@@ -84,6 +84,11 @@ def build_page_tables(vram_bytes: int, family: str, tables_paddr: int) -> tuple[
     alias[(layout.SYSTEM_VA - layout.UNCACHED_VA) // (2 * MIB)] = encode_directory(pages_at)
     for i, (address, fragment) in enumerate(_system_pages()):
         pages[i] = encode_leaf(address, 3, family, uncached=True, system=True, fragment=fragment)
+    first = (layout.STAGING_VA - layout.SYSTEM_VA) // PAGE
+    skipped = layout.STAGING_SLOT * ADAPTER["sram"]["slot_bytes"]
+    for i in range((ADAPTER["sram"]["bytes"] - skipped) // PAGE):
+        pages[first + i] = encode_leaf(ADAPTER["pcie_address"]["sram"] + skipped + i * PAGE, 3, family, uncached=True,
+                                       system=True)
 
     # The context ends after one root entry, so one cache line of the root is all that is ever fetched.
     root = [encode_directory(directory_at)] + [0] * 7
@@ -131,6 +136,7 @@ class Memory:
         sram_bytes = ADAPTER["sram"]["bytes"]
         self.sram_va = layout.SYSTEM_VA
         self.sram_bytes = sram_bytes
+        self.staging_va = layout.STAGING_VA
         self.submission_page_va = layout.SYSTEM_VA + sram_bytes
         self.completion_page_va = self.submission_page_va + PAGE
 

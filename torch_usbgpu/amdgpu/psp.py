@@ -14,6 +14,7 @@ from ..errors import BootError, FirmwareMismatch
 from . import layout
 from .facts import enum, put_field, struct_fields, struct_size
 from .layout import PLACES
+from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ BOOT_COMPONENTS = (("KDB", "LOAD_KEY_DATABASE"), ("SPL", "LOAD_TOS_SPL_TABLE"), 
 READY = 1 << 31
 RING_TYPE = enum("psp_ring_type")["KM_GPCOM"]     # 1 (RBI) would be accepted and never executed
 FRAME_BYTES = struct_size("psp_gfx_rb_frame")
+FRAMES_AT_ONCE = 16              # a boot takes 15 commands
 RING_DWORDS = layout.PSP_RING_BYTES // 4
 RESPONSE = struct_fields("psp_gfx_cmd_resp")["resp.status"][0]
 TMR_SIZE = struct_fields("psp_gfx_cmd_resp")["resp.tmr_size"][0]
@@ -43,7 +45,7 @@ class Psp:
     def __init__(self, gpu) -> None:
         self._gpu = gpu
         self._wptr = 0
-        self._fence = 0
+        self._fence = self._frames_written = 0     # since the ring was created
         self._tmr_bytes = 0
 
     def _message(self, number: int) -> str:
@@ -64,6 +66,7 @@ class Psp:
         if self.is_alive():
             return "already running"
         sos = self._gpu.firmware.file("sos")
+        self._await_loader("its first component")
         names = []
         for component, command in BOOT_COMPONENTS:
             if f"PSP_{component}" not in sos.slices:
@@ -78,18 +81,21 @@ class Psp:
 
     def _load_component(self, name: str, content: bytes, command: int) -> None:
         regs = self._gpu.regs
-        regs.wait(self._message(35), lambda value: value & READY != 0, f"the PSP's boot loader before {name}")
         self._stage(content)
         # 35 and 36 are neighbours, but the command must come last.
-        regs.write(self._message(36), self._gpu.memory.sram_va >> 20)
+        regs.write(self._message(36), self._gpu.memory.staging_va >> 20)
         regs.write(self._message(35), command)
         if name == "SOS":
             return
-        value = regs.wait(self._message(35), lambda value: value & READY != 0, f"the PSP's boot loader to take {name}")
+        value = self._await_loader(name)
         if value & 0xFFFF:
             raise FirmwareMismatch(f"The PSP's boot loader refused {name}.",
                                    "Get a fresh copy of the file from linux-firmware.",
                                    file=self._gpu.firmware.file("sos").origin, answer=f"{value:#x}")
+
+    def _await_loader(self, component: str) -> int:
+        return self._gpu.regs.wait(self._message(35), lambda value: value & READY != 0,
+                                   f"the PSP's boot loader to take {component}")
 
     def start(self) -> None:
         """Create the command ring."""
@@ -106,7 +112,7 @@ class Psp:
         regs.wait(self._message(64), lambda value: value & 0x8000_FFFF == READY, "the PSP to create its ring")
         self._wptr = regs.read(self._message(67))
         self._gpu.vram_write(PLACES["psp_command"], bytes(struct_size("psp_gfx_cmd_resp") + 4))
-        self._fence = 0
+        self._fence = self._frames_written = 0
 
     def stop(self) -> None:
         """Nothing: what is loaded stays loaded, which is what makes a warm start quick."""
@@ -153,8 +159,11 @@ class Psp:
         self._command("SETUP_TMR", "TMR", tmr=self._tmr_bytes or layout.TMR_BYTES)
 
     def _stage(self, content: bytes) -> None:
-        """Fill the staging buffer, zero-padded to 16 bytes (and by the adapter to a sector)."""
-        self._gpu.adapter.sram_write(0, content + bytes(-len(content) % 16))
+        """Fill the staging buffer, zero-padded to 16 bytes (and by the adapter to a sector).
+
+        The PSP looks for no sentinel: half-landed content would be refused as forged.
+        """
+        self._gpu.adapter.sram_write_landed(layout.STAGING_SLOT, content + bytes(-len(content) % 16))
 
     def _command(self, command: str, what: str, *, app: int = 0, firmware: tuple[int, int] | None = None,
                  tmr: int = 0) -> bytes:
@@ -173,13 +182,13 @@ class Psp:
         put("cmd_id", _COMMANDS[command])
         if firmware:
             prefix, (size, kind) = "cmd.cmd_load_ip_fw.fw", firmware
-            put(f"{prefix}_phy_addr_lo", memory.sram_va & 0xFFFF_FFFF)
-            put(f"{prefix}_phy_addr_hi", memory.sram_va >> 32)
+            put(f"{prefix}_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
+            put(f"{prefix}_phy_addr_hi", memory.staging_va >> 32)
             put(f"{prefix}_size", size)
             put(f"{prefix}_type", kind)
         elif app:         # LOAD_TOC: address and size at the same places as LOAD_TA's
-            put("cmd.cmd_load_ta.app_phy_addr_lo", memory.sram_va & 0xFFFF_FFFF)
-            put("cmd.cmd_load_ta.app_phy_addr_hi", memory.sram_va >> 32)
+            put("cmd.cmd_load_ta.app_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
+            put("cmd.cmd_load_ta.app_phy_addr_hi", memory.staging_va >> 32)
             put("cmd.cmd_load_ta.app_len", app)
         elif tmr:
             prefix, address = "cmd.cmd_setup_tmr", memory.mc(PLACES["tmr"])
@@ -189,9 +198,10 @@ class Psp:
             put(f"{prefix}.tmr_flags", TMR_BOTH_ADDRESSES)
             put(f"{prefix}.system_phy_addr_lo", PLACES["tmr"] & 0xFFFF_FFFF)
             put(f"{prefix}.system_phy_addr_hi", PLACES["tmr"] >> 32)
+        if self._fence == self._frames_written:
+            self._write_frames()
         self._fence += 1
         gpu.vram_write(PLACES["psp_command"], buffer)
-        gpu.vram_write(PLACES["psp_ring"] + 4 * self._wptr, self._frame())
         memory.flush_hdp()
         self._wptr = (self._wptr + FRAME_BYTES // 4) % RING_DWORDS
         gpu.regs.write(self._message(67), self._wptr)
@@ -203,21 +213,30 @@ class Psp:
                                    command=command, status=f"{status:#x}")
         return response
 
-    def _frame(self) -> bytes:
+    def _write_frames(self) -> None:
+        """The next frames of the ring. They differ in their fence values only, so many go in one stream."""
+        count = min(FRAMES_AT_ONCE, (RING_DWORDS - self._wptr) * 4 // FRAME_BYTES)
+        frames = b"".join(self._frame(self._fence + 1 + i) for i in range(count))
+        self._gpu.vram_write(PLACES["psp_ring"] + 4 * self._wptr, frames)
+        self._frames_written += count
+
+    def _frame(self, fence_value: int) -> bytes:
         memory, frame = self._gpu.memory, bytearray(FRAME_BYTES)
         command, fence = memory.mc(PLACES["psp_command"]), memory.mc(PLACES["psp_command"] + layout.PSP_FENCE)
         for field, value in (("cmd_buf_addr_lo", command & 0xFFFF_FFFF), ("cmd_buf_addr_hi", command >> 32),
                              ("fence_addr_lo", fence & 0xFFFF_FFFF), ("fence_addr_hi", fence >> 32),
-                             ("fence_value", self._fence)):
+                             ("fence_value", fence_value)):
             put_field(frame, "psp_gfx_rb_frame", field, value)
         return bytes(frame)
 
     def _await_fence(self, what: str, timeout_s: float = 10.0) -> bytes:
         """The response. It lies right before the fence, so one read fetches both."""
-        deadline = time.monotonic() + timeout_s
+        deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
         while True:
             data = self._gpu.vram_read(PLACES["psp_command"] + RESPONSE, layout.PSP_FENCE + 4 - RESPONSE)
             if struct.unpack_from("<I", data, len(data) - 4)[0] == self._fence:
                 return data[:-4]
             if time.monotonic() > deadline:
                 raise BootError(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault())
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)

@@ -20,6 +20,8 @@ CONFIG_MEMSIZE = 0xDE3
 MP0_C2PMSG_33 = 0x16061
 RSMU_INDEX, RSMU_DATA = 0x14, 0x15
 
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2e-3, 10e-3     # between polls
+
 
 @dataclass(frozen=True)
 class Register:
@@ -173,8 +175,8 @@ class Registers:
 
     # ---- waiting
     def wait(self, register: str | int, condition: Callable[[int], bool], what: str, timeout_s: float = 10.0,
-             pause_s: float = 0.0) -> int:
-        """Poll until `condition(value)`.
+             pause_s: float = FIRST_PAUSE_SECONDS) -> int:
+        """Poll until `condition(value)`, with growing pauses: every look costs two transfers.
 
         Raises:
             BootError: it did not become true; shows `what` was awaited and the last value.
@@ -185,8 +187,8 @@ class Registers:
                 name = register if isinstance(register, str) else f"register {register:#x}"
                 shown = self[register].describe(value) if isinstance(register, str) else f"{value:#010x}"
                 raise BootError(f"Waited {timeout_s:g} s in vain for {what}.", **{name: shown})
-            if pause_s:
-                time.sleep(pause_s)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)
         return value
 
     def snapshot(self, names: Iterable[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import time
 from ..errors import BootError
 from .facts import enum
 from .layout import PLACES
+from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 _RESULT = {value: name for name, value in enum("smu_result").items()}
 OK = enum("smu_result")["OK"]
@@ -86,14 +87,19 @@ class Smu:
         regs.write("MP1_SMN_C2PMSG_90", 0)
         regs.write("MP1_SMN_C2PMSG_82", argument)
         regs.write("MP1_SMN_C2PMSG_66", self._messages[message])
-        deadline = time.monotonic() + timeout_s
-        while (result := regs.read("MP1_SMN_C2PMSG_90")) == 0:
+        # The answer's argument lies eight registers before the answer: one stream fetches both.
+        count = regs.address("MP1_SMN_C2PMSG_90") - regs.address("MP1_SMN_C2PMSG_82") + 1
+        deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
+        while (answer := regs.read_block("MP1_SMN_C2PMSG_82", count))[-1] == 0:
             if time.monotonic() > deadline:
                 raise SmuSilent(f"The SMU did not answer {message} within {timeout_s:g} s.", argument=f"{argument:#x}")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)
+        result = answer[-1]
         if result != OK:
             raise BootError(f"The SMU refused {message}: {_RESULT.get(result, 'unknown answer')}.",
                             argument=f"{argument:#x}", result=f"{result:#x}")
-        return regs.read("MP1_SMN_C2PMSG_82") if message.startswith("Get") else 0
+        return answer[0]
 
     def request_mode1_reset(self, timeout_s: float = 10.0) -> None:
         """Ask for a reset of the whole GPU, over the debug mailbox (works for all supported chips)."""

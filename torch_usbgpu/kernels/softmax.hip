@@ -25,9 +25,9 @@ USBGPU_INLINE T row_reduce(T value, Op op, T* scratch) {
 }
 
 USBGPU_INLINE float exponential(float x) { return __builtin_expf(x); }
-USBGPU_INLINE double exponential(double x) { return ::exp(x); }
+USBGPU_INLINE double exponential(double x) { return usbgpu::math::exp(x); }
 USBGPU_INLINE float logarithm(float x) { return __builtin_logf(x); }
-USBGPU_INLINE double logarithm(double x) { return ::log(x); }
+USBGPU_INLINE double logarithm(double x) { return usbgpu::math::log(x); }
 
 template <bool Log, typename In, typename Out, uint32_t PerRow>
 USBGPU_INLINE void softmax(const SoftmaxArgs& args) {

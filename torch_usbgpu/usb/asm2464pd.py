@@ -45,6 +45,7 @@ SRAM_BYTES = FACTS["sram"]["bytes"]
 SRAM_IN_FLAG = FACTS["sram"]["in_flag"]
 
 XDATA_LTSSM = FACTS["xdata"]["ltssm"]
+XDATA_SRAM = FACTS["xdata"]["sram_window"]
 XDATA_CPU_CONTROL = FACTS["xdata"]["cpu_control"]
 LTSSM_L0 = FACTS["ltssm"]["l0"]
 
@@ -52,6 +53,7 @@ LTSSM_L0 = FACTS["ltssm"]["l0"]
 TIMEOUT_PCIE_MS, TIMEOUT_XDATA_MS, TIMEOUT_POWER_MS = 5000, 1000, 10_000
 TIMEOUT_BULK_MS, TIMEOUT_STREAM_READ_MS = 10_000, 30_000
 DRAIN_BYTES, DRAIN_MS = 65536, 100
+LANDING_MARKER, LANDING_SECONDS = 0x5EA1_0000, 0.5e-3
 
 TLP_RETRIES = 10                # "very picky" about the 1 ms pause between tries
 TLP_RETRY_SECONDS = 1e-3
@@ -84,6 +86,7 @@ class Adapter:
         self.started = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
         self._in_partial = bytearray()
+        self._marker = 0
         self._out_in_flight: list[Pending] = []
 
     # ---------------------------------------------------------------- opening and the link
@@ -113,9 +116,10 @@ class Adapter:
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
         self._in_armed, self._out_in_flight = 0, []
         self._in_partial.clear()
+        self.stats.count_control("set_interface")
         self._wrap("set_interface", lambda: self.handle.setInterfaceAltSetting(0, 0))
-        self._wrap("clear_halt", lambda: self.handle.clearHalt(BULK_OUT))
-        self._wrap("clear_halt", lambda: self.handle.clearHalt(BULK_IN))
+        self._clear_halt(BULK_OUT)
+        self._clear_halt(BULK_IN)
         try:
             # An abandoned stream read leaves up to one packet in the IN FIFO.
             self.handle.bulkRead(BULK_IN, DRAIN_BYTES, timeout=DRAIN_MS)
@@ -124,7 +128,11 @@ class Adapter:
         except usb1.USBError:
             pass
         self.stats.count_bulk("drain", 0)
-        self._wrap("clear_halt", lambda: self.handle.clearHalt(BULK_IN))
+        self._clear_halt(BULK_IN)
+
+    def _clear_halt(self, endpoint: int) -> None:
+        self.stats.count_control("clear_halt")
+        self._wrap("clear_halt", lambda: self.handle.clearHalt(endpoint))
 
     def ltssm(self) -> int:
         """The PCIe link's state machine; LTSSM_L0 is the only value that means "up"."""
@@ -390,6 +398,30 @@ class Adapter:
             self._settle_out()
             self.sram_arm_out(slot, len(data))
             self._bulk_out("sram_out", self._padded(data), TIMEOUT_BULK_MS)
+
+    def sram_write_landed(self, slot: int, data: bytes | bytearray | memoryview, timeout_s: float = 1.0) -> None:
+        """As sram_write to a slot after the first, but returns when the data is in the SRAM.
+
+        For a reader that does not look for a sentinel. Transfers land one after the other, so a marker that is
+        sent behind the data proves that the data has landed; slot 0 is where the host can see it.
+
+        Raises:
+            LinkTimeout: the marker did not show up.
+        """
+        if slot < 1:
+            raise ValueError("slot 0 is where the marker goes")
+        with self.lock:
+            self._marker = self._marker + 1 & 0xFFFF
+            marker = (LANDING_MARKER | self._marker).to_bytes(4, "little")
+            self.sram_write(slot, data)
+            self.sram_write(0, marker)
+            # Whether the window can be read while its slot is being filled is unknown; by now it is not.
+            time.sleep(LANDING_SECONDS)
+            deadline = time.monotonic() + timeout_s
+            while self.read_xdata(XDATA_SRAM, 4) != marker:
+                if time.monotonic() > deadline:
+                    raise self._error(errors.LinkTimeout("Data sent to the adapter's SRAM did not arrive there.",
+                                                         slot=slot, bytes=len(data)))
 
     @staticmethod
     def _padded(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:

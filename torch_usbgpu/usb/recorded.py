@@ -70,9 +70,9 @@ class RecordedHandle:
 
     def __init__(self, path: str | Path):
         with open(path, encoding="ascii") as file:
-            header = json.loads(file.readline())
-            if header.get("format") != FORMAT:
-                raise TraceMismatch(f"{path} is no trace file of this version.", found=header)
+            header = file.readline()
+            if FORMAT not in header:
+                raise TraceMismatch(f"{path} is no trace file of this version.", header=header[:80].strip())
             self._rows = [json.loads(line) for line in file]
         self._next = 0
         self._lock = threading.Lock()

@@ -12,11 +12,6 @@ namespace py = pybind11;
 
 namespace usbgpu::emulator {
 
-// Stands in until a GPU model is linked.
-__attribute__((weak)) std::unique_ptr<Gpu> Gpu::create(const GpuOptions&) {
-  throw std::invalid_argument("this build has no GPU model, only chip='probe'");
-}
-
 namespace {
 
 struct Cancellation {

@@ -1,5 +1,7 @@
 #include "emulator/cp/runner.h"
 
+#include <utility>
+
 namespace usbgpu::emulator {
 
 using namespace std::chrono_literals;
@@ -24,6 +26,7 @@ void Runner::run(Agent& agent) {
   // A waiting agent looks again at news, and now and then by itself: what it waits for may
   // change without a notice (the clock, a port that forgot one).
   auto nap = 200us;
+  bool worked = false;
   while (!stopping_.load()) {
     const Wake::Seen seen = board_.wake.seen();
     bool progressed = false;
@@ -32,7 +35,14 @@ void Runner::run(Agent& agent) {
     stepping_.fetch_sub(1);
     if (progressed) {
       nap = 200us;
+      worked = true;
       continue;
+    }
+    if (std::exchange(worked, false)) {
+      // The next piece of work often follows at once: a thread that sleeps takes longer to wake.
+      const auto end = std::chrono::steady_clock::now() + 40us;
+      while (!board_.wake.news(seen, true) && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      if (board_.wake.news(seen, true)) continue;
     }
     const bool polling = !agent.idle();
     board_.wake.wait(seen, polling, polling ? nap : std::chrono::microseconds(1s));
@@ -41,7 +51,7 @@ void Runner::run(Agent& agent) {
 }
 
 void Runner::advance() {
-  if (!deterministic_) return;
+  if (!deterministic_ || accesses_.load() != 0) return;
   if (advancing_.exchange(true)) {  // an agent's own store woke us: the outer loop goes round again
     again_.store(true);
     return;

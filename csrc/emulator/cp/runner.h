@@ -23,6 +23,19 @@ class Runner {
   void advance();  // deterministic mode: let every agent work until all wait
   bool wait_idle(std::chrono::milliseconds timeout);
 
+  // A bus access. In deterministic mode the agents work when it ends, not inside it, so that no
+  // lock of the access is held while they reach out to the bus.
+  class Access {
+   public:
+    explicit Access(Runner& runner) : runner_(runner) { runner_.accesses_.fetch_add(1); }
+    ~Access() {
+      if (runner_.accesses_.fetch_sub(1) == 1) runner_.advance();
+    }
+
+   private:
+    Runner& runner_;
+  };
+
   // Holds all agents between steps for as long as it lives.
   class Pause {
    public:
@@ -42,7 +55,7 @@ class Runner {
   std::vector<std::thread> threads_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> pausing_{0};
-  std::atomic<int> stepping_{0};
+  std::atomic<int> stepping_{0}, accesses_{0};
   std::atomic<bool> advancing_{false}, again_{false};
 };
 

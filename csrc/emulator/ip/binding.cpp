@@ -173,6 +173,10 @@ void bind_ip(py::module_& module) {
       .def("translate", &TestGpu::translate, "(system, physical, bytes) or None; hub is 'gc' or 'mm'.")
       .def("wait_idle", [](TestGpu& t, unsigned ms) { return t.model().runner().wait_idle(std::chrono::milliseconds(ms)); },
            py::arg("timeout_ms") = 2000, release())
+      .def_property_readonly("last_stop", [](TestGpu& t) { return t.model().mec().last_stop(); }, "Why a compute queue stands still.")
+      .def_property_readonly("sdma_stop", [](TestGpu& t) { return t.model().sdma(0).last_stop(); })
+      .def_property_readonly("packets", [](TestGpu& t) { return t.model().mec().totals().packets; })
+      .def_property_readonly("dispatches", [](TestGpu& t) { return t.model().mec().totals().dispatches; })
       .def_property_readonly("psp_refusal", [](TestGpu& t) { return t.model().psp().last_refusal(); })
       .def_property_readonly("stray_registers",
                              [](TestGpu& t) {

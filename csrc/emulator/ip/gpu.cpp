@@ -21,15 +21,22 @@ GpuModel::GpuModel(const ChipFacts& chip, const GpuOptions& options)
       mm_(board_, Hub::Kind::mm),
       nbio_(attached()),
       smu_(board_, [this] { mode1_reset(); }),
-      gfx_(board_, {.compute = [this] { reset_compute(); }, .sdma = [this](unsigned engine) { reset_sdma(engine); }}),
+      gfx_(board_, {.compute = [this] { mec_.soft_reset(); }, .sdma = [this](unsigned engine) { sdma(engine).soft_reset(); }}),
       psp_(board_, {.smu_loaded = [this](uint32_t version) { smu_.start(version); }, .autoload = [this] { gfx_.autoload(); }}),
+      mec_(board_, gfx_, options),
+      sdma0_(board_, gfx_, 0),
+      sdma1_(board_, gfx_, 1),
       runner_(board_, options.deterministic) {
-  runner_.add(psp_);
+  for (Agent* agent : {static_cast<Agent*>(&psp_), static_cast<Agent*>(&mec_), static_cast<Agent*>(&sdma0_), static_cast<Agent*>(&sdma1_)})
+    runner_.add(*agent);
   cold_reset();
   runner_.start();
 }
 
-GpuModel::~GpuModel() { runner_.stop(); }
+GpuModel::~GpuModel() {
+  mec_.interrupt_dispatches();
+  runner_.stop();
+}
 
 Board& GpuModel::attached() {
   board_.ih = &ih_;
@@ -48,12 +55,17 @@ void GpuModel::power_on_blocks() {
   smu_.power_on();
   psp_.power_on();
   gfx_.power_on();
+  mec_.power_on();
+  sdma0_.power_on();
+  sdma1_.power_on();
+  doorbells_.clear();
   // the board's own firmware trains the memory and leaves the discovery table
   const auto binary = discovery_binary(board_.chip);
   board_.vram.write(board_.vram.size() - facts::discovery::OFFSET_FROM_VRAM_END, binary);
 }
 
 void GpuModel::cold_reset() {
+  mec_.interrupt_dispatches();
   Runner::Pause pause(runner_);
   board_.vram.discard();
   power_on_blocks();
@@ -62,9 +74,6 @@ void GpuModel::cold_reset() {
 // Everything but the memory's content; the engines' own threads are caught by their queues
 // having gone.
 void GpuModel::mode1_reset() { power_on_blocks(); }
-
-void GpuModel::reset_compute() {}
-void GpuModel::reset_sdma(unsigned) {}
 
 GpuIdentity GpuModel::identity() const {
   // Radeon RX 7900 XTX; vendor and device ids as in asic/pci_ids.json
@@ -85,11 +94,12 @@ void GpuModel::set_bus_master(bool enabled) {
 }
 
 uint32_t GpuModel::vram_read(uint64_t offset) {
-  runner_.advance();
+  Runner::Access access(runner_);
   return board_.vram.contains(offset, 4) ? board_.vram.read32(offset) : 0xFFFFFFFF;
 }
 
 void GpuModel::vram_write(uint64_t offset, uint32_t value, unsigned byte_enables) {
+  Runner::Access access(runner_);
   if (!board_.vram.contains(offset, 4)) return;
   if (byte_enables == 0xF) {
     board_.vram.write32(offset, value);
@@ -101,18 +111,38 @@ void GpuModel::vram_write(uint64_t offset, uint32_t value, unsigned byte_enables
 }
 
 uint32_t GpuModel::register_read(uint32_t offset) {
-  runner_.advance();
+  Runner::Access access(runner_);
   if (offset >= register_bytes) return 0xFFFFFFFF;
   return board_.reg_read(offset / 4);
 }
 
 void GpuModel::register_write(uint32_t offset, uint32_t value) {
+  Runner::Access access(runner_);
   if (offset >= register_bytes) return;
   board_.reg_write(offset / 4, value);
-  runner_.advance();
 }
 
-void GpuModel::doorbell_write(uint32_t offset, uint32_t value) { runner_.advance(); }
+// The adapter writes single dwords: each half rings with what the other half last was. A host
+// that writes the low half only works as long as its pointer stays below 2^32.
+void GpuModel::doorbell_write(uint32_t offset, uint32_t value) {
+  Runner::Access access(runner_);
+  const uint32_t slot = offset & ~7u;
+  const auto target = nbio_.route(slot);
+  if (!target) return;
+  uint64_t pointer;
+  {
+    std::lock_guard guard(board_.lock);
+    uint64_t& latch = doorbells_[slot];
+    latch = offset & 4 ? (latch & 0xFFFFFFFF) | uint64_t{value} << 32 : latch >> 32 << 32 | value;
+    pointer = latch;
+  }
+  if (*target == Nbio::Target::mec) {
+    mec_.doorbell(slot, pointer);
+  } else {
+    sdma0_.doorbell(slot, pointer);
+    sdma1_.doorbell(slot, pointer);
+  }
+}
 
 std::unique_ptr<Gpu> Gpu::create(const GpuOptions& options) {
   for (const ChipFacts* chip : chips::all)

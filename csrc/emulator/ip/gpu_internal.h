@@ -1,7 +1,11 @@
 // The whole board. Tests reach inside through this; everybody else sees class Gpu.
 #pragma once
 
+#include <unordered_map>
+
+#include "emulator/cp/mec.h"
 #include "emulator/cp/runner.h"
+#include "emulator/cp/sdma.h"
 #include "emulator/ip/board.h"
 #include "emulator/ip/discovery.h"
 #include "emulator/ip/gfx.h"
@@ -32,14 +36,14 @@ class GpuModel final : public Gpu {
 
   Board& board() { return board_; }
   Psp& psp() { return psp_; }
+  Mec& mec() { return mec_; }
+  Sdma& sdma(unsigned engine) { return engine ? sdma1_ : sdma0_; }
   Runner& runner() { return runner_; }
 
  private:
   Board& attached();
   void power_on_blocks();
   void mode1_reset();
-  void reset_compute();
-  void reset_sdma(unsigned engine);
 
   Board board_;
   InterruptRing ih_;
@@ -48,7 +52,10 @@ class GpuModel final : public Gpu {
   Smu smu_;
   Gfx gfx_;
   Psp psp_;
+  Mec mec_;
+  Sdma sdma0_, sdma1_;
   Runner runner_;
+  std::unordered_map<uint32_t, uint64_t> doorbells_;  // 64-bit slots, written by halves
 };
 
 }  // namespace usbgpu::emulator

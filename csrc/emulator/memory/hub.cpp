@@ -224,7 +224,7 @@ std::optional<Hub::Place> Hub::fail(const Config& config, uint64_t va, Access ac
   if (!config.enabled || !config.to_default[why.fault]) return std::nullopt;
   const uint64_t page = config.default_page & (bit(44) - 1);
   if (!board_.vram.contains(page, 4096)) return std::nullopt;
-  return Place{false, true, true, true, page + (va & 4095), 4096 - (va & 4095)};
+  return Place{false, true, true, true, page + (va & 4095), 4096 - (va & 4095), true};
 }
 
 void Hub::record(uint64_t va, Access access, uint32_t cid, const Walk& why, bool interrupt) {

@@ -23,6 +23,7 @@ class Hub {
   struct Place {
     bool system = false, readable = false, writable = false, executable = false;
     uint64_t physical = 0, bytes = 0;
+    bool fallback = false;  // the default page, in place of what failed
   };
   std::optional<Place> resolve(uint64_t va, Access access, uint32_t cid, bool probe = false);
   // One access of client `cid`. See AddressSpace::translate for what comes back.

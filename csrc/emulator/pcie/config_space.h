@@ -68,7 +68,7 @@ struct Link {
 inline void add_express_capability(ConfigSpace& space, unsigned at, unsigned next, PortType type, Link link, bool flr) {
   space.define(at, 0x10u | next << 8 | (2u | static_cast<uint32_t>(type) << 4) << 16);
   space.define(at + 0x04, 0x00008001u | (flr ? 1u << 28 : 0));  // 256-byte payloads, role-based errors
-  space.define(at + 0x08, 0x00002810u, 0x00007FFFu, 0x000F0000u);
+  space.define(at + 0x08, 0x00002810u, flr ? 0x0000FFFFu : 0x00007FFFu, 0x000F0000u);
   space.define(at + 0x0C, link.max_speed | link.max_width << 4 | 0x3u << 10);
   space.define(at + 0x10, (link.speed | link.width << 4) << 16, 0x000001FBu);
   space.define(at + 0x24, 0x00000800u);

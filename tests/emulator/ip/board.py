@@ -51,7 +51,8 @@ def wait(condition, seconds: float = 2.0) -> bool:
 
 
 class Board:
-    def __init__(self, deterministic: bool = False, threads: int = 1):
+    def __init__(self, deterministic: bool = False, threads: int = 1, patience: float = 0.5):
+        self.patience = patience  # seconds for an answer of the PSP
         self.gpu = _emulator.gpu.Gpu(vram_bytes=VRAM_BYTES, deterministic=deterministic, threads=threads)
         self.gpu.add_bus_window(SRAM_BUS, SRAM_BYTES)
         self.gpu.add_bus_window(0x820000, 4096)
@@ -164,7 +165,7 @@ class Board:
         self.stage(data)
         self.write("MP0_SMN_C2PMSG_36", SRAM_VA >> 20)
         self.write("MP0_SMN_C2PMSG_35", command)
-        wait(lambda: self.read("MP0_SMN_C2PMSG_35") >> 31, 0.5)
+        wait(lambda: self.read("MP0_SMN_C2PMSG_35") >> 31, self.patience)
         return self.read("MP0_SMN_C2PMSG_35")
 
     def psp_bootloader(self):
@@ -178,7 +179,7 @@ class Board:
         self.write("MP0_SMN_C2PMSG_71", 0x10000)
         self.write("MP0_SMN_C2PMSG_64", kind << 16)
 
-    def psp_command(self, command: int, *parameters: int, seconds: float = 0.5) -> int | None:
+    def psp_command(self, command: int, *parameters: int, seconds: float | None = None) -> int | None:
         """Status of the answer; None when no fence arrived."""
         wptr = self.read("MP0_SMN_C2PMSG_67")
         block = bytearray(1024)
@@ -191,7 +192,7 @@ class Board:
         self.poke(PSP_RING + 4 * wptr, command_mc & 0xFFFFFFFF, command_mc >> 32, 0, fence_mc & 0xFFFFFFFF, fence_mc >> 32, wptr + 1,
                   *(0,) * 10)
         self.write("MP0_SMN_C2PMSG_67", (wptr + 16) % 0x4000)
-        if not wait(lambda: self.peek(PSP_FENCE) == wptr + 1, seconds):
+        if not wait(lambda: self.peek(PSP_FENCE) == wptr + 1, seconds or self.patience):
             return None
         return self.peek(PSP_COMMAND + 864)
 

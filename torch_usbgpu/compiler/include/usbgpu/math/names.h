@@ -6,12 +6,12 @@
 #include "special.h"
 #include "trig.h"
 
-#define USBGPU_UNARY(f)                                                                  \
-  USBGPU_FN float f(float x) { return usbgpu::math::f(x); }                              \
-  USBGPU_FN double f(double x) { return usbgpu::math::f(x); }                            \
-  USBGPU_FN float f##f(float x) { return usbgpu::math::f(x); }                           \
-  USBGPU_FN _Float16 f(_Float16 x) { return (_Float16)usbgpu::math::f((float)x); }       \
-  USBGPU_FN __bf16 f(__bf16 x) { return (__bf16)usbgpu::math::f((float)x); }
+#define USBGPU_UNARY(name)                                                                  \
+  USBGPU_FN float name(float x) { return usbgpu::math::name(x); }                           \
+  USBGPU_FN double name(double x) { return usbgpu::math::name(x); }                         \
+  USBGPU_FN float name##f(float x) { return usbgpu::math::name(x); }                        \
+  USBGPU_FN _Float16 name(_Float16 x) { return (_Float16)usbgpu::math::name((float)x); }    \
+  USBGPU_FN __bf16 name(__bf16 x) { return (__bf16)usbgpu::math::name((float)x); }
 USBGPU_UNARY(exp) USBGPU_UNARY(exp2) USBGPU_UNARY(exp10) USBGPU_UNARY(expm1)
 USBGPU_UNARY(log) USBGPU_UNARY(log2) USBGPU_UNARY(log10) USBGPU_UNARY(log1p)
 USBGPU_UNARY(sin) USBGPU_UNARY(cos) USBGPU_UNARY(tan) USBGPU_UNARY(sinpi) USBGPU_UNARY(cospi)
@@ -24,10 +24,10 @@ USBGPU_UNARY(fabs) USBGPU_UNARY(floor) USBGPU_UNARY(ceil) USBGPU_UNARY(trunc) US
 USBGPU_UNARY(sigmoid) USBGPU_UNARY(softplus)
 #undef USBGPU_UNARY
 
-#define USBGPU_BINARY(f)                                                                 \
-  USBGPU_FN float f(float x, float y) { return usbgpu::math::f(x, y); }                  \
-  USBGPU_FN double f(double x, double y) { return usbgpu::math::f(x, y); }               \
-  USBGPU_FN float f##f(float x, float y) { return usbgpu::math::f(x, y); }
+#define USBGPU_BINARY(name)                                                                 \
+  USBGPU_FN float name(float x, float y) { return usbgpu::math::name(x, y); }               \
+  USBGPU_FN double name(double x, double y) { return usbgpu::math::name(x, y); }            \
+  USBGPU_FN float name##f(float x, float y) { return usbgpu::math::name(x, y); }
 USBGPU_BINARY(pow) USBGPU_BINARY(atan2) USBGPU_BINARY(hypot) USBGPU_BINARY(fmod) USBGPU_BINARY(remainder)
 USBGPU_BINARY(copysign) USBGPU_BINARY(nextafter)
 #undef USBGPU_BINARY

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Gets AMD's genuine GPU firmware (Debian package firmware-amd-graphics, component non-free-firmware)
+# into a directory, for the test that boots the emulated GPU with it.
+#
+#   .ci/fetch_firmware.sh DIRECTORY
+#
+# Uses apt with a configuration of its own and the mirror that /etc/apt names; needs no root and changes
+# nothing on the system. Exit status 1, with a reason, when the files cannot be had. Licence of the files:
+# /usr/share/doc/firmware-amd-graphics/copyright, put beside them.
+set -euo pipefail
+
+fail() { echo "fetch_firmware: $*" >&2; exit 1; }
+
+[ $# -eq 1 ] || fail "usage: $0 DIRECTORY"
+target=$1
+files="gc_11_0_0_imu gc_11_0_0_me gc_11_0_0_mec gc_11_0_0_pfp gc_11_0_0_rlc psp_13_0_0_sos sdma_6_0_0 smu_13_0_0"
+have_all() { for f in $files; do [ -s "$target/$f.bin" ] || return 1; done; }
+if [ -d "$target" ] && have_all; then echo "$target: already there"; exit 0; fi
+for tool in apt-get dpkg-deb; do command -v $tool >/dev/null || fail "$tool is missing: not a Debian system"; done
+
+mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
+  grep -oE 'https?://[^ ]*/debian/?( |$)' | head -1 | tr -d ' ') || true
+[ -n "$mirror" ] || fail "no Debian mirror in /etc/apt"
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work"/{lists/partial,cache/archives/partial,parts,download}
+touch "$work/status"
+# Proxies and the like of the system still count; its sources do not.
+apt() {
+  timeout 300 apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts="$work/parts" \
+    -o Dir::State="$work" -o Dir::State::Lists="$work/lists" -o Dir::State::status="$work/status" \
+    -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=2 \
+    -o Acquire::Languages=none "$@"
+}
+for suite in ${USBGPU_FIRMWARE_SUITES:-$codename stable sid}; do
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite non-free-firmware" >"$work/sources.list"
+  apt update >"$work/log" 2>&1 && (cd "$work/download" && apt download firmware-amd-graphics >>"$work/log" 2>&1) || {
+    tail -3 "$work/log" >&2; continue; }
+  rm -rf "$work/tree"
+  dpkg-deb -x "$work"/download/firmware-amd-graphics_*.deb "$work/tree" || continue
+  found=$(find "$work/tree" -type d -path '*firmware/amdgpu' | head -1)
+  mkdir -p "$target"
+  cp -L "$found"/* "$target/" 2>/dev/null || true
+  cp "$work"/tree/usr/share/doc/firmware-amd-graphics/copyright "$target/LICENSE.debian" 2>/dev/null || true
+  if have_all; then
+    echo "$target: firmware-amd-graphics of $suite"
+    exit 0
+  fi
+  echo "fetch_firmware: the package of $suite lacks some files" >&2
+  rm -f "$work"/download/*
+done
+fail "no suite of $mirror has the files"

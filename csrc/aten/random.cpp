@@ -1,0 +1,161 @@
+// Random numbers. Kernels: torch_usbgpu/kernels/random.hip; seeds: backend/generator.cpp.
+#include "aten/walk.h"
+
+#include <ATen/native/UnaryOps.h>
+#include <ATen/ops/native_dropout_backward_ops.h>
+#include <ATen/ops/native_dropout_ops.h>
+#include <torch/library.h>
+
+#include "../../torch_usbgpu/kernels/random_args.h"
+#include "aten/backend/backend.h"
+#include "aten/backend/fallback.h"
+#include "aten/structured.h"
+
+namespace usbgpu::aten {
+namespace {
+
+using at::ScalarType;
+using at::Tensor;
+using at::TensorBase;
+using usbgpu_family::RandomArgs;
+using Generator = std::optional<at::Generator>;
+
+enum class Distribution : uint8_t { Uniform, Normal, LogNormal, Exponential, Cauchy, Geometric, Bernoulli, Integers, Dropout };
+constexpr const char* kNames[] = {"Uniform", "Normal",    "LogNormal", "Exponential", "Cauchy",
+                                  "Geometric", "Bernoulli", "Integers",  "Dropout"};
+
+// args.output and args.count are set; the draw moves the generator on.
+void launch_random(Distribution distribution, ScalarType type, const Generator& generator, RandomArgs& args) {
+  static KernelCache cache;
+  Kernel* kernel = cache.get(key(distribution, type), [&]() -> KernelSource {
+    const char* name = kNames[static_cast<size_t>(distribution)];
+    const std::string symbol = std::string("random_") + name + "_" + dtype_name(type);
+    if (distribution == Distribution::Dropout)
+      return {"random", symbol, "USBGPU_DROPOUT(" + symbol + ", " + dtype_c_type(type) + ")"};
+    return {"random", symbol, "USBGPU_RANDOM(" + symbol + ", " + name + ", " + dtype_c_type(type) + ")"};
+  });
+  // Two blocks of four numbers: f64 and wide integers need 64 bits for each of a thread's elements.
+  const PhiloxSeed drawn = draw(generator, 8);
+  args.seed = drawn.seed, args.block = drawn.offset / 4;
+  launch(kernel, grid_for((args.count + 3) / 4), kGroup256, args);
+}
+
+// Fills a tensor of any layout: memory order for dense ones, else by way of a copy.
+void fill_random(Distribution distribution, const TensorBase& self_, const Generator& generator, RandomArgs args) {
+  if (self_.numel() == 0) return;
+  const Tensor self = *at::OptionalTensorRef(self_);
+  const Tensor target = self.is_non_overlapping_and_dense() ? self : empty_like(self);
+  args.output = address(target), args.count = target.numel();
+  launch_random(distribution, self.scalar_type(), generator, args);
+  if (!target.is_same(self)) self.copy_(target);
+}
+
+RandomArgs parameters(double a, double b = 0) {
+  RandomArgs args{};
+  args.a = a, args.b = b;
+  return args;
+}
+
+void uniform_kernel(at::TensorIteratorBase& iter, double from, double to, Generator generator) {
+  fill_random(Distribution::Uniform, iter.tensor_base(0), generator, parameters(from, to));
+}
+void normal_kernel(const TensorBase& self, double mean, double std, Generator generator) {
+  fill_random(Distribution::Normal, self, generator, parameters(mean, std));
+}
+void log_normal_kernel(at::TensorIteratorBase& iter, double mean, double std, Generator generator) {
+  fill_random(Distribution::LogNormal, iter.tensor_base(0), generator, parameters(mean, std));
+}
+void exponential_kernel(at::TensorIteratorBase& iter, double lambda, Generator generator) {
+  fill_random(Distribution::Exponential, iter.tensor_base(0), generator, parameters(lambda));
+}
+void cauchy_kernel(at::TensorIteratorBase& iter, double median, double sigma, Generator generator) {
+  fill_random(Distribution::Cauchy, iter.tensor_base(0), generator, parameters(median, sigma));
+}
+void geometric_kernel(at::TensorIteratorBase& iter, double p, Generator generator) {
+  fill_random(Distribution::Geometric, iter.tensor_base(0), generator, parameters(p));
+}
+void bernoulli_scalar_kernel(const TensorBase& self, double p, Generator generator) {
+  fill_random(Distribution::Bernoulli, self, generator, parameters(p));
+}
+void bernoulli_tensor_kernel(const TensorBase& self_, const TensorBase& p_, Generator generator) {
+  if (self_.numel() == 0) return;
+  const Tensor self = *at::OptionalTensorRef(self_), given = *at::OptionalTensorRef(p_);
+  const Tensor p = given.to(self.device(), at::kFloat).expand(self.sizes()).contiguous();
+  const Tensor target = self.is_contiguous() ? self : empty_like(self);
+  RandomArgs args{};
+  args.output = address(target), args.count = target.numel(), args.input = address(p);
+  launch_random(Distribution::Bernoulli, self.scalar_type(), generator, args);
+  if (!target.is_same(self)) self.copy_(target);
+}
+
+void random_from_to_kernel(at::TensorIteratorBase& iter, uint64_t range, int64_t base, Generator generator) {
+  RandomArgs args{};
+  args.range = range, args.base = base;
+  fill_random(Distribution::Integers, iter.tensor_base(0), generator, args);
+}
+void random_full_64_bits_kernel(at::TensorIteratorBase& iter, Generator generator) {
+  fill_random(Distribution::Integers, iter.tensor_base(0), generator, RandomArgs{});
+}
+// [0, largest integer that the dtype holds exactly together with all below]
+void random_kernel(at::TensorIteratorBase& iter, Generator generator) {
+  RandomArgs args{};
+  switch (iter.dtype()) {
+    case at::kBool: args.range = 2; break;
+    case at::kByte: args.range = uint64_t{1} << 8; break;
+    case at::kChar: args.range = uint64_t{1} << 7; break;
+    case at::kShort: args.range = uint64_t{1} << 15; break;
+    case at::kInt: args.range = uint64_t{1} << 31; break;
+    case at::kLong: args.range = uint64_t{1} << 63; break;
+    case at::kHalf: args.range = (uint64_t{1} << 11) + 1; break;
+    case at::kBFloat16: args.range = (uint64_t{1} << 8) + 1; break;
+    case at::kFloat: args.range = (uint64_t{1} << 24) + 1; break;
+    default: args.range = (uint64_t{1} << 53) + 1; break;
+  }
+  fill_random(Distribution::Integers, iter.tensor_base(0), generator, args);
+}
+
+// ---- dropout
+
+std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::optional<bool> train) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::native_dropout, input, p, train);
+  check_on_device("native_dropout", "input", input);
+  TORCH_CHECK(p >= 0 && p <= 1, "dropout probability has to be between 0 and 1, but got ", p);
+  TORCH_CHECK(at::isFloatingType(input.scalar_type()), "native_dropout: expected a floating point input, got ",
+              input.scalar_type());
+  if (!train.value_or(true)) return {input.clone(), empty(input.sizes(), at::kBool).fill_(true)};
+  const Tensor from = input.contiguous();
+  Tensor out = empty(input.sizes(), input.scalar_type()), mask = empty(input.sizes(), at::kBool);
+  if (input.numel() == 0) return {out, mask};
+  RandomArgs args = parameters(1.0 - p, p < 1.0 ? 1.0 / (1.0 - p) : 0.0);
+  args.output = address(out), args.mask = address(mask), args.input = address(from), args.count = from.numel();
+  launch_random(Distribution::Dropout, input.scalar_type(), std::nullopt, args);
+  return {out, mask};
+}
+
+Tensor native_dropout_backward(const Tensor& grad_output, const Tensor& mask, double scale) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::native_dropout_backward, grad_output, mask, scale);
+  check_same_device("native_dropout_backward", {{"grad_output", &grad_output}, {"mask", &mask}});
+  return grad_output.mul(mask).mul_(scale);
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("native_dropout", &native_dropout);
+  m.impl("native_dropout_backward", &native_dropout_backward);
+}
+
+}  // namespace
+}  // namespace usbgpu::aten
+
+namespace at::native {
+REGISTER_PRIVATEUSE1_DISPATCH(uniform_stub, &usbgpu::aten::uniform_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(normal_stub, &usbgpu::aten::normal_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(log_normal_stub, &usbgpu::aten::log_normal_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(exponential_stub, &usbgpu::aten::exponential_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(cauchy_stub, &usbgpu::aten::cauchy_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(geometric_stub, &usbgpu::aten::geometric_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(bernoulli_scalar_stub, &usbgpu::aten::bernoulli_scalar_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(bernoulli_tensor_stub, &usbgpu::aten::bernoulli_tensor_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(random_stub, &usbgpu::aten::random_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(random_from_to_stub, &usbgpu::aten::random_from_to_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(random_full_64_bits_range_stub, &usbgpu::aten::random_full_64_bits_kernel)
+}  // namespace at::native

@@ -1,0 +1,128 @@
+// Operators that only move elements: cat, roll, flip, tril, triu. Kernels: index.hip.
+#include "aten/walk.h"
+
+#include <ATen/MemoryOverlap.h>
+#include <ATen/WrapDimUtils.h>
+#include <ATen/native/IndexKernel.h>
+#include <ATen/ops/cat_meta.h>
+#include <ATen/ops/cat_ops.h>
+#include <ATen/ops/roll_ops.h>
+#include <ATen/ops/tril_meta.h>
+#include <ATen/ops/tril_ops.h>
+#include <ATen/ops/triu_meta.h>
+#include <ATen/ops/triu_ops.h>
+#include <torch/library.h>
+
+#include "aten/backend/fallback.h"
+#include "aten/structured.h"
+
+namespace usbgpu::aten {
+namespace {
+
+using at::Tensor;
+
+// Each input is copied to its slice: the copy knows strides and dtypes.
+Tensor& cat_out(const at::ITensorListRef& tensors, int64_t dim, Tensor& out) {
+  const auto inputs = tensors.materialize();
+  bool fallback = unsupported(out);
+  for (const Tensor& input : inputs) fallback |= unsupported(input);
+  if (fallback) return at::native::call_fallback_fn<&boxed_fallback, at::_ops::cat_out>::call(tensors, dim, out);
+  for (const Tensor& input : inputs) check_same_device("cat", {{"out", &out}, {"tensors", &input}});
+  OutputOf<at::meta::structured_cat> op(out);
+  dim = op.meta(tensors, dim).dim;
+  if (out.numel() == 0) return out;
+  int64_t start = 0;
+  for (const Tensor& input : inputs) {
+    if (input.dim() == 1 && input.size(0) == 0) continue;  // an empty 1-d tensor goes with any shape
+    const int64_t size = input.size(dim);
+    if (input.numel()) out.narrow(dim, start, size).copy_(input);
+    start += size;
+  }
+  return out;
+}
+
+Tensor roll_tensor(const Tensor& self, at::IntArrayRef shifts, at::IntArrayRef dims) {
+  if (unsupported(self))
+    return at::native::call_fallback_fn<&boxed_fallback, at::_ops::roll>::call(self, shifts, dims);
+  TORCH_CHECK(!shifts.empty(), "`shifts` required");
+  if (dims.empty() && shifts.size() == 1) {
+    const Tensor flat = self.contiguous().view({self.numel()});
+    return roll_tensor(flat, shifts, {0}).view(self.sizes());
+  }
+  TORCH_CHECK(shifts.size() == dims.size(), "shifts and dimensions must align. shifts: ", shifts.size(), ", dims:", dims.size());
+  Tensor result = self;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const Tensor from = result;
+    result = at::empty_like(self, at::MemoryFormat::Contiguous);
+    if (self.numel() == 0) return result;
+    const int64_t dim = at::maybe_wrap_dim(dims[i], self.dim()), size = self.size(dim);
+    const int64_t shift = ((shifts[i] % size) + size) % size;
+    if (shift) result.narrow(dim, 0, shift).copy_(from.narrow(dim, size - shift, shift));
+    result.narrow(dim, shift, size - shift).copy_(from.narrow(dim, 0, size - shift));
+  }
+  return result;
+}
+
+// ATen has turned the strides of flipped dimensions negative.
+void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
+  static KernelCache cache;
+  const size_t bytes = iter.element_size(0);
+  Kernel* kernel = cache.get(bytes, [&]() -> KernelSource {
+    const std::string n = std::to_string(bytes), symbol = "strided_copy_w" + n;
+    return {"index", symbol, "USBGPU_MOVE(" + symbol + ", CopyArgs, strided_copy<" + n + ">)"};
+  });
+  in_32_bits(iter, [&](at::TensorIteratorBase& piece) {
+    const usbgpu_family::CopyArgs args{walk_of<2>(piece)};
+    launch(kernel, grid_for(args.walk.count), kGroup256, args);
+  });
+}
+
+void triangle(const Tensor& self, int64_t diagonal, bool upper, const Tensor& out) {
+  static KernelCache cache;
+  if (out.numel() == 0) return;
+  const Tensor input = self.contiguous();
+  const Tensor target = out.is_contiguous() ? out : empty_like(out);
+  const size_t bytes = self.element_size();
+  Kernel* kernel = cache.get(bytes, [&]() -> KernelSource {
+    const std::string n = std::to_string(bytes), symbol = "triangle_w" + n;
+    return {"index", symbol, "USBGPU_MOVE(" + symbol + ", TriangleArgs, triangle<" + n + ">)"};
+  });
+  usbgpu_family::TriangleArgs args{};
+  args.output = address(target), args.input = address(input), args.count = input.numel();
+  args.rows = static_cast<uint32_t>(self.size(-2)), args.columns = static_cast<uint32_t>(self.size(-1));
+  args.diagonal = diagonal, args.upper = upper;
+  launch(kernel, grid_for(args.count), kGroup256, args);
+  if (!target.is_same(out)) out.copy_(target);
+}
+
+Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::tril_out, self, diagonal, out);
+  check_same_device("tril", {{"self", &self}, {"out", &out}});
+  OutputOf<at::meta::structured_tril> op(out);
+  op.meta(self, diagonal);
+  triangle(self, diagonal, false, out);
+  return out;
+}
+
+Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::triu_out, self, diagonal, out);
+  check_same_device("triu", {{"self", &self}, {"out", &out}});
+  OutputOf<at::meta::structured_triu> op(out);
+  op.meta(self, diagonal);
+  triangle(self, diagonal, true, out);
+  return out;
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("cat.out", &cat_out);
+  m.impl("roll", &roll_tensor);
+  m.impl("tril.out", &tril_out);
+  m.impl("triu.out", &triu_out);
+}
+
+}  // namespace
+}  // namespace usbgpu::aten
+
+namespace at::native {
+REGISTER_PRIVATEUSE1_DISPATCH(flip_stub, &usbgpu::aten::flip_kernel)
+}  // namespace at::native

@@ -1,0 +1,232 @@
+#include "emulator/cp/mec.h"
+
+#include "emulator/ip/interrupts.h"
+
+namespace usbgpu::emulator {
+
+namespace {
+constexpr uint32_t cid_cpf = 4, cid_cpc = 5, cid_tcp = 8;  // gfxhub_client
+constexpr uint32_t mqd_header = 0xC0310800;
+// MQD bytes of COMPUTE_STATIC_THREAD_MGMT_SE0..7 (bringup sheet, section 13)
+constexpr struct {
+  uint32_t byte;
+  Reg reg;
+} thread_masks[] = {{0x5C, Reg::COMPUTE_STATIC_THREAD_MGMT_SE0}, {0x60, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1},
+                    {0x68, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2}, {0x6C, Reg::COMPUTE_STATIC_THREAD_MGMT_SE3},
+                    {0xB0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4}, {0xB4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5},
+                    {0xB8, Reg::COMPUTE_STATIC_THREAD_MGMT_SE6}, {0xBC, Reg::COMPUTE_STATIC_THREAD_MGMT_SE7}};
+}  // namespace
+
+// Stands in where the shader cores are not linked: a dispatch then stops its queue.
+__attribute__((weak)) std::unique_ptr<ShaderArray> ShaderArray::create(const ShaderOptions&) { return nullptr; }
+
+Mec::Mec(Board& board, Gfx& gfx, const GpuOptions& options)
+    : board_(board),
+      gfx_(gfx),
+      fetch_(board, *board.gc, cid_cpf),
+      data_(board, *board.gc, cid_cpc),
+      shader_space_(board, *board.gc, cid_tcp),
+      shaders_(ShaderArray::create({.threads = options.deterministic ? 1 : options.threads})),
+      first_hqd_(board.regs.address(Reg::CP_MQD_BASE_ADDR)) {
+  for (unsigned i = 0; i < queue_count; i++) queues_[i].index = i;
+  attach_registers();
+}
+
+void Mec::attach_registers() {
+  RegisterFile& regs = board_.regs;
+  for (uint32_t i = 0; i < hqd_registers; i++) {
+    regs.on_read(first_hqd_ + i, [this](uint32_t address) { return read_hqd(address); });
+    regs.on_write(first_hqd_ + i, [this](uint32_t address, uint32_t value) { write_hqd(address, value); });
+  }
+  regs.on_write(Reg::SPI_COMPUTE_QUEUE_RESET, [this](uint32_t value) {
+    Queue* queue = selected();
+    if (!(value & 1) || !queue) return;
+    gfx_.kill_waves();
+    if (queue->active) queue->cancel.store(true);
+  });
+  regs.on_read(Reg::CP_STAT, [this] { return busy() ? board_.regs.insert(Field::CP_STAT__cp_busy, 0, 1) : 0; });
+  regs.on_read(Reg::CP_CPC_STATUS, [this] {
+    return busy() ? board_.regs.insert(Field::CP_CPC_STATUS__cpc_busy, board_.regs.insert(Field::CP_CPC_STATUS__mec1_busy, 0, 1), 1) : 0;
+  });
+  regs.on_read(Reg::GRBM_STATUS, [this] {
+    uint32_t word = 0;
+    if (busy()) word = board_.regs.insert(Field::GRBM_STATUS__gui_active, board_.regs.insert(Field::GRBM_STATUS__cp_busy, 0, 1), 1);
+    if (gfx_.waves_halted()) word = board_.regs.insert(Field::GRBM_STATUS__spi_busy, word, 1);
+    return word;
+  });
+}
+
+Mec::Queue* Mec::selected() {
+  return gfx_.selected_me() == 1 && gfx_.selected_pipe() == 0 ? &queues_[gfx_.selected_queue()] : nullptr;
+}
+
+uint32_t Mec::read_hqd(uint32_t address) {
+  Queue* queue = selected();
+  const uint32_t slot = address - first_hqd_;
+  if (!queue) return unserved_[slot];
+  const auto is = [&](Reg reg) { return address == board_.regs.address(reg); };
+  if (is(Reg::CP_HQD_ACTIVE)) return queue->active;
+  if (is(Reg::CP_HQD_PQ_RPTR)) return static_cast<uint32_t>(queue->rptr);
+  if (is(Reg::CP_HQD_PQ_WPTR_LO)) return static_cast<uint32_t>(queue->wptr);
+  if (is(Reg::CP_HQD_PQ_WPTR_HI)) return static_cast<uint32_t>(queue->wptr >> 32);
+  return queue->regs[slot];
+}
+
+void Mec::write_hqd(uint32_t address, uint32_t value) {
+  Queue* queue = selected();
+  const uint32_t slot = address - first_hqd_;
+  if (!queue) {
+    unserved_[slot] = value;
+    return;
+  }
+  const auto is = [&](Reg reg) { return address == board_.regs.address(reg); };
+  queue->regs[slot] = value;
+  if (is(Reg::CP_HQD_ACTIVE)) {
+    const bool on = value & 1;
+    if (on && !queue->active) {
+      queue->rptr = hqd(*queue, Reg::CP_HQD_PQ_RPTR);
+      queue->wptr = hqd64(*queue, Reg::CP_HQD_PQ_WPTR_LO, Reg::CP_HQD_PQ_WPTR_HI);
+      queue->cancel.store(false);
+      queue->restart = true;
+      queue->stuck = queue->waiting = false;
+    }
+    if (!on && queue->active) queue->cancel.store(true);
+    queue->active = on;
+    board_.wake.ring();
+  } else if (is(Reg::CP_HQD_DEQUEUE_REQUEST) && queue->active && (value & 0xF)) {
+    if ((value & 0xF) == 2) queue->cancel.store(true);  // reset waves; 1 lets them end
+    board_.wake.ring();
+  } else if (queue->active && (is(Reg::CP_HQD_PQ_WPTR_LO) || is(Reg::CP_HQD_PQ_WPTR_HI))) {
+    queue->wptr = hqd64(*queue, Reg::CP_HQD_PQ_WPTR_LO, Reg::CP_HQD_PQ_WPTR_HI);
+    board_.wake.ring();
+  }
+}
+
+void Mec::power_on() {
+  for (Queue& queue : queues_) {
+    queue.regs.fill(0);
+    queue.cancel.store(true);
+    queue.active = queue.stuck = queue.waiting = false;
+    queue.restart = true;
+    queue.rptr = queue.wptr = 0;
+  }
+  unserved_.fill(0);
+}
+
+// CP and CPC: the hardware queues are gone, whatever they were doing.
+void Mec::soft_reset() {
+  for (Queue& queue : queues_) {
+    queue.cancel.store(true);
+    queue.active = queue.stuck = queue.waiting = false;
+    queue.restart = true;
+    queue.regs.fill(0);
+  }
+}
+
+void Mec::interrupt_dispatches() {
+  for (Queue& queue : queues_) queue.cancel.store(true);
+}
+
+bool Mec::busy() {
+  for (const Queue& queue : queues_)
+    if (queue.active && (queue.stuck || queue.rptr < queue.wptr)) return true;
+  return false;
+}
+
+void Mec::doorbell(uint32_t offset, uint64_t wptr) {
+  std::lock_guard guard(board_.lock);
+  for (Queue& queue : queues_) {
+    if (!queue.active || !hqd(queue, Field::CP_HQD_PQ_DOORBELL_CONTROL__doorbell_en)) continue;
+    if ((hqd(queue, Reg::CP_HQD_PQ_DOORBELL_CONTROL) & 0x0FFFFFFC) != offset) continue;
+    uint32_t& control = hqd(queue, Reg::CP_HQD_PQ_DOORBELL_CONTROL);
+    control = board_.regs.insert(Field::CP_HQD_PQ_DOORBELL_CONTROL__doorbell_hit, control, 1);
+    queue.wptr = wptr;
+  }
+  board_.wake.ring();
+}
+
+// Engine side of an activation; the lock is held.
+void Mec::begin(Queue& queue) {
+  queue.restart = false;
+  queue.buffers.clear();
+  queue.request_written = false;
+  queue.fetched_rptr = queue.rptr;
+  queue.sh.fill(0);
+  if (!hqd(queue, Field::CP_HQD_PERSISTENT_STATE__preload_req)) return;
+  // The queue's saved state comes from its descriptor in memory.
+  const uint64_t mqd = hqd64(queue, Reg::CP_MQD_BASE_ADDR, Reg::CP_MQD_BASE_ADDR_HI);
+  if (!board_.in_frame_buffer(mqd) || !board_.in_frame_buffer(mqd + 4095)) return;
+  const uint64_t at = mqd - Board::fb_base;
+  if (board_.vram.read32(at) != mqd_header) return;
+  for (const auto& mask : thread_masks) queue.sh[board_.regs.address(mask.reg) - 0x2C00] = board_.vram.read32(at + mask.byte);
+}
+
+// Answers a dequeue request; true if there was one to answer.
+bool Mec::dequeue(Queue& queue) {
+  const uint32_t request = hqd(queue, Reg::CP_HQD_DEQUEUE_REQUEST) & 0xF;
+  if (!request) return false;
+  if (request == 1 && (gfx_.waves_halted() || !queue.buffers.empty())) return false;  // drains for ever while waves are halted
+  if (request == 2) gfx_.kill_waves();
+  hqd(queue, Reg::CP_HQD_DEQUEUE_REQUEST) = 0;
+  queue.active = queue.stuck = queue.waiting = false;
+  queue.restart = true;
+  return true;
+}
+
+void Mec::stop(Queue& queue, std::string why) {
+  std::lock_guard guard(board_.lock);
+  queue.stuck = true;
+  last_stop_ = std::move(why);
+}
+
+void Mec::stop_on_fault(Queue& queue, Field error, std::string why) {
+  std::lock_guard guard(board_.lock);
+  uint32_t& word = hqd(queue, Reg::CP_HQD_ERROR);
+  word = board_.regs.insert(error, word, 1);
+  stop(queue, std::move(why));
+}
+
+bool Mec::idle() {
+  std::lock_guard guard(board_.lock);
+  if (!gfx_.mec_runs()) return true;
+  for (const Queue& queue : queues_)
+    if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || !queue.buffers.empty())) return false;
+  return true;
+}
+
+bool Mec::step() {
+  bool progressed = false;
+  for (unsigned i = 0; i < queue_count; i++) {
+    Queue& queue = queues_[(turn_ + i) % queue_count];
+    std::unique_lock guard(board_.lock);
+    if (!gfx_.mec_runs()) return progressed;
+    if (!queue.active) continue;
+    if (queue.restart) begin(queue);
+    if (dequeue(queue)) {
+      progressed = true;
+      continue;
+    }
+    if (queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;
+    const uint64_t wptr = queue.wptr;
+    queue.fetched_rptr = queue.rptr;
+    guard.unlock();
+    const Outcome outcome = run_packet(queue, wptr);
+    guard.lock();
+    if (outcome == Outcome::done) totals_.packets++;
+    progressed |= outcome == Outcome::done;
+  }
+  turn_ = (turn_ + 1) % queue_count;
+  return progressed;
+}
+
+Mec::Totals Mec::totals() {
+  std::lock_guard guard(board_.lock);
+  return totals_;
+}
+
+std::string Mec::last_stop() {
+  std::lock_guard guard(board_.lock);
+  return last_stop_;
+}
+
+}  // namespace usbgpu::emulator

@@ -1,0 +1,107 @@
+// The compute micro engine (MEC): hardware queue descriptors and their PM4 streams.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "emulator/ip/board.h"
+#include "emulator/ip/gfx.h"
+#include "emulator/isa/dispatch.h"
+#include "emulator/memory/accessor.h"
+
+namespace usbgpu::emulator {
+
+class Mec final : public Agent {
+ public:
+  Mec(Board& board, Gfx& gfx, const GpuOptions& options);
+  void power_on();
+  void soft_reset();
+
+  void doorbell(uint32_t offset, uint64_t wptr);
+  bool step() override;
+  bool idle() override;
+  void interrupt_dispatches();  // so that a pause need not wait for a long kernel
+
+  struct Totals {
+    uint64_t packets = 0, dispatches = 0;
+    DispatchCounters shader;
+  };
+  Totals totals();
+  std::string last_stop();  // why a queue last stood still for good
+
+ private:
+  static constexpr unsigned queue_count = 8;
+  static constexpr unsigned hqd_registers = 0x40;  // CP_MQD_BASE_ADDR ..
+  static constexpr unsigned sh_registers = 0x400;  // the SET_SH_REG window
+
+  enum class Outcome { done, wait, stop };
+  struct Buffer {
+    uint64_t va = 0;
+    uint32_t left = 0;
+  };
+  struct Queue {
+    unsigned index = 0;
+    // guarded by board.lock
+    std::array<uint32_t, hqd_registers> regs{};
+    bool active = false, restart = false, reset = false, stuck = false, waiting = false;
+    uint64_t rptr = 0, wptr = 0;
+    std::atomic<bool> cancel{false};
+    // the engine's own
+    std::vector<Buffer> buffers;
+    std::array<uint32_t, sh_registers> sh{};
+    bool request_written = false;  // first half of a write-then-wait
+    uint64_t fetched_rptr = 0;     // rptr of the packet in work
+  };
+  struct Packet {
+    uint32_t header = 0, opcode = 0, dwords = 0;
+    std::span<const uint32_t> body;
+  };
+
+  // registers (mec.cpp)
+  void attach_registers();
+  uint32_t read_hqd(uint32_t address);
+  void write_hqd(uint32_t address, uint32_t value);
+  Queue* selected();
+  uint32_t& hqd(Queue& queue, Reg reg) { return queue.regs[board_.regs.address(reg) - first_hqd_]; }
+  uint32_t hqd(Queue& queue, Field field) { return board_.regs.decode(field, hqd(queue, field_registers[static_cast<size_t>(field)])); }
+  uint64_t hqd64(Queue& queue, Reg low, Reg high) { return uint64_t{hqd(queue, high)} << 32 | hqd(queue, low); }
+  void begin(Queue& queue);
+  bool dequeue(Queue& queue);
+  bool busy();
+  void stop(Queue& queue, std::string why);
+  void stop_on_fault(Queue& queue, Field error, std::string why);
+
+  // packets (pm4.cpp)
+  Outcome run_packet(Queue& queue, uint64_t wptr);
+  Outcome execute(Queue& queue, const Packet& packet);
+  Outcome bad_opcode(Queue& queue, const Packet& packet);
+  Outcome set_registers(Queue& queue, const Packet& packet, uint32_t window);
+  Outcome write_data(Queue& queue, const Packet& packet);
+  Outcome copy_data(Queue& queue, const Packet& packet);
+  Outcome wait_reg_mem(Queue& queue, const Packet& packet);
+  Outcome release_mem(Queue& queue, const Packet& packet);
+  Outcome indirect_buffer(Queue& queue, const Packet& packet);
+  Outcome dma_data(Queue& queue, const Packet& packet);
+  Outcome dispatch(Queue& queue, const Packet& packet);
+  Outcome memory_fault(Queue& queue, const char* what);
+  uint32_t sh(const Queue& queue, Reg reg, uint32_t offset = 0) const { return queue.sh[board_.regs.address(reg) + offset - 0x2C00]; }
+  void report_rptr(Queue& queue);
+
+  Board& board_;
+  Gfx& gfx_;
+  Accessor fetch_, data_;
+  ClientSpace shader_space_;
+  std::unique_ptr<ShaderArray> shaders_;
+  const uint32_t first_hqd_;
+  std::array<Queue, queue_count> queues_;
+  std::array<uint32_t, hqd_registers> unserved_{};  // other MEs and pipes: registers without an engine behind them
+  std::vector<uint32_t> words_;
+  unsigned turn_ = 0;
+  Totals totals_;
+  std::string last_stop_;
+};
+
+}  // namespace usbgpu::emulator

@@ -1,0 +1,172 @@
+#include "emulator/cp/sdma.h"
+
+#include "emulator/ip/interrupts.h"
+
+namespace usbgpu::emulator {
+
+namespace {
+constexpr uint32_t cid_sdma0 = 13;  // gfxhub_client
+std::string engine_name(unsigned engine, const char* rest) { return "SDMA" + std::to_string(engine) + "_" + rest; }
+Reg engine_reg(unsigned engine, const char* rest) { return RegisterFile::find(engine_name(engine, rest)).value(); }
+bool bit(uint32_t word, unsigned n) { return word >> n & 1; }
+}  // namespace
+
+Sdma::Sdma(Board& board, Gfx& gfx, unsigned engine)
+    : board_(board),
+      gfx_(gfx),
+      engine_(engine),
+      memory_(board, *board.gc, cid_sdma0 + engine),
+      f32_cntl_(engine_reg(engine, "F32_CNTL")),
+      cntl_(engine_reg(engine, "CNTL")),
+      freeze_(engine_reg(engine, "FREEZE")),
+      watchdog_(engine_reg(engine, "WATCHDOG_CNTL")) {
+  for (unsigned i = 0; i < queue_count; i++) queues_[i].index = i;
+  attach_registers();
+}
+
+uint32_t Sdma::address(const char* name, unsigned queue) const {
+  return board_.regs.address(engine_reg(engine_, (std::string("QUEUE0_") + name).c_str())) + queue * queue_stride;
+}
+
+void Sdma::attach_registers() {
+  RegisterFile& regs = board_.regs;
+  regs.on_write(f32_cntl_, [this](uint32_t value) {
+    board_.regs.set(f32_cntl_, value);
+    board_.wake.ring();
+  });
+  regs.on_write(freeze_, [this](uint32_t value) {
+    // asking for a freeze is granted at once: packets are done or not begun
+    board_.regs.set(freeze_, (value & ~2u) | (bit(value, 0) ? 2u : 0u));
+    board_.wake.ring();
+  });
+  const Reg status = engine_reg(engine_, "STATUS_REG");
+  regs.on_read(status, [this] { return idle() ? 0x46DEE557u | 1u : 0u; });  // every *_idle and rb_empty bit, or none
+  for (Queue& queue : queues_) attach_queue(queue);
+}
+
+void Sdma::attach_queue(Queue& queue) {
+  RegisterFile& regs = board_.regs;
+  const auto at = [&](const char* name) { return address(name, queue.index); };
+  regs.on_write(at("RB_CNTL"), [this, &queue](uint32_t address, uint32_t value) {
+    board_.regs.set_raw(address, value);
+    const bool on = bit(value, 0);
+    if (on && !queue.enabled) {
+      queue.restart = true;
+      queue.stuck = false;
+      queue.rptr = queue_reg64(queue, "RB_RPTR", "RB_RPTR_HI");
+      queue.wptr = queue_reg64(queue, "RB_WPTR", "RB_WPTR_HI");
+    }
+    queue.enabled = on;
+    board_.wake.ring();
+  });
+  const auto pointer = [&](const char* name, bool read, bool high) {
+    regs.on_read(at(name), [this, &queue, read, high](uint32_t address) {
+      if (!queue.enabled) return board_.regs.raw(address);
+      const uint64_t value = read ? queue.rptr : queue.wptr;
+      return static_cast<uint32_t>(high ? value >> 32 : value);
+    });
+  };
+  pointer("RB_RPTR", true, false);
+  pointer("RB_RPTR_HI", true, true);
+  pointer("RB_WPTR", false, false);
+  pointer("RB_WPTR_HI", false, true);
+  const auto push = [this, &queue](uint32_t address, uint32_t value) {
+    board_.regs.set_raw(address, value);
+    if (!queue.enabled) return;
+    queue.wptr = queue_reg64(queue, "RB_WPTR", "RB_WPTR_HI");
+    board_.wake.ring();
+  };
+  regs.on_write(at("RB_WPTR"), push);
+  regs.on_write(at("RB_WPTR_HI"), push);
+  regs.on_read(at("CONTEXT_STATUS"), [&queue](uint32_t) {
+    const bool empty = queue.rptr >= queue.wptr && queue.buffers.empty();
+    return uint32_t{queue.enabled} | uint32_t{!queue.buffers.empty()} << 1 | uint32_t{empty} << 2 | uint32_t{queue.stuck} << 4;  // selected, use_ib, idle, exception
+  });
+}
+
+void Sdma::power_on() {
+  soft_reset();
+  board_.regs.set(f32_cntl_, 1 | 1 << 9 | 1 << 13);  // halted, both threads in reset
+}
+
+void Sdma::soft_reset() {
+  for (Queue& queue : queues_) {
+    queue.enabled = queue.stuck = false;
+    queue.restart = true;
+    queue.rptr = queue.wptr = 0;
+    board_.regs.set_raw(address("RB_CNTL", queue.index), board_.regs.raw(address("RB_CNTL", queue.index)) & ~1u);
+  }
+}
+
+// Firmware in, not halted, not frozen, the context-switch thread out of reset.
+bool Sdma::runs() const {
+  const uint32_t control = board_.regs.get(f32_cntl_);
+  return gfx_.autoloaded() && !bit(control, 0) && !bit(control, 13) && !bit(board_.regs.get(freeze_), 0);
+}
+
+void Sdma::doorbell(uint32_t offset, uint64_t wptr) {
+  std::lock_guard guard(board_.lock);
+  bool rang = false;
+  for (Queue& queue : queues_) {
+    if (!queue.enabled || !bit(queue_reg(queue, "DOORBELL"), 28) || (queue_reg(queue, "DOORBELL_OFFSET") & 0x0FFFFFFC) != offset) continue;
+    if (bit(queue_reg(queue, "MINOR_PTR_UPDATE"), 0)) continue;  // pointers are being set up
+    queue.wptr = wptr;
+    rang = true;
+  }
+  if (rang) board_.wake.ring();
+}
+
+void Sdma::post(uint8_t source, const Queue& queue, uint32_t context) {
+  board_.ih->post({.client = facts::ih_client::GFX,
+                   .source = source,
+                   .ring = static_cast<uint8_t>(engine_ | queue.index << 2),
+                   .context = {context}});
+}
+
+Sdma::Outcome Sdma::stop(Queue& queue, std::string why) {
+  bool watched;
+  {
+    std::lock_guard guard(board_.lock);
+    queue.stuck = true;
+    last_stop_ = std::move(why);
+    watched = board_.regs.get(watchdog_) & 0xFF;
+  }
+  // a queue that no longer moves is what the watchdog reports
+  if (watched) post(facts::ih_source_gfx11::SDMA_QUEUE_HANG, queue);
+  return Outcome::stop;
+}
+
+std::string Sdma::last_stop() {
+  std::lock_guard guard(board_.lock);
+  return last_stop_;
+}
+
+bool Sdma::idle() {
+  std::lock_guard guard(board_.lock);
+  if (!runs()) return true;
+  for (const Queue& queue : queues_)
+    if (queue.enabled && !queue.stuck && (queue.rptr < queue.wptr || !queue.buffers.empty())) return false;
+  return true;
+}
+
+bool Sdma::step() {
+  bool progressed = false;
+  for (Queue& queue : queues_) {
+    std::unique_lock guard(board_.lock);
+    if (!runs()) return progressed;
+    if (!queue.enabled) continue;
+    if (queue.restart) {
+      queue.restart = false;
+      queue.buffers.clear();
+      queue.polling = false;
+    }
+    if (queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;
+    const uint64_t wptr = queue.wptr;
+    queue.at = queue.rptr;
+    guard.unlock();
+    progressed |= run_packet(queue, wptr) == Outcome::done;
+  }
+  return progressed;
+}
+
+}  // namespace usbgpu::emulator

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from torch_usbgpu.amdgpu import Gpu
+from torch_usbgpu.usb import Adapter, open_handle
+
+
+class Board:
+    """An emulated board that is plugged in once; each open() is a new process's view of it."""
+
+    def __init__(self, spec: str = "emulated"):
+        self.opened = open_handle(spec)
+
+    def open(self) -> Gpu:
+        return Gpu(Adapter(self.opened.handle), self.opened.firmware_dirs)
+
+    def boot(self) -> Gpu:
+        gpu = self.open()
+        gpu.boot()
+        return gpu
+
+
+@pytest.fixture
+def board():
+    board = Board()
+    yield board
+    board.opened.handle.close()

@@ -1,0 +1,267 @@
+"""Moments: asynchronous transfers, cancelling, unplugging, Ctrl-C, fault switches, two processes, speed."""
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import usb1
+
+from torch_usbgpu.emulator import EmulatedAdapter
+
+from .wire import IN, OUT, VRAM, Wire
+
+
+def wait_for(transfer, seconds=5):
+    deadline = time.monotonic() + seconds
+    while transfer.isSubmitted():
+        assert time.monotonic() < deadline, "the transfer did not end"
+        time.sleep(0.001)
+    return transfer
+
+
+def test_asynchronous_control_and_bulk(wire):
+    done = []
+    arm, fence, data = (wire.usb.getTransfer() for _ in range(3))
+    arm.setControl(0x40, 0xF2, 32, 1 << 8, b"", callback=lambda t: done.append("arm"), timeout=1000)
+    fence.setControl(0xC0, 0xE4, 0xA800, 0, 8, callback=lambda t: done.append("fence"), timeout=1000)
+    arm.submit()
+    fence.submit()
+    wait_for(arm), wait_for(fence)
+    payload = bytearray(os.urandom(16384))
+    data.setBulk(OUT, payload, callback=lambda t: done.append("data"), user_data="mine", timeout=1000)
+    data.submit()
+    wait_for(data)
+    assert done == ["arm", "fence", "data"]
+    assert data.getStatus() == usb1.TRANSFER_COMPLETED and data.getActualLength() == 16384 and data.getUserData() == "mine"
+    assert bytes(fence.getBuffer()) == bytes(8) and fence.getActualLength() == 8
+    assert wire.read(0xF000, 512) == payload[:512]
+
+
+def test_resubmission_from_the_callback(wire):
+    count = threading.Semaphore(0)
+
+    def again(transfer):
+        count.release()
+        if transfer.getUserData().pop():
+            transfer.submit()
+
+    transfer = wire.usb.getTransfer()
+    transfer.setControl(0xC0, 0xE4, 0xB450, 0, 1, callback=again, user_data=[False, True, True], timeout=1000)
+    transfer.submit()
+    for _ in range(3):
+        assert count.acquire(timeout=5)
+    wait_for(transfer)
+
+
+def test_bulk_in_does_not_block_ep0(wire):
+    reader = wire.usb.getTransfer()
+    reader.setBulk(IN, 512, timeout=5000)
+    wire.f2(512, into_host=True)
+    reader.submit()
+    assert wire.read(0xB450) == b"\x78"
+    wire.stream_write(VRAM, b"1234")
+    assert reader.isSubmitted()
+    wire.release()
+    assert wait_for(reader).getActualLength() == 512
+
+
+def test_cancel(wire):
+    transfer = wire.usb.getTransfer()
+    transfer.setBulk(IN, 512)
+    transfer.submit()
+    with pytest.raises(ValueError):
+        transfer.submit()
+    time.sleep(0.05)
+    transfer.cancel()
+    assert wait_for(transfer).getStatus() == usb1.TRANSFER_CANCELLED
+    with pytest.raises(usb1.USBErrorNotFound):
+        transfer.cancel()
+
+
+def test_asynchronous_status_values(wire):
+    transfer = wire.usb.getTransfer()
+    transfer.setBulk(IN, 512, timeout=30)
+    transfer.submit()
+    assert wait_for(transfer).getStatus() == usb1.TRANSFER_TIMED_OUT
+    wire.arm_read(VRAM, 256)
+    transfer.setBulk(IN, 512, timeout=30)
+    transfer.submit()
+    assert wait_for(transfer).getStatus() == usb1.TRANSFER_OVERFLOW
+    wire.usb.unplug()
+    transfer.setBulk(IN, 512, timeout=30)
+    transfer.submit()
+    assert wait_for(transfer).getStatus() == usb1.TRANSFER_NO_DEVICE
+
+
+def test_synchronous_behind_asynchronous(wire):
+    """One endpoint, one order: a synchronous transfer waits for the submitted ones before it."""
+    wire.arm_read(VRAM, 512)
+    first = wire.usb.getTransfer()
+    first.setBulk(IN, 1024, timeout=1000)
+    first.submit()
+    assert len(wire.usb.bulkRead(IN, 1024, 1000)) == 1024
+    assert not first.isSubmitted()
+
+
+def test_unplug_while_waiting(wire):
+    threading.Timer(0.05, wire.usb.unplug).start()
+    started = time.monotonic()
+    with pytest.raises(usb1.USBErrorNoDevice):
+        wire.usb.bulkRead(IN, 512, 10_000)
+    assert time.monotonic() - started < 2
+    with pytest.raises(usb1.USBErrorNoDevice):
+        wire.read(0xB450)
+    wire.usb.replug()
+    assert wire.read(0xB450) == b"\x78"
+
+
+def test_close_ends_transfers(wire):
+    transfer = wire.usb.getTransfer()
+    transfer.setBulk(IN, 512)
+    transfer.submit()
+    wire.usb.close()
+    assert wait_for(transfer).getStatus() == usb1.TRANSFER_CANCELLED
+    with pytest.raises(usb1.USBErrorNoDevice):
+        wire.read(0xB450)
+
+
+def test_blocking_calls_release_the_gil(wire):
+    ticks, stop = [], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.monotonic())
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    with pytest.raises(usb1.USBErrorTimeout):
+        wire.usb.bulkRead(IN, 512, 300)
+    stop.set()
+    thread.join()
+    assert len(ticks) > 15
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no POSIX signals")
+@pytest.mark.parametrize("timeout", [0, 60_000])
+def test_ctrl_c_interrupts_a_blocking_read(wire, timeout):
+    threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        wire.usb.bulkRead(IN, 512, timeout)
+    assert time.monotonic() - started < 3
+    assert wire.read(0xB450) == b"\x78"
+
+
+@pytest.mark.parametrize("timeout", [50, 300])
+def test_timeouts_are_kept(wire, timeout):
+    started = time.monotonic()
+    with pytest.raises(usb1.USBErrorTimeout):
+        wire.usb.bulkWrite(OUT, bytes(512), timeout)
+    assert timeout / 1000 <= time.monotonic() - started < timeout / 1000 + 1
+
+
+def test_endless_waits_are_not_waited_out(wire):
+    started = time.monotonic()
+    with pytest.raises(usb1.USBErrorTimeout):
+        wire.usb.controlRead(0xC0, 0x99, 0, 0, 4, 30_000)
+    assert time.monotonic() - started < 1 and wire.usb.modelled_seconds > 30
+
+
+# --- fault switches
+
+def test_unplug_after():
+    adapter = EmulatedAdapter("probe", faults=["unplug-after:3"])
+    for _ in range(3):
+        adapter.controlRead(0xC0, 0xE4, 0xB450, 0, 1, 100)
+    with pytest.raises(usb1.USBErrorNoDevice):
+        adapter.controlRead(0xC0, 0xE4, 0xB450, 0, 1, 100)
+
+
+@pytest.mark.parametrize("kind, error", [("timeout", usb1.USBErrorTimeout), ("stall", usb1.USBErrorPipe)])
+def test_request_faults(kind, error):
+    wire = Wire(faults=[f"{kind}:E4:2"])
+    for _ in range(2):
+        with pytest.raises(error):
+            wire.read(0xB450)
+    assert wire.read(0xB450) == b"\x78"
+
+
+def test_bulk_faults():
+    wire = Wire(faults=["timeout:bulk-out:1", "short-bulk:1"]).bring_up()
+    wire.arm_write(VRAM, 4)
+    with pytest.raises(usb1.USBErrorTimeout):
+        wire.usb.bulkWrite(OUT, bytes(16), 100)
+    wire.usb.clearHalt(OUT)
+    wire.arm_read(VRAM, 512)
+    assert len(wire.usb.bulkRead(IN, 2048, 100)) == 512
+    wire.usb.clearHalt(IN)
+    assert len(wire.stream_read(VRAM, 2048)) == 2048
+
+
+def test_lost_release():
+    wire = Wire(faults=["no-release"]).bring_up()
+    wire.f2(512, into_host=True)
+    wire.release()
+    assert wire.bulk_in_times_out()
+
+
+def test_tlp_errors():
+    wire = Wire(faults=["tlp-error:3"])
+    replies = [wire.config_read(0, 0) for _ in range(6)]
+    assert [reply.firmware for reply in replies].count(1) == 2
+    assert all(reply[:4] == (0, 0, 0, 0) for reply in replies if reply.firmware)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ({"faults": ["explode"]}, "unplug-after"), ({"faults": ["timeout:XX"]}, "known"), ({"faults": ["unplug-after"]}, "number"),
+    ({"firmware": "mine"}, "custom"), ({"usb": "slow"}, "super"), ({"chip": "voodoo2"}, "navi31")])
+def test_bad_options_name_the_good_ones(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        EmulatedAdapter(**{"chip": "probe", **arguments})
+
+
+# --- processes and speed
+
+SECOND = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.emulator.adapter.wire import Wire, VRAM
+wire = Wire().bring_up()
+for i in range(50):
+    wire.stream_write(VRAM, bytes([{value}]) * 4096)
+    assert wire.stream_read(VRAM, 4096) == bytes([{value}]) * 4096
+print("fine")
+"""
+
+
+def test_two_processes_have_a_dock_each():
+    from pathlib import Path
+    root = str(Path(__file__).resolve().parents[3])
+    running = [subprocess.Popen([sys.executable, "-c", SECOND.format(root=root, value=value)], stdout=subprocess.PIPE, text=True)
+               for value in (1, 2)]
+    for process in running:
+        assert process.communicate(timeout=60)[0].strip() == "fine" and process.returncode == 0
+
+
+def test_speed_of_streams_and_sram(wire):
+    """PIO at 10 million dwords per second or more, SRAM transfers near memory speed (far below on a busy machine)."""
+    nbytes = 4 << 20
+    wire.arm_write(VRAM, nbytes // 4)
+    started = time.perf_counter()
+    wire.usb.bulkWrite(OUT, bytes(nbytes), 10_000)
+    written = nbytes / 4 / (time.perf_counter() - started)
+    wire.arm_read(VRAM, nbytes // 4)
+    started = time.perf_counter()
+    wire.usb.bulkRead(IN, nbytes, 10_000)
+    read = nbytes / 4 / (time.perf_counter() - started)
+    assert written > 10e6 and read > 10e6
+    data = bytes(512 * 1024)
+    started = time.perf_counter()
+    for _ in range(50):
+        wire.f2(len(data))
+        wire.usb.bulkWrite(OUT, data, 1000)
+    assert 50 * len(data) / (time.perf_counter() - started) > 1e9

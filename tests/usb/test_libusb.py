@@ -1,0 +1,198 @@
+"""The real transport against a pretended bus: which device is ours, how it is opened, which error says what."""
+import contextlib
+import multiprocessing
+
+import pytest
+import usb1
+
+from torch_usbgpu.errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, WrongMode
+from torch_usbgpu.usb import libusb
+
+
+class Handle:
+    def __init__(self, device):
+        self.device, self.calls, self.closed = device, [], False
+
+    def getProduct(self):
+        return self.device.product
+
+    def getDevice(self):
+        return self.device
+
+    def kernelDriverActive(self, interface):
+        if self.device.kernel_driver is None:
+            raise usb1.USBErrorNotSupported
+        return self.device.kernel_driver
+
+    def getConfiguration(self):
+        return self.device.configuration
+
+    def close(self):
+        self.closed = True
+
+    def __getattr__(self, name):
+        def call(*args):
+            self.calls.append((name, *args))
+            if name in self.device.errors:
+                raise self.device.errors[name]()
+        return call
+
+
+class Device:
+    def __init__(self, ids=(0xADD1, 1), product="custom v0.1", bus=2, ports=(1, 4), kernel_driver=False, configuration=1, **errors):
+        self.ids, self.product, self.bus, self.ports = ids, product, bus, ports
+        self.kernel_driver, self.configuration, self.errors = kernel_driver, configuration, errors
+        self.handle = None
+
+    def getVendorID(self):
+        return self.ids[0]
+
+    def getProductID(self):
+        return self.ids[1]
+
+    def getBusNumber(self):
+        return self.bus
+
+    def getPortNumberList(self):
+        return list(self.ports)
+
+    def getDeviceSpeed(self):
+        return usb1.SPEED_SUPER
+
+    def open(self):
+        if "open" in self.errors:
+            raise self.errors["open"]()
+        self.handle = Handle(self)
+        return self.handle
+
+
+class Context:
+    def __init__(self, *devices):
+        self.devices, self.closed = devices, False
+
+    def getDeviceIterator(self, skip_on_error=False):
+        return iter(self.devices)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def private_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(libusb.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
+
+
+KEYBOARD = Device((0x046D, 0xC31C), "Keyboard", 1, (3,))
+
+
+@pytest.mark.parametrize("ids", [(0xADD1, 1), (0x3801, 1)])
+def test_opening_in_order(ids):
+    device = Device(ids)
+    opened = libusb.open_adapter(context=Context(KEYBOARD, device))
+    assert opened.label == "USB 2-1.4" and opened.firmware_dirs == ()
+    assert device.handle.calls == [("claimInterface", 0), ("setInterfaceAltSetting", 0, 0)]
+    assert opened.handle.getDeviceSpeed() == usb1.SPEED_SUPER
+    opened.handle.close()
+    assert device.handle.closed
+
+
+def test_kernel_driver_and_configuration():
+    device = Device(kernel_driver=True, configuration=0)
+    libusb.open_adapter(context=Context(device)).handle.close()
+    assert [call[0] for call in device.handle.calls] == [
+        "detachKernelDriver", "resetDevice", "setConfiguration", "claimInterface", "setInterfaceAltSetting"]
+    libusb.open_adapter(context=Context(Device(kernel_driver=None))).handle.close()  # systems without that call
+
+
+@pytest.mark.parametrize("ids, product, mode", [
+    ((0xADD1, 1), "custom v0.1", "custom"), ((0x3801, 1), "custom v1.2", "custom"),
+    ((0xADD1, 1), "USB 3.2 PCIe TinyEnclosure", "legacy"), ((0xADD1, 1), None, "legacy"),
+    ((0x174C, 0x2463), "AS2462", "rom"), ((0x174C, 0x2464), "ASM246X", "stock"), ((0x3801, 0xB007), None, "bootstub")])
+def test_mode(ids, product, mode):
+    assert libusb.tell_mode(ids, product) == mode
+    if mode != "custom":
+        context = Context(Device(ids, product))
+        with pytest.raises(WrongMode) as caught:
+            libusb.open_adapter(context=context)
+        assert caught.value.action and "firmware" in str(caught.value)
+        assert context.closed
+
+
+def test_a_disk_enclosure_is_left_alone_unless_asked_for():
+    enclosure = Device((0x174C, 0x2464), "ASM246X", 3, (2,))
+    with pytest.raises(DeviceNotFound, match="3-2"):
+        libusb.open_adapter(insist=False, context=Context(enclosure))
+    assert enclosure.handle is None
+    ours = Device(bus=4, ports=(1,))
+    assert libusb.open_adapter(context=Context(enclosure, ours)).label == "USB 4-1"
+
+
+def test_choice_by_port():
+    devices = [Device(bus=2, ports=(1,)), Device(bus=2, ports=(2, 3))]
+    opened = libusb.open_adapter("2-2.3", context=Context(*devices))
+    assert opened.label == "USB 2-2.3" and devices[0].handle is None
+    with pytest.raises(DeviceNotFound, match="9-9"):
+        libusb.open_adapter("9-9", context=Context(*devices))
+
+
+@pytest.mark.parametrize("where, usb_error, error", [
+    ("open", usb1.USBErrorAccess, PermissionDenied), ("open", usb1.USBErrorNotSupported, PermissionDenied),
+    ("open", usb1.USBErrorNoDevice, DeviceLost), ("claimInterface", usb1.USBErrorBusy, DeviceBusy),
+    ("setInterfaceAltSetting", usb1.USBErrorIO, LinkError)])
+def test_errors_are_typed(where, usb_error, error):
+    context = Context(Device(**{where: usb_error}))
+    with pytest.raises(error) as caught:
+        libusb.open_adapter(context=context)
+    assert isinstance(caught.value.__cause__, usb_error) and "add1:0001" in str(caught.value)
+    assert context.closed
+    with contextlib.suppress(error):  # the lock is free again
+        libusb.open_adapter(context=Context(Device(**{where: usb_error})))
+
+
+@pytest.mark.parametrize("platform, word", [("linux", "udev"), ("win32", "Zadig"), ("darwin", "administrator")])
+def test_permission_help_fits_the_system(monkeypatch, platform, word):
+    monkeypatch.setattr(libusb.sys, "platform", platform)
+    with pytest.raises(PermissionDenied, match=word), libusb._translated(libusb.FoundAdapter(None, 0xADD1, 1, "1-1")):
+        raise usb1.USBErrorAccess
+
+
+def _hold(directory, ready, go):
+    libusb.platformdirs.user_runtime_dir = lambda name: directory
+    with libusb.adapter_lock("2-1.4"):
+        ready.set()
+        go.wait(20)
+
+
+def test_one_process_per_adapter(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(str(tmp_path), ready, go))
+    process.start()
+    try:
+        assert ready.wait(20)
+        with pytest.raises(DeviceBusy):
+            libusb.open_adapter(context=Context(Device()))
+        with libusb.adapter_lock("2-1.5"):
+            pass
+    finally:
+        go.set()
+        process.join(20)
+    with libusb.adapter_lock("2-1.4"):
+        pass
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(str(tmp_path), ready, go))
+    process.start()
+    assert ready.wait(20)
+    process.kill()
+    process.join(20)
+    with libusb.adapter_lock("2-1.4"):
+        pass
+
+
+def test_the_wheels_library_loads():
+    libusb.load_library()
+    assert usb1.getVersion().major == 1
