@@ -302,10 +302,10 @@ void aminmax_usbgpu(const Tensor& self, int64_t dim, bool keepdim, Tensor& least
 Tensor count_nonzero(const Tensor& self, IntArrayRef dims) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::count_nonzero_dim_IntList, self, dims);
   static Reduction op("count_nonzero");
-  const OptionalIntArrayRef over = dims.empty() ? OptionalIntArrayRef(std::nullopt) : OptionalIntArrayRef(dims);
   Tensor result = usbgpu::aten::empty(meta::get_reduction_shape(self, dims, /*keepdim=*/false), kLong);
   if (self.numel() == 0) return result.zero_();
-  auto iter = meta::make_reduction(self, result, over, /*keepdim=*/false, self.scalar_type());
+  // no dimensions: all of them
+  auto iter = meta::make_reduction(self, result, dims, /*keepdim=*/false, self.scalar_type());
   op(iter, compute_dtype(self.scalar_type()));
   return result;
 }
