@@ -10,7 +10,9 @@ at most as long as the caller's time-out. docs/emulator-adapter.md has every req
 """
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,6 +43,7 @@ _TRANSFER_STATUS = {
     Status.cancelled: usb1.TRANSFER_CANCELLED,
 }
 _DIRECTION_IN = 0x80
+_plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
 
 class ProtocolViolation(RuntimeError):
@@ -87,6 +90,8 @@ class EmulatedAdapter:
         self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
         self._queues: dict[int, _EndpointQueue] = {}
         self._queues_lock = threading.Lock()
+        self._leaving = False
+        _plugged_in.add(self)
         (self.vendor_id, self.product_id, self.bcd_device,
          self._manufacturer, self._product, self._serial) = self._model.identity()
 
@@ -94,21 +99,27 @@ class EmulatedAdapter:
 
     def controlWrite(self, request_type: int, request: int, value: int, index: int, data, timeout: int = 0) -> int:
         """Synchronous control transfer, host to device. Returns the number of bytes sent."""
-        status, sent = self._run(0, lambda stop: self._control_out(request_type, request, value, index, data, timeout, stop))
+        status, sent = self._run(
+            0, lambda stop: self._control_out(request_type, request, value, index, data, timeout, stop)
+        )
         self._check(status)
         return sent
 
     def controlRead(self, request_type: int, request: int, value: int, index: int, length, timeout: int = 0):
         """Synchronous control transfer, device to host. Returns the bytes received."""
         size = length if isinstance(length, int) else len(length)
-        status, data = self._run(0, lambda stop: self._control_in(request_type, request, value, index, size, timeout, stop))
+        status, data = self._run(
+            0, lambda stop: self._control_in(request_type, request, value, index, size, timeout, stop)
+        )
         self._check(status)
         return _delivered(length, data)
 
     def bulkWrite(self, endpoint: int, data, timeout: int = 0) -> int:
         """Synchronous bulk OUT. A time-out carries `transferred`."""
         endpoint &= ~_DIRECTION_IN
-        status, sent = self._run(endpoint, lambda stop: self._guard(self._model.bulk_out, endpoint, data, timeout, stop))
+        status, sent = self._run(
+            endpoint, lambda stop: self._guard(self._model.bulk_out, endpoint, data, timeout, stop)
+        )
         self._check(status, transferred=sent)
         return sent
 
@@ -120,7 +131,9 @@ class EmulatedAdapter:
         self._check(status, transferred=len(data), received=data)
         return _delivered(length, data)
 
-    def getTransfer(self, iso_packets: int = 0, short_is_error: bool = False, add_zero_packet: bool = False) -> EmulatedTransfer:
+    def getTransfer(
+        self, iso_packets: int = 0, short_is_error: bool = False, add_zero_packet: bool = False
+    ) -> EmulatedTransfer:
         """An asynchronous transfer. Its callback runs on the endpoint's own thread."""
         if iso_packets:
             raise usb1.USBErrorNotSupported
@@ -209,10 +222,7 @@ class EmulatedAdapter:
 
     def close(self) -> None:
         """Ends the asynchronous transfers. The virtual dock keeps its state: see reopen()."""
-        with self._queues_lock:
-            queues, self._queues = self._queues, {}
-        for queue in queues.values():
-            queue.stop()
+        self._end_queues()
         self._closed = True
 
     def __enter__(self) -> EmulatedAdapter:
@@ -277,10 +287,14 @@ class EmulatedAdapter:
             raise ProtocolViolation(violation.name, str(violation)) from None
 
     def _control_out(self, request_type, request, value, index, data, timeout, stop):
-        return self._guard(self._model.control_out, request_type & ~_DIRECTION_IN, request, value, index, data, timeout, stop)
+        return self._guard(
+            self._model.control_out, request_type & ~_DIRECTION_IN, request, value, index, data, timeout, stop
+        )
 
     def _control_in(self, request_type, request, value, index, length, timeout, stop):
-        return self._guard(self._model.control_in, request_type | _DIRECTION_IN, request, value, index, length, timeout, stop)
+        return self._guard(
+            self._model.control_in, request_type | _DIRECTION_IN, request, value, index, length, timeout, stop
+        )
 
     def _run(self, endpoint: int, work: Callable):
         """Runs a synchronous transfer: at once, or behind the asynchronous ones of the same endpoint."""
@@ -295,12 +309,30 @@ class EmulatedAdapter:
             raise waiting.error
         return waiting.result
 
-    def _queue(self, endpoint: int) -> _EndpointQueue:
+    def _submit(self, endpoint: int, job: _Job) -> None:
         with self._queues_lock:
             self._check_open()
-            if endpoint not in self._queues:
-                self._queues[endpoint] = _EndpointQueue(f"usb-endpoint-{endpoint:02x}")
-            return self._queues[endpoint]
+            queue = self._queues.get(endpoint)
+            if queue is None and not self._leaving:
+                queue = self._queues[endpoint] = _EndpointQueue(f"usb-endpoint-{endpoint:02x}")
+        if queue is None:
+            job.run()  # the interpreter is on its way out and starts no more threads
+        else:
+            queue.put(job)
+
+    def _end_queues(self) -> None:
+        with self._queues_lock:
+            queues, self._queues = self._queues, {}
+        for queue in queues.values():
+            queue.stop()
+
+
+@atexit.register
+def _leave() -> None:
+    """No thread of ours may come back from a transfer into a Python that is being taken down."""
+    for adapter in list(_plugged_in):
+        adapter._leaving = True
+        adapter._end_queues()
 
 
 class _Claim:
@@ -423,9 +455,12 @@ class EmulatedTransfer:
             raise usb1.DoomedTransferError("Cannot submit doomed transfer")
         if self._work is None:
             raise ValueError("Cannot submit a transfer until it has been initialized")
-        queue = self._adapter._queue(self._endpoint)
         self._job = _Job(self._work, self._finish)
-        queue.put(self._job)
+        try:
+            self._adapter._submit(self._endpoint, self._job)
+        except usb1.USBError:
+            self._job = None
+            raise
 
     def cancel(self) -> None:
         if self._job is None:

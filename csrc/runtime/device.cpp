@@ -235,13 +235,21 @@ void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
 void StreamDevice::copy(DevicePtr to, DevicePtr from, size_t bytes) {
   if (bytes == 0) return;
   Lock lock(mutex_);
-  const unsigned shift = std::min(4, std::countr_zero(to | from | bytes | 16));
-  const unsigned width = 1u << (shift == 3 ? 2 : shift == 1 ? 0 : shift);   // 16, 4 or 1 bytes an item
+  const uint64_t low_bits = to | from | bytes;
+  const unsigned width = low_bits % 16 == 0 ? 16 : low_bits % 4 == 0 ? 4 : 1;   // bytes an item
   const uint64_t items = bytes / width;
   const kernels::CopyArgs args{to, from, items};
-  const std::string name = "memory_copy_" + std::to_string(width);
-  launch_locked(kernel("memory", name, "USBGPU_MEMORY_COPY(" + name + ", " + std::to_string(width) + ")"),
-                {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
+  launch_locked(memory_kernel(copy_kernels_, "COPY", width), {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
+}
+
+// Named once per width: a name costs more than a launch.
+Kernel* StreamDevice::memory_kernel(MemoryKernels& known, const char* what, unsigned width) {
+  Kernel*& slot = known[std::countr_zero(width)];
+  if (slot == nullptr) {
+    std::string symbol = std::string("memory_") + (what[0] == 'C' ? "copy_" : "fill_") + std::to_string(width);
+    slot = kernel("memory", symbol, std::string("USBGPU_MEMORY_") + what + "(" + symbol + ", " + std::to_string(width) + ")");
+  }
+  return slot;
 }
 
 void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, size_t bytes) {
@@ -254,9 +262,7 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
   const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
   const uint64_t items = bytes / width;
   const kernels::FillArgs args{to, pattern, items};
-  const std::string name = "memory_fill_" + std::to_string(width);
-  launch_locked(kernel("memory", name, "USBGPU_MEMORY_FILL(" + name + ", " + std::to_string(width) + ")"),
-                {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
+  launch_locked(memory_kernel(fill_kernels_, "FILL", width), {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
 }
 
 void StreamDevice::copy_out(void* to, DevicePtr from, size_t bytes) {

@@ -1,6 +1,7 @@
 // Device: blocks, kernels and the command stream behind the interface of runtime.h.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -66,8 +67,10 @@ class StreamDevice final : public Device {
 
  private:
   using Lock = std::unique_lock<std::recursive_mutex>;
+  using MemoryKernels = std::array<Kernel*, 5>;   // by log2 of the item's bytes
 
   void launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds);
+  Kernel* memory_kernel(MemoryKernels& known, const char* what, unsigned width);
   void append(const Command& command, std::span<const std::byte> payload = {});
   void write(DevicePtr to, std::span<const std::byte> from);          // dword aligned, inline
   void resolve_kernels();                                             // compiles what waits; throws after loading the rest
@@ -85,6 +88,7 @@ class StreamDevice final : public Device {
   std::vector<uint32_t> payload_;
   std::unordered_map<std::string, std::unique_ptr<Kernel>> kernels_;   // key: family/symbol
   std::vector<std::unique_ptr<Kernel>> foreign_;
+  MemoryKernels copy_kernels_{}, fill_kernels_{};
   mutable std::mutex code_mutex_;
   std::map<DevicePtr, std::pair<DevicePtr, std::string>> code_;        // begin -> end, symbol
   std::atomic<uint64_t> launches_{0}, submissions_{0};

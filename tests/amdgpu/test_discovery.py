@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from boards import discovery_binary
+from .boards import discovery_binary
 
 from torch_usbgpu.amdgpu import discovery
 from torch_usbgpu.amdgpu.facts import load, put_field

@@ -6,7 +6,7 @@ import lzma
 from pathlib import Path
 
 import pytest
-from boards import firmware_image, firmware_kind
+from .boards import firmware_image, firmware_kind
 
 from torch_usbgpu.amdgpu import firmware
 from torch_usbgpu.amdgpu.facts import load

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 import usb1
-from scripted import ScriptedHandle, completion, timeout
+from .scripted import ScriptedHandle, completion, timeout
 
 from torch_usbgpu import errors
 from torch_usbgpu.pcie import tlp

@@ -39,7 +39,16 @@ class Handle:
 
 
 class Device:
-    def __init__(self, ids=(0xADD1, 1), product="custom v0.1", bus=2, ports=(1, 4), kernel_driver=False, configuration=1, **errors):
+    def __init__(
+        self,
+        ids=(0xADD1, 1),
+        product="custom v0.1",
+        bus=2,
+        ports=(1, 4),
+        kernel_driver=False,
+        configuration=1,
+        **errors,
+    ):
         self.ids, self.product, self.bus, self.ports = ids, product, bus, ports
         self.kernel_driver, self.configuration, self.errors = kernel_driver, configuration, errors
         self.handle = None

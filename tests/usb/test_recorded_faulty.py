@@ -71,8 +71,16 @@ def read(handle, count=4):
     return bytes(handle.controlRead(0xC0, 0xE4, 0x9100, 0, count, 100))
 
 
-@pytest.mark.parametrize("kind, error", [("timeout", usb1.USBErrorTimeout), ("stall", usb1.USBErrorPipe), ("io", usb1.USBErrorIO),
-                                         ("overflow", usb1.USBErrorOverflow), ("busy", usb1.USBErrorBusy)])
+@pytest.mark.parametrize(
+    "kind, error",
+    [
+        ("timeout", usb1.USBErrorTimeout),
+        ("stall", usb1.USBErrorPipe),
+        ("io", usb1.USBErrorIO),
+        ("overflow", usb1.USBErrorOverflow),
+        ("busy", usb1.USBErrorBusy),
+    ],
+)
 def test_error_kinds(kind, error):
     handle = FaultyHandle(EmulatedAdapter("probe"), [Fault(kind, op="controlRead", request=0xE4, skip=1, times=2)])
     good = read(handle)

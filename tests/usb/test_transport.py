@@ -78,9 +78,16 @@ def test_emulated_firmware_is_written_once(tmp_path, monkeypatch):
     assert [path for path in first.parent.iterdir()] == [first]  # no scratch left behind
 
 
-@pytest.mark.parametrize("text, options", [
-    ("", {}), ("strict", {"strict": True}), ("vram=2G, threads=1", {"vram_bytes": 2 << 30, "threads": 1}),
-    ("fault=crs:2,fault=no-link,usb=high", {"faults": ["crs:2", "no-link"], "usb": "high"}), ("vram=4096", {"vram_bytes": 4096})])
+@pytest.mark.parametrize(
+    "text, options",
+    [
+        ("", {}),
+        ("strict", {"strict": True}),
+        ("vram=2G, threads=1", {"vram_bytes": 2 << 30, "threads": 1}),
+        ("fault=crs:2,fault=no-link,usb=high", {"faults": ["crs:2", "no-link"], "usb": "high"}),
+        ("vram=4096", {"vram_bytes": 4096}),
+    ],
+)
 def test_emulator_options(text, options):
     assert emulated.parse_options(text) == options
 
@@ -124,9 +131,12 @@ def test_host_half_does_not_know_the_emulator():
 
 def test_host_modules_do_not_load_the_emulator():
     """Importing the driver does not even load the extension of the device half."""
-    code = ("import sys, json; sys.path.insert(0, sys.argv[1]);"
-            "import torch_usbgpu.usb, torch_usbgpu.usb.libusb, torch_usbgpu.usb.recorded, torch_usbgpu.pcie, torch_usbgpu.amdgpu;"
-            "print(json.dumps([m for m in sys.modules if 'emulat' in m]))")
+    code = (
+        "import sys, json; sys.path.insert(0, sys.argv[1]);"
+        "import torch_usbgpu.usb, torch_usbgpu.usb.libusb, torch_usbgpu.usb.recorded;"
+        "import torch_usbgpu.pcie, torch_usbgpu.amdgpu;"
+        "print(json.dumps([m for m in sys.modules if 'emulat' in m]))"
+    )
     result = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     loaded = json.loads(result.stdout.strip().splitlines()[-1])

@@ -14,17 +14,22 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import deque
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from torch_usbgpu.usb.pending import Pending
+
     from .queue import Road
 
 CHUNK_IN_WINDOW = 256 * 1024
 SECTOR = 512
 CHUNK_IN = CHUNK_IN_WINDOW - SECTOR    # payload; the last sector holds the sentinel
 CHUNK_OUT = 512 * 1024
+SENTINEL = 0x51000000
+TRANSFER_SECONDS = 10.0
 SLOTS_PER_WINDOW = 16
 POLL_INTERVAL = 0x0FFF0004             # retry for ever, every 4 ticks
 FENCE_UNCACHED = 3 << 16               # mtype UC
@@ -86,44 +91,73 @@ def _batches(total: int, chunk: int, program_bytes: int, ring_room: int):
     return [(first, min(first + most, count)) for first in range(0, count, most)]
 
 
+class Chunk(NamedTuple):
+    """A piece of a copy-in on its way through one window."""
+    slot: int
+    wire: int           # bytes on the cable: payload, fill, sentinel
+    payload: memoryview
+    sentinel: int
+    sequence: int       # what the engine stores to the fence once it has left the window
+
+    def image(self) -> bytearray:
+        image = bytearray(self.wire)
+        image[:self.payload.nbytes] = self.payload
+        image[-4:] = self.sentinel.to_bytes(4, "little")
+        return image
+
+
+def _cut(road: "Road", source: memoryview, first: int, last: int) -> list[Chunk]:
+    """Chunks `first`..`last` of a copy, each with a sentinel that its place cannot hold already."""
+    chunks: list[Chunk] = []
+    for number in range(first, last):
+        payload = source[number * CHUNK_IN:(number + 1) * CHUNK_IN]
+        slot = number % 2 * SLOTS_PER_WINDOW
+        wire = -(-(payload.nbytes + 4) // SECTOR) * SECTOR
+        if len(chunks) >= 2:     # the window will hold what its last chunk brought
+            before = chunks[-2].image()[wire - 4:wire] if wire <= chunks[-2].wire else b""
+            held = int.from_bytes(before, "little")
+        else:
+            held = road.shadow_dword(number % 2 * CHUNK_IN_WINDOW + wire - 4)
+        sequence = road.next_sequence()
+        sentinel = SENTINEL | sequence & 0xFFFFFF
+        chunks.append(Chunk(slot, wire, payload, sentinel ^ (sentinel == held) << 23, sequence))
+    return chunks
+
+
+def _drain_program(road: "Road", chunk: Chunk, to: int) -> bytes:
+    window = road.gpu.memory.sram_va + chunk.slot * (CHUNK_IN_WINDOW // SLOTS_PER_WINDOW)
+    return (poll_equal(window + chunk.wire - 4, chunk.sentinel) + copy_linear(to, window, chunk.payload.nbytes)
+            + fence(road.fence_address, chunk.sequence))
+
+
+def _send(road: "Road", chunks: list[Chunk]) -> None:
+    """Keeps a bulk transfer on the wire: the next chunk is armed and staged, and the fence is read, meanwhile."""
+    on_wire: deque[Pending] = deque()
+    for index, chunk in enumerate(chunks):
+        arm = road.adapter.submit_sram_arm_out(chunk.slot, chunk.wire)
+        image = chunk.image()
+        arm.wait(TRANSFER_SECONDS)
+        if index >= 2:
+            road.wait_for(chunks[index - 2].sequence)   # the window's last chunk has been drained
+        while len(on_wire) >= 2:
+            on_wire.popleft().wait(TRANSFER_SECONDS)
+        road.note(chunk.slot, image)
+        on_wire.append(road.adapter.submit_sram_data(image))
+    for pending in on_wire:
+        pending.wait(TRANSFER_SECONDS)
+
+
 def copy_in(road: "Road", to: int, data: memoryview) -> None:
     """Host memory -> VRAM at GPU address `to`. Returns when the data is there."""
     road.wait_for(road.sequence)
     source = data.cast("B")
-    sram = road.gpu.memory.sram_va
     program_bytes = len(poll_equal(0, 0)) + len(copy_linear(0, 0, 1)) + len(fence(0, 0))
     for first, last in _batches(source.nbytes, CHUNK_IN, program_bytes, road.sdma.room()):
-        chunks, programs = [], []
-        pending_dwords = {}         # SRAM place -> sentinel that an earlier chunk of this batch leaves there
-        for number in range(first, last):
-            piece = source[number * CHUNK_IN:(number + 1) * CHUNK_IN]
-            slot = (number % 2) * SLOTS_PER_WINDOW
-            wire = -(-(piece.nbytes + 4) // SECTOR) * SECTOR
-            sequence = road.next_sequence()
-            at = slot * (CHUNK_IN_WINDOW // SLOTS_PER_WINDOW) + wire - 4
-            sentinel = road.fresh_sentinel(at)
-            while pending_dwords.get(at) == sentinel:
-                sentinel += 1
-            # A short last chunk ends inside its predecessor's payload: that dword is known too.
-            if number - 2 >= first and wire < CHUNK_IN_WINDOW:
-                previous = bytes(source[(number - 2) * CHUNK_IN + wire - 4:(number - 2) * CHUNK_IN + wire])
-                while previous == sentinel.to_bytes(4, "little"):
-                    sentinel += 1
-            pending_dwords[at] = sentinel
-            window = sram + slot * (CHUNK_IN_WINDOW // SLOTS_PER_WINDOW)
-            programs.append(poll_equal(window + wire - 4, sentinel) + copy_linear(to + number * CHUNK_IN, window, piece.nbytes)
-                            + fence(road.fence_address, sequence))
-            chunks.append((slot, wire, piece, sentinel, sequence))
-        end = road.sdma.place(programs)[-1]
-        road.sdma.queue.ring_doorbell(end)
-        for index, (slot, wire, piece, sentinel, _) in enumerate(chunks):
-            if index >= 2:
-                road.wait_for(chunks[index - 2][4])
-            image = bytearray(wire)
-            image[:piece.nbytes] = piece
-            image[-4:] = sentinel.to_bytes(4, "little")
-            road.send(slot, image)
-        road.wait_for(chunks[-1][4])
+        chunks = _cut(road, source, first, last)
+        programs = [_drain_program(road, chunk, to + number * CHUNK_IN) for number, chunk in enumerate(chunks, first)]
+        road.sdma.queue.ring_doorbell(road.sdma.place(programs)[-1])
+        _send(road, chunks)
+        road.wait_for(chunks[-1].sequence)
 
 
 def copy_out(road: "Road", data: memoryview, source: int) -> None:

@@ -119,11 +119,14 @@ class Road:
 
     # ---- SRAM
 
-    def send(self, slot: int, data) -> None:
-        """One F2 OUT of whole sectors to `slot`; the shadow follows."""
+    def note(self, slot: int, data) -> None:
+        """The SRAM is about to hold `data` from `slot` on."""
         flat = np.frombuffer(data, np.uint8)
-        at = slot * SLOT_BYTES
-        self.shadow[at:at + flat.size] = flat
+        self.shadow[slot * SLOT_BYTES:][:flat.size] = flat
+
+    def send(self, slot: int, data) -> None:
+        """One F2 OUT of whole sectors to `slot`."""
+        self.note(slot, data)
         self.adapter.sram_write(slot, data)
 
     def shadow_dword(self, at: int) -> int:

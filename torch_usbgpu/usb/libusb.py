@@ -42,10 +42,18 @@ _PERMISSION_ACTION = {
 _PERMISSION_OTHERWISE = "Close programs that use the adapter (%04x:%04x), or run once with administrator rights."
 
 _MODE_ERRORS = {
-    "legacy": ("The adapter runs the patched stock firmware, which has no fast path.",
-               "Flash the open (custom) firmware to the adapter."),
-    "rom": ("The adapter is in its ROM bootloader: it has no working firmware.", "Flash the open (custom) firmware to it."),
-    "stock": ("The adapter runs its vendor's firmware, as an NVMe enclosure.", "Flash the open (custom) firmware to it."),
+    "legacy": (
+        "The adapter runs the patched stock firmware, which has no fast path.",
+        "Flash the open (custom) firmware to the adapter.",
+    ),
+    "rom": (
+        "The adapter is in its ROM bootloader: it has no working firmware.",
+        "Flash the open (custom) firmware to it.",
+    ),
+    "stock": (
+        "The adapter runs its vendor's firmware, as an NVMe enclosure.",
+        "Flash the open (custom) firmware to it.",
+    ),
     "bootstub": ("The adapter is in its bootstub.", "Wait two seconds; if it stays, flash the application firmware."),
 }
 
@@ -72,7 +80,9 @@ def load_library() -> None:
     try:
         usb1.loadLibrary(ctypes.CDLL(str(path)) if path else None)
     except OSError as error:
-        raise DeviceNotFound(f"The USB library cannot be loaded ({error}).", "pip install --force-reinstall libusb-package") from error
+        raise DeviceNotFound(
+            f"The USB library cannot be loaded ({error}).", "pip install --force-reinstall libusb-package"
+        ) from error
 
 
 def find(context) -> list[FoundAdapter]:
@@ -105,13 +115,15 @@ def choose(found: Sequence[FoundAdapter], bus_port: str | None, insist: bool = T
         ours = candidates
     if not ours:
         where = f" at {bus_port}" if bus_port else ""
-        raise DeviceNotFound(f"No USB GPU adapter is plugged in{where}.", asmedia_devices=", ".join(a.bus_port for a in found) or "none")
+        raise DeviceNotFound(
+            f"No USB GPU adapter is plugged in{where}.", asmedia_devices=", ".join(a.bus_port for a in found) or "none"
+        )
     # the open firmware first: another box beside it must not win by its place on the bus
     return sorted(ours, key=lambda adapter: (adapter.ids not in CUSTOM_OR_LEGACY, adapter.bus_port))[0]
 
 
 def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=None) -> OpenedHandle:
-    """Opens the adapter at `bus_port`, or the first one. `insist`: a device in the wrong mode is an error, not "none"."""
+    """Opens the adapter at `bus_port`, or the first one. `insist`: a wrong mode is an error, not "none"."""
     if context is None:
         load_library()
         context = usb1.USBContext()
@@ -147,7 +159,13 @@ def _bring_up(handle, adapter: FoundAdapter) -> None:
         mode = tell_mode(adapter.ids, product)
         if mode != "custom":
             found, action = _MODE_ERRORS[mode]
-            raise WrongMode(found, action, product=product, ids=f"{adapter.vendor_id:04x}:{adapter.product_id:04x}", port=adapter.bus_port)
+            raise WrongMode(
+                found,
+                action,
+                product=product,
+                ids=f"{adapter.vendor_id:04x}:{adapter.product_id:04x}",
+                port=adapter.bus_port,
+            )
         try:
             if handle.kernelDriverActive(INTERFACE):
                 handle.detachKernelDriver(INTERFACE)
@@ -179,10 +197,15 @@ def _translated(adapter: FoundAdapter) -> Iterator[None]:
         yield
     except usb1.USBErrorAccess as error:
         action = _PERMISSION_ACTION.get(sys.platform, _PERMISSION_OTHERWISE) % adapter.ids
-        raise PermissionDenied("The operating system does not let this user open the adapter.", action, **where) from error
+        raise PermissionDenied(
+            "The operating system does not let this user open the adapter.", action, **where
+        ) from error
     except usb1.USBErrorNotSupported as error:
-        raise PermissionDenied("The operating system has no driver bound to the adapter that user programs can open.",
-                               _PERMISSION_ACTION.get(sys.platform, _PERMISSION_OTHERWISE) % adapter.ids, **where) from error
+        raise PermissionDenied(
+            "The operating system has no driver bound to the adapter that user programs can open.",
+            _PERMISSION_ACTION.get(sys.platform, _PERMISSION_OTHERWISE) % adapter.ids,
+            **where,
+        ) from error
     except usb1.USBErrorBusy as error:
         raise DeviceBusy("Another program has claimed the adapter.", **where) from error
     except usb1.USBErrorNoDevice as error:

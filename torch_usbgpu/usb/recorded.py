@@ -56,7 +56,12 @@ class RecordingHandle:
             except usb1.USBError as error:
                 self._write({**row, "error": type(error).__name__})
                 raise
-            self._write({**row, "result": _encode(result if isinstance(result, (int, str, bytes, bytearray, memoryview)) else None)})
+            self._write(
+                {
+                    **row,
+                    "result": _encode(result if isinstance(result, (int, str, bytes, bytearray, memoryview)) else None),
+                }
+            )
         return result
 
     def close(self) -> None:
@@ -88,7 +93,9 @@ class RecordedHandle:
                 raise TraceMismatch("The trace has ended.", asked=_shown(asked))
             row = self._rows[self._next]
             if row["op"] != op or row["args"] != asked["args"]:
-                raise TraceMismatch(f"Transfer {self._next} differs from the trace.", recorded=_shown(row), asked=_shown(asked))
+                raise TraceMismatch(
+                    f"Transfer {self._next} differs from the trace.", recorded=_shown(row), asked=_shown(asked)
+                )
             self._next += 1
         if "error" in row:
             raise getattr(usb1, row["error"])()

@@ -59,7 +59,9 @@ def parse_spec(spec: str) -> DeviceSpec:
     if kind not in ("auto", "usb", "emulated") or (colon and not detail) or (kind == "auto" and colon):
         raise bad
     if kind == "usb" and detail and not _BUS_PORT.fullmatch(detail):
-        raise ConfigError(f"USBGPU_DEVICE={spec!r}: {detail!r} is no bus-port.", "Write it like usb:2-1.4 (bus 2, ports 1.4).")
+        raise ConfigError(
+            f"USBGPU_DEVICE={spec!r}: {detail!r} is no bus-port.", "Write it like usb:2-1.4 (bus 2, ports 1.4)."
+        )
     return DeviceSpec(kind, detail or None)
 
 

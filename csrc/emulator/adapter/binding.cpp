@@ -76,71 +76,81 @@ void bind_adapter(py::module_& module) {
       .value("not_found", Status::not_found)
       .value("cancelled", Status::cancelled);
 
-  py::class_<Cancellation>(module, "Cancellation").def(py::init<>()).def("request", [](Cancellation& c) { c.requested = true; });
+  py::class_<Cancellation>(module, "Cancellation").def(py::init<>()).def("request", [](Cancellation& c) {
+    c.requested = true;
+  });
 
   py::class_<Dock>(module, "Dock")
-      .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware, const std::string& usb,
-                       bool strict, bool deterministic, unsigned threads, unsigned lanes, std::vector<std::string> faults) {
+      .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
+                       const std::string& usb, bool strict, bool deterministic, unsigned threads, unsigned lanes,
+                       std::vector<std::string> faults) {
              const DockOptions options{firmware, usb, strict, deterministic, lanes, std::move(faults)};
              py::gil_scoped_release release;
-             auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic});
+             auto gpu =
+                 chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic});
              return std::make_unique<Dock>(std::move(gpu), options);
            }),
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
-           py::arg("usb") = "super", py::arg("strict") = false, py::arg("deterministic") = false, py::arg("threads") = 0,
-           py::arg("lanes") = 2, py::arg("faults") = std::vector<std::string>{})
-      .def("control_out",
-           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data, unsigned timeout,
-              Cancellation* cancellation) {
-             const py::buffer_info info = data.request();
-             const auto bytes = contiguous(info);
-             const Setup setup{type, request, value, index, static_cast<uint16_t>(bytes.size())};
-             py::gil_scoped_release release;
-             const Outcome outcome = dock.control_out(setup, bytes, patience(timeout, cancellation));
-             return std::pair(outcome.status, outcome.transferred);
-           },
-           py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("data"), py::arg("timeout"),
-           py::arg("cancellation") = nullptr)
-      .def("control_in",
-           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, uint16_t length, unsigned timeout,
-              Cancellation* cancellation) {
-             return receive(length, [&](std::span<uint8_t> into) {
-               return dock.control_in({type, request, value, index, length}, into, patience(timeout, cancellation));
-             });
-           },
-           py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("length"), py::arg("timeout"),
-           py::arg("cancellation") = nullptr)
-      .def("bulk_out",
-           [](Dock& dock, uint8_t endpoint, const py::buffer& data, unsigned timeout, Cancellation* cancellation) {
-             const py::buffer_info info = data.request();
-             const auto bytes = contiguous(info);
-             py::gil_scoped_release release;
-             const Outcome outcome = dock.bulk_out(endpoint, bytes, patience(timeout, cancellation));
-             return std::pair(outcome.status, outcome.transferred);
-           },
-           py::arg("endpoint"), py::arg("data"), py::arg("timeout"), py::arg("cancellation") = nullptr)
-      .def("bulk_in",
-           [](Dock& dock, uint8_t endpoint, size_t length, unsigned timeout, Cancellation* cancellation) {
-             return receive(length, [&](std::span<uint8_t> into) {
-               return dock.bulk_in(endpoint, into, patience(timeout, cancellation));
-             });
-           },
-           py::arg("endpoint"), py::arg("length"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+           py::arg("usb") = "super", py::arg("strict") = false, py::arg("deterministic") = false,
+           py::arg("threads") = 0, py::arg("lanes") = 2, py::arg("faults") = std::vector<std::string>{})
+      .def(
+          "control_out",
+          [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,
+             unsigned timeout, Cancellation* cancellation) {
+            const py::buffer_info info = data.request();
+            const auto bytes = contiguous(info);
+            const Setup setup{type, request, value, index, static_cast<uint16_t>(bytes.size())};
+            py::gil_scoped_release release;
+            const Outcome outcome = dock.control_out(setup, bytes, patience(timeout, cancellation));
+            return std::pair(outcome.status, outcome.transferred);
+          },
+          py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("data"), py::arg("timeout"),
+          py::arg("cancellation") = nullptr)
+      .def(
+          "control_in",
+          [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, uint16_t length,
+             unsigned timeout, Cancellation* cancellation) {
+            return receive(length, [&](std::span<uint8_t> into) {
+              return dock.control_in({type, request, value, index, length}, into, patience(timeout, cancellation));
+            });
+          },
+          py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("length"),
+          py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def(
+          "bulk_out",
+          [](Dock& dock, uint8_t endpoint, const py::buffer& data, unsigned timeout, Cancellation* cancellation) {
+            const py::buffer_info info = data.request();
+            const auto bytes = contiguous(info);
+            py::gil_scoped_release release;
+            const Outcome outcome = dock.bulk_out(endpoint, bytes, patience(timeout, cancellation));
+            return std::pair(outcome.status, outcome.transferred);
+          },
+          py::arg("endpoint"), py::arg("data"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def(
+          "bulk_in",
+          [](Dock& dock, uint8_t endpoint, size_t length, unsigned timeout, Cancellation* cancellation) {
+            return receive(length, [&](std::span<uint8_t> into) {
+              return dock.bulk_in(endpoint, into, patience(timeout, cancellation));
+            });
+          },
+          py::arg("endpoint"), py::arg("length"), py::arg("timeout"), py::arg("cancellation") = nullptr)
       .def("set_alternate", &Dock::set_alternate)
       .def("unplug", &Dock::unplug, py::call_guard<py::gil_scoped_release>())
       .def("replug", &Dock::replug, py::call_guard<py::gil_scoped_release>())
       .def("counts", &Dock::counts)
       .def("modelled_seconds", &Dock::modelled_seconds)
       .def("violations", &Dock::violations)
-      .def("identity", [](const Dock& dock) {
-        const Identity& id = dock.profile().identity;
-        return py::make_tuple(id.vendor, id.product, id.release, id.manufacturer, id.name, id.serial);
-      })
+      .def("identity",
+           [](const Dock& dock) {
+             const Identity& id = dock.profile().identity;
+             return py::make_tuple(id.vendor, id.product, id.release, id.manufacturer, id.name, id.serial);
+           })
       .def("super_speed", [](const Dock& dock) { return dock.profile().super_speed; })
-      .def("device_descriptor", [](const Dock& dock) {
-        const auto d = device_descriptor(dock.profile());
-        return py::bytes(reinterpret_cast<const char*>(d.data()), d.size());
-      })
+      .def("device_descriptor",
+           [](const Dock& dock) {
+             const auto d = device_descriptor(dock.profile());
+             return py::bytes(reinterpret_cast<const char*>(d.data()), d.size());
+           })
       .def("configuration_descriptor", [](const Dock& dock) {
         const auto d = configuration_descriptor(dock.profile());
         return py::bytes(reinterpret_cast<const char*>(d.data()), d.size());

@@ -6,7 +6,8 @@ namespace usbgpu::emulator {
 
 namespace {
 using Bytes = std::vector<uint8_t>;
-constexpr uint8_t type_device = 1, type_configuration = 2, type_string = 3, type_interface = 4, type_endpoint = 5, type_bos = 15;
+constexpr uint8_t type_device = 1, type_configuration = 2, type_string = 3, type_interface = 4, type_endpoint = 5,
+                  type_bos = 15;
 
 void append(Bytes& to, const Bytes& from) { to.insert(to.end(), from.begin(), from.end()); }
 uint8_t low(uint16_t v) { return static_cast<uint8_t>(v); }
@@ -71,7 +72,8 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     profile.super_speed = false;
     profile.identity = {0x3801, 0xB007, 0x0001, "", "", ""};
   } else {
-    throw std::invalid_argument("firmware must be custom, custom-2026-08, legacy, stock, rom or bootstub, not '" + firmware + "'");
+    throw std::invalid_argument("firmware must be custom, custom-2026-08, legacy, stock, rom or bootstub, not '" +
+                                firmware + "'");
   }
   return profile;
 }
@@ -80,9 +82,13 @@ Bytes device_descriptor(const UsbProfile& p) {
   const Identity& id = p.identity;
   const uint16_t usb = p.super_speed ? 0x0320 : 0x0200;
   const bool named = !id.name.empty();
-  return {18, type_device, low(usb), high(usb), 0, 0, 0, static_cast<uint8_t>(p.super_speed ? 9 : 64),
-          low(id.vendor), high(id.vendor), low(id.product), high(id.product), low(id.release), high(id.release),
-          static_cast<uint8_t>(named ? 1 : 0), static_cast<uint8_t>(named ? 2 : 0), static_cast<uint8_t>(named ? 3 : 0), 1};
+  const auto index = [&](uint8_t string) { return static_cast<uint8_t>(named ? string : 0); };
+  const auto ep0 = static_cast<uint8_t>(p.super_speed ? 9 : 64);  // at SuperSpeed an exponent
+  Bytes bytes{18, type_device, low(usb), high(usb), 0, 0, 0, ep0};
+  append(bytes, {low(id.vendor), high(id.vendor), low(id.product), high(id.product)});
+  append(bytes, {low(id.release), high(id.release)});
+  append(bytes, {index(1), index(2), index(3), 1});
+  return bytes;
 }
 
 Bytes configuration_descriptor(const UsbProfile& p) {

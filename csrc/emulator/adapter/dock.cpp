@@ -102,7 +102,8 @@ bool Dock::wait(uint64_t seen, const Deadline& deadline, const Patience& patienc
   return true;
 }
 
-bool Dock::lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience, Status& status) {
+bool Dock::lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience,
+                         Status& status) {
   while (!lock.try_lock_for(slice)) {
     if (gone_) return status = Status::no_device, false;
     if (deadline.passed()) return status = Status::timeout, false;
@@ -155,7 +156,8 @@ Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, con
   ++requests_[setup.request];
   bytes_out_ += data.size();
   Status status{};
-  if (!begin(request_name(setup.request).c_str(), status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!begin(request_name(setup.request).c_str(), status))
+    return status == Status::timeout ? never(patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
   if (firmware_.dead()) return never(patience);
   if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
@@ -169,7 +171,8 @@ Outcome Dock::control_in(const Setup& setup, std::span<uint8_t> into, const Pati
   ++control_in_;
   ++requests_[setup.request];
   Status status{};
-  if (!begin(request_name(setup.request).c_str(), status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!begin(request_name(setup.request).c_str(), status))
+    return status == Status::timeout ? never(patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
   if (firmware_.dead()) return never(patience);
   if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
@@ -183,13 +186,15 @@ void Dock::check_bulk_out(std::span<const uint8_t> data) {
   std::lock_guard lock(firmware_mutex_);
   if (firmware_.out_is_pio()) {
     if (data.size() / 4 > firmware_.stream_remaining())
-      observer_.violation("stream-excess", "bulk OUT of " + std::to_string(data.size()) + " bytes exceeds the announced stream");
+      observer_.violation("stream-excess",
+                          "bulk OUT of " + std::to_string(data.size()) + " bytes exceeds the announced stream");
     return;
   }
   const size_t remaining = sram_.out_remaining();
   if (!remaining) observer_.violation("bulk-out-unarmed", "bulk OUT while nothing is armed");
   if (data.size() != remaining)
-    observer_.violation("sram-out-length", "bulk OUT of " + std::to_string(data.size()) + " bytes for an arm of " + std::to_string(remaining));
+    observer_.violation("sram-out-length", "bulk OUT of " + std::to_string(data.size()) + " bytes for an arm of " +
+                                               std::to_string(remaining));
 }
 
 Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Patience& patience) {
@@ -240,7 +245,8 @@ void Dock::check_bulk_in(size_t length) {
   if (firmware_.in_waiting()) return;
   if (sram_.in_armed()) {
     if (length > sram_.in_remaining())
-      observer_.violation("sram-in-length", "bulk IN of " + std::to_string(length) + " bytes for an arm of " + std::to_string(sram_.in_remaining()));
+      observer_.violation("sram-in-length", "bulk IN of " + std::to_string(length) + " bytes for an arm of " +
+                                                std::to_string(sram_.in_remaining()));
   } else if (!firmware_.bulk_in_may_be_drained()) {
     observer_.violation("bulk-in-unarmed", "bulk IN while nothing is armed");
   }

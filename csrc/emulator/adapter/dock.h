@@ -65,7 +65,8 @@ class Dock {
   static Deadline deadline(const Patience& patience);
   // Waits a slice for a change. False: give up with `status`.
   bool wait(uint64_t seen, const Deadline& deadline, const Patience& patience, Status& status);
-  bool lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience, Status& status);
+  bool lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience,
+                     Status& status);
   bool begin(const char* what, Status& status);
   Outcome finish(const Reply& reply, const Patience& patience);
   Outcome never(const Patience& patience, size_t transferred = 0);
@@ -93,7 +94,8 @@ class Dock {
   std::mutex faults_mutex_;
   std::atomic<bool> gone_{false};
   std::atomic<unsigned> alternate_{0};
-  std::atomic<uint64_t> transfers_{0}, control_out_{0}, control_in_{0}, bulk_out_{0}, bulk_in_{0}, bytes_out_{0}, bytes_in_{0};
+  std::atomic<uint64_t> transfers_{0}, control_out_{0}, control_in_{0}, bulk_out_{0}, bulk_in_{0}, bytes_out_{0},
+      bytes_in_{0};
   std::array<std::atomic<uint64_t>, 256> requests_{};
 };
 

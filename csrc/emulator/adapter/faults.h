@@ -33,7 +33,8 @@ struct Faults {
       }
       const auto number = [&](size_t index, uint64_t otherwise) -> uint64_t {
         if (index >= parts.size()) {
-          if (otherwise == required) throw std::invalid_argument("fault '" + text + "' needs a number; known: " + names);
+          if (otherwise == required)
+            throw std::invalid_argument("fault '" + text + "' needs a number; known: " + names);
           return otherwise;
         }
         try {

@@ -11,15 +11,19 @@ namespace usbgpu::emulator {
 
 namespace {
 // Standard requests that the firmware tells apart.
-constexpr uint8_t clear_feature = 1, set_address = 5, get_descriptor_request = 6, set_configuration = 9, set_interface = 11;
+constexpr uint8_t clear_feature = 1, set_address = 5, get_descriptor_request = 6, set_configuration = 9,
+                  set_interface = 11;
 // Vendor requests.
 constexpr uint8_t vendor_out = 0x40, vendor_in = 0xC0;
-constexpr uint8_t request_read_xdata = 0xE4, request_write_xdata = 0xE5, request_pcie = 0xF0, request_sram = 0xF2, request_power = 0xF3;
+constexpr uint8_t request_read_xdata = 0xE4, request_write_xdata = 0xE5, request_pcie = 0xF0, request_sram = 0xF2,
+                  request_power = 0xF3;
 
 // Execution times of the genuine image at 114 MHz (15.7 ns per machine cycle, calibrated to its README's rates).
 constexpr double us_read_first = 6.2, us_read_byte = 0.58, us_write = 6.2, us_single = 10.4, us_single_reply = 6.3;
-constexpr double us_arm = 11.0, us_packet = 4.5, us_write_dword = 1.08, us_read_dword = 2.2, us_sram_arm = 7.2, us_clear = 14.3;
-constexpr double us_reply_timeout = 189e3, us_power_off = 300e3, us_power_on = 350e3, us_power_no_card = 2.0e6, us_other = 5.0;
+constexpr double us_arm = 11.0, us_packet = 4.5, us_write_dword = 1.08, us_read_dword = 2.2, us_sram_arm = 7.2,
+                 us_clear = 14.3;
+constexpr double us_reply_timeout = 189e3, us_power_off = 300e3, us_power_on = 350e3, us_power_no_card = 2.0e6,
+                 us_other = 5.0;
 constexpr uint64_t dwords_of_empty_packet = 65536;  // a 16-bit loop counter that starts at 0 and is tested at the end
 
 std::string text(const char* format, auto... values) {
@@ -29,7 +33,8 @@ std::string text(const char* format, auto... values) {
 }
 }  // namespace
 
-Firmware::Firmware(const UsbProfile& profile, Observer& observer, Events& events, Xdata& xdata, TlpEngine& tlp, SramEngine& sram)
+Firmware::Firmware(const UsbProfile& profile, Observer& observer, Events& events, Xdata& xdata, TlpEngine& tlp,
+                   SramEngine& sram)
     : profile_(profile), observer_(observer), events_(events), xdata_(xdata), tlp_(tlp), sram_(sram) {}
 
 void Firmware::reset() {
@@ -67,7 +72,8 @@ Reply Firmware::control_out(const Setup& setup, std::span<const uint8_t> data) {
     accept_ep0_data(data);
     return pcie_out(setup);
   }
-  const bool dataless = vendor && (setup.request == request_write_xdata || setup.request == request_sram || setup.request == request_power);
+  const bool dataless = vendor && (setup.request == request_write_xdata || setup.request == request_sram ||
+                                   setup.request == request_power);
   if (dataless && setup.length == 0) {
     if (setup.request == request_write_xdata) return write_xdata(setup);
     if (setup.request == request_sram) return arm_sram(setup);
@@ -75,7 +81,8 @@ Reply Firmware::control_out(const Setup& setup, std::span<const uint8_t> data) {
   }
   const bool standard = (setup.request_type & 0x60) == 0;  // SET_SEL and the like: a host may send them
   if (!standard)
-    observer_.violation("unknown-request", text("unknown OUT request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
+    observer_.violation("unknown-request",
+                        text("unknown OUT request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
   if (!data.empty()) {
     if (!profile_.super_speed) return {Answer::never, 0, 0};
     accept_ep0_data(data);
@@ -89,10 +96,12 @@ Reply Firmware::control_in(const Setup& setup, std::span<uint8_t> into) {
   if (setup.request_type == vendor_in && setup.request == request_pcie) return pcie_in(setup, into);
   if (setup.length == 0) {  // no data stage: indistinguishable from an OUT request without data
     if ((setup.request_type & 0x60) != 0)
-      observer_.violation("unknown-request", text("unknown request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
+      observer_.violation("unknown-request",
+                          text("unknown request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
     return {Answer::done, 0, us_other};
   }
-  observer_.violation("unknown-request", text("unknown IN request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
+  observer_.violation("unknown-request",
+                      text("unknown IN request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
   return {Answer::never, 0, 0};
 }
 
@@ -139,7 +148,8 @@ Reply Firmware::read_xdata(const Setup& setup, std::span<uint8_t> into) {
   const size_t most = profile_.ep0_packet();
   if (setup.length == 0) observer_.violation("read-length", "0xE4 of 0 bytes");
   if (setup.length > most)
-    observer_.violation("read-length", text("0xE4 of %u bytes: only %u fit the EP0 buffer", setup.length, static_cast<unsigned>(most)));
+    observer_.violation(
+        "read-length", text("0xE4 of %u bytes: only %u fit the EP0 buffer", setup.length, static_cast<unsigned>(most)));
   const size_t count = std::min<size_t>(setup.length, most);
   uint8_t* buffer = xdata_.ram(xdata::ep0_buffer);
   // Strict mode makes the time between two bytes long enough for the GPU to write in between.
@@ -169,7 +179,8 @@ void Firmware::check_stream(unsigned mode, uint8_t fmt, uint64_t address, uint32
   if (count == 0) observer_.violation("stream-empty", "0xF0 stream of 0 dwords");
   if ((mode == 1) != TlpEngine::carries_data(fmt))
     observer_.violation("stream-format", text("0xF0 mode %u with fmt_type 0x%02X", mode, fmt));
-  if (address & 3) observer_.violation("stream-unaligned", text("0xF0 stream at 0x%llx", static_cast<unsigned long long>(address)));
+  if (address & 3)
+    observer_.violation("stream-unaligned", text("0xF0 stream at 0x%llx", static_cast<unsigned long long>(address)));
   if (mode == 2 && sram_.in_armed())
     observer_.violation("stream-read-while-sram-in", "0xF0 mode 2 while an SRAM bulk IN is armed");
   if (sram_.out_armed() && mode == 1)
@@ -181,12 +192,14 @@ Reply Firmware::pcie_out(const Setup& setup) {
   const auto enables = static_cast<uint8_t>(setup.value >> 8);
   const unsigned mode = setup.index & 3;
   if (remaining_)
-    observer_.violation("stream-unfinished", text("0xF0 while %llu dwords of a stream are outstanding", static_cast<unsigned long long>(remaining_)));
+    observer_.violation("stream-unfinished", text("0xF0 while %llu dwords of a stream are outstanding",
+                                                  static_cast<unsigned long long>(remaining_)));
   cancel_stream();
   uint32_t words[3];
   for (unsigned i = 0; i < 3; ++i) {
     const uint8_t* b = xdata_.ram(static_cast<uint16_t>(xdata::ep0_buffer + 4 * i));
-    words[i] = static_cast<uint32_t>(b[0]) | static_cast<uint32_t>(b[1]) << 8 | static_cast<uint32_t>(b[2]) << 16 | static_cast<uint32_t>(b[3]) << 24;
+    words[i] = static_cast<uint32_t>(b[0]) | static_cast<uint32_t>(b[1]) << 8 | static_cast<uint32_t>(b[2]) << 16 |
+               static_cast<uint32_t>(b[3]) << 24;
   }
   const uint64_t address = static_cast<uint64_t>(words[1]) << 32 | words[0];
   tlp_.load(fmt, enables, address);
@@ -249,9 +262,12 @@ void Firmware::out_packet(std::span<const std::byte> packet) {
   if (!packet.empty()) std::memcpy(xdata_.ram(xdata::bulk_out_landing), packet.data(), packet.size());
   const uint64_t dwords = packet.size() / 4;
   observer_.spend(us_packet + us_write_dword * static_cast<double>(dwords));
-  if (packet.size() % 4) observer_.violation("stream-tail", text("bulk OUT packet of %zu bytes: the odd tail is dropped", packet.size()));
+  if (packet.size() % 4)
+    observer_.violation("stream-tail", text("bulk OUT packet of %zu bytes: the odd tail is dropped", packet.size()));
   if (dwords > remaining_) {
-    observer_.violation("stream-excess", text("bulk OUT packet of %zu bytes exceeds the announced stream and is dropped whole", packet.size()));
+    observer_.violation(
+        "stream-excess",
+        text("bulk OUT packet of %zu bytes exceeds the announced stream and is dropped whole", packet.size()));
     return;
   }
   if (dwords == 0) {
@@ -289,7 +305,8 @@ Reply Firmware::pcie_in(const Setup& setup, std::span<uint8_t> into) {
     reply[7] = 0xFF;
     microseconds = us_reply_timeout;
   }
-  if (setup.length < 8) observer_.violation("reply-length", text("0xF0 IN of %u bytes: the device offers 8", setup.length));
+  if (setup.length < 8)
+    observer_.violation("reply-length", text("0xF0 IN of %u bytes: the device offers 8", setup.length));
   if (setup.length == 0) return {Answer::done, 0, microseconds};
   return answer_from_buffer(8, into, microseconds);
 }
@@ -302,9 +319,11 @@ Reply Firmware::arm_sram(const Setup& setup) {
   if (sectors == 0) observer_.violation("sram-zero-sectors", "0xF2 with 0 sectors");
   if (slot + count > SramEngine::slots || sectors > count * (SramEngine::slot_bytes / SramEngine::sector_bytes))
     observer_.violation("sram-range", text("0xF2 of %u sectors in slots %u..%u", sectors, slot, slot + count - 1));
-  if (in && slot) observer_.violation("sram-in-slot", text("0xF2 IN from slot %u: delivery is only known to work from slot 0", slot));
+  if (in && slot)
+    observer_.violation("sram-in-slot", text("0xF2 IN from slot %u: delivery is only known to work from slot 0", slot));
   if (out_armed_ && !in) observer_.violation("stream-unfinished", "0xF2 OUT while a PIO stream is armed");
-  if (in && !in_fifo_.empty()) observer_.violation("stream-unfinished", "0xF2 IN while a PIO packet waits in the bulk IN FIFO");
+  if (in && !in_fifo_.empty())
+    observer_.violation("stream-unfinished", "0xF2 IN while a PIO packet waits in the bulk IN FIFO");
   if (!in) sram_armed_last_ = true;
   drain_allowed_ = false;
   // The handler's register writes; the last one arms.

@@ -35,7 +35,8 @@ struct Reply {
 
 class Firmware {
  public:
-  Firmware(const UsbProfile& profile, Observer& observer, Events& events, Xdata& xdata, TlpEngine& tlp, SramEngine& sram);
+  Firmware(const UsbProfile& profile, Observer& observer, Events& events, Xdata& xdata, TlpEngine& tlp,
+           SramEngine& sram);
 
   Reply control_out(const Setup& setup, std::span<const uint8_t> data);
   Reply control_in(const Setup& setup, std::span<uint8_t> into);

@@ -53,7 +53,8 @@ void SramEngine::arm() {
     }
   }
   events_.notify();
-  if (replaced) observer_.violation("sram-in-rearmed", "0xF2 IN while another IN is armed: whether two can wait is unknown");
+  if (replaced)
+    observer_.violation("sram-in-rearmed", "0xF2 IN while another IN is armed: whether two can wait is unknown");
 }
 
 bool SramEngine::out_armed() const {
@@ -150,7 +151,8 @@ void SramEngine::release(uint32_t completion_dword) {
     }
   }
   if (lost) {
-    observer_.violation_elsewhere("release-without-arm", "the GPU wrote the completion queue while no bulk IN was armed: lost");
+    observer_.violation_elsewhere("release-without-arm",
+                                  "the GPU wrote the completion queue while no bulk IN was armed: lost");
     return;
   }
   events_.notify();

@@ -8,8 +8,10 @@
 namespace usbgpu::emulator {
 
 namespace {
-constexpr uint8_t reg_format = 0x10, reg_byte_enables = 0x17, reg_address = 0x18, reg_address_upper = 0x1C, reg_data = 0x20;
-constexpr uint8_t reg_completion = 0x24, reg_completion_status = 0x2A, reg_launch = 0x54, reg_had_data = 0x84, reg_status = 0x96;
+constexpr uint8_t reg_format = 0x10, reg_byte_enables = 0x17, reg_address = 0x18, reg_address_upper = 0x1C,
+                  reg_data = 0x20;
+constexpr uint8_t reg_completion = 0x24, reg_completion_status = 0x2A, reg_launch = 0x54, reg_had_data = 0x84,
+                  reg_status = 0x96;
 constexpr uint8_t launch_described = 0x0F;
 constexpr uint16_t gpu_completer = 4 << 8;
 
@@ -78,7 +80,8 @@ void TlpEngine::complete(Completion status, bool with_data, unsigned byte_count,
   registers_[reg_completion + 3] = with_data ? 1 : 0;
   registers_[reg_completion + 4] = static_cast<uint8_t>(completer >> 8);
   registers_[reg_completion + 5] = static_cast<uint8_t>(completer);
-  registers_[reg_completion_status] = static_cast<uint8_t>(static_cast<unsigned>(status) << 5 | (byte_count >> 8 & 0xF));
+  registers_[reg_completion_status] =
+      static_cast<uint8_t>(static_cast<unsigned>(status) << 5 | (byte_count >> 8 & 0xF));
   registers_[reg_completion_status + 1] = static_cast<uint8_t>(byte_count);
   registers_[reg_had_data] = with_data ? 1 : 0;
   registers_[reg_status] |= flag_done;
@@ -110,7 +113,8 @@ void TlpEngine::launch(bool stream) {
       // A completion without data leaves the data registers alone: a stream delivers what they hold,
       // a single read finds the all ones that the root side puts there.
       if (!stream) load_data(0xFFFFFFFFu);
-      if (stream) observer_.violation("stream-read-unclaimed", "stream read of " + hex(where) + ", which nobody claims");
+      if (stream)
+        observer_.violation("stream-read-unclaimed", "stream read of " + hex(where) + ", which nobody claims");
       complete(status, false, 4, 0);
       return;
     }
@@ -144,7 +148,8 @@ void TlpEngine::stream_write(std::span<const std::byte> bytes) {
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
   uint64_t where = address();
   size_t done = 0;
-  const bool plain = is_memory(fmt) && carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
+  const bool plain =
+      is_memory(fmt) && carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
   while (done < bytes.size()) {
     const uint64_t target = fmt & 0x20 ? where : static_cast<uint32_t>(where);
     GpuFunction::Region region;
@@ -182,7 +187,8 @@ bool TlpEngine::stream_read(std::span<std::byte> bytes) {
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
   uint64_t where = address();
   size_t done = 0;
-  const bool plain = is_memory(fmt) && !carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
+  const bool plain =
+      is_memory(fmt) && !carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
   while (done < bytes.size()) {
     const uint64_t target = fmt & 0x20 ? where : static_cast<uint32_t>(where);
     GpuFunction::Region region;

@@ -45,19 +45,23 @@ bool Xdata::window(uint16_t address, Window& found) {
 
 uint8_t Xdata::read(unsigned bank, uint16_t address) {
   if (bank) {
-    if (address == xdata::phy_routing) return static_cast<uint8_t>((banks_[1][address] & ~routing_on) | (tlp_.routing ? routing_on : 0));
+    if (address == xdata::phy_routing)
+      return static_cast<uint8_t>((banks_[1][address] & ~routing_on) | (tlp_.routing ? routing_on : 0));
     if (address == xdata::phy_link) return fabric_.link_up() ? static_cast<uint8_t>(lanes_ << 4 | 3) : 0;
     return banks_[1][address];
   }
   if (address >= xdata::sram_window)
-    return __atomic_load_n(reinterpret_cast<const uint8_t*>(pages_.sram() + (address - xdata::sram_window)), __ATOMIC_ACQUIRE);
+    return __atomic_load_n(reinterpret_cast<const uint8_t*>(pages_.sram() + (address - xdata::sram_window)),
+                           __ATOMIC_ACQUIRE);
   if (Window w; window(address, w)) return pages_.page_byte(w.page, w.offset);
   for (const PageRegister& r : page_registers) {
     if (address == r.address) return static_cast<uint8_t>(pages_.page_number(r.page) >> 8);
     if (address == r.address + 1) return static_cast<uint8_t>(pages_.page_number(r.page));
   }
-  if (address >= xdata::tlp_engine && address < xdata::tlp_engine + 0x100) return tlp_.read(static_cast<uint8_t>(address));
-  if (address >= xdata::sram_engine && address < xdata::sram_engine + 0x100) return sram_.read(static_cast<uint8_t>(address));
+  if (address >= xdata::tlp_engine && address < xdata::tlp_engine + 0x100)
+    return tlp_.read(static_cast<uint8_t>(address));
+  if (address >= xdata::sram_engine && address < xdata::sram_engine + 0x100)
+    return sram_.read(static_cast<uint8_t>(address));
   switch (address) {
     case xdata::usb_speed:
       return super_speed_ ? usb_super : usb_high;
@@ -80,7 +84,8 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
     return;
   }
   if (address >= xdata::sram_window) {
-    __atomic_store_n(reinterpret_cast<uint8_t*>(pages_.sram() + (address - xdata::sram_window)), value, __ATOMIC_RELEASE);
+    __atomic_store_n(reinterpret_cast<uint8_t*>(pages_.sram() + (address - xdata::sram_window)), value,
+                     __ATOMIC_RELEASE);
     if (on_page_write) on_page_write();
     return;
   }
@@ -91,11 +96,15 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
   }
   for (const PageRegister& r : page_registers) {
     const uint16_t number = pages_.page_number(r.page);
-    if (address == r.address) return pages_.set_page_number(r.page, static_cast<uint16_t>(value << 8 | (number & 0xFF)));
-    if (address == r.address + 1) return pages_.set_page_number(r.page, static_cast<uint16_t>((number & 0xFF00) | value));
+    if (address == r.address)
+      return pages_.set_page_number(r.page, static_cast<uint16_t>(value << 8 | (number & 0xFF)));
+    if (address == r.address + 1)
+      return pages_.set_page_number(r.page, static_cast<uint16_t>((number & 0xFF00) | value));
   }
-  if (address >= xdata::tlp_engine && address < xdata::tlp_engine + 0x100) return tlp_.write(static_cast<uint8_t>(address), value);
-  if (address >= xdata::sram_engine && address < xdata::sram_engine + 0x100) return sram_.write(static_cast<uint8_t>(address), value);
+  if (address >= xdata::tlp_engine && address < xdata::tlp_engine + 0x100)
+    return tlp_.write(static_cast<uint8_t>(address), value);
+  if (address >= xdata::sram_engine && address < xdata::sram_engine + 0x100)
+    return sram_.write(static_cast<uint8_t>(address), value);
   switch (address) {
     case xdata::usb_speed:
     case xdata::ltssm:

@@ -1,8 +1,267 @@
-// Python entry points of this part of the emulator, for tests and for torch_usbgpu/emulator.py.
+// Python entry points of the shader cores: decode and disassemble bytes, run code over a flat
+// address space without a GPU around it. For tests and benchmarks.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <vector>
+
+#include "emulator/isa/decode.h"
+#include "emulator/isa/dispatch.h"
+#include "emulator/isa/handlers.h"
+#include "emulator/isa/lower.h"
+
+namespace py = pybind11;
 
 namespace usbgpu::emulator {
+namespace {
 
-void bind_isa(pybind11::module_& module) {}
+// Separate regions at chosen addresses; everything else is unmapped.
+class FlatMemory final : public AddressSpace {
+ public:
+  void map(uint64_t va, size_t bytes, bool write, bool execute, bool bridge) {
+    Region r;
+    r.storage.reset(new std::byte[bytes + kAlign]());
+    const auto address = reinterpret_cast<uintptr_t>(r.storage.get());
+    r.host = reinterpret_cast<std::byte*>((address + kAlign - 1) / kAlign * kAlign);
+    r.bytes = bytes;
+    r.write = write, r.execute = execute, r.bridge = bridge;
+    const auto after = regions_.lower_bound(va);
+    if (after != regions_.end() && after->first < va + bytes) throw std::invalid_argument("regions overlap");
+    if (after != regions_.begin() && std::prev(after)->first + std::prev(after)->second.bytes > va) throw std::invalid_argument("regions overlap");
+    regions_[va] = std::move(r);
+    ++generation_;
+  }
+  void unmap(uint64_t va) {
+    if (!regions_.erase(va)) throw std::invalid_argument("no region begins here");
+    ++generation_;
+  }
+  void write(uint64_t va, const py::buffer& data) {
+    const py::buffer_info info = data.request();
+    std::memcpy(at(va, static_cast<size_t>(info.size * info.itemsize)), info.ptr, static_cast<size_t>(info.size * info.itemsize));
+  }
+  py::bytes read(uint64_t va, size_t bytes) { return py::bytes(reinterpret_cast<const char*>(at(va, bytes)), bytes); }
+
+  std::optional<Translation> translate(uint64_t va, Access access, bool probe) override {
+    const Region* r = find(va);
+    if (!r || (access == Access::write && !r->write) || (access == Access::atomic && !r->write) || (access == Access::execute && !r->execute)) {
+      if (!probe) ++faults_;
+      return std::nullopt;
+    }
+    Translation t;
+    const uint64_t offset = va - base_of(va);
+    t.host = r->bridge ? nullptr : r->host + offset;
+    t.bytes = r->bytes - offset;
+    t.readable = true, t.writable = r->write, t.executable = r->execute;
+    t.writable_directly = r->write && !r->bridge;
+    return t;
+  }
+  bool load(uint64_t va, std::span<std::byte> into) override {
+    for (size_t n = 0; n < into.size(); ++n) {
+      const Region* r = find(va + n);
+      if (!r) return ++faults_, false;
+      into[n] = r->host[va + n - base_of(va + n)];
+    }
+    return true;
+  }
+  bool store(uint64_t va, std::span<const std::byte> from) override {
+    for (size_t n = 0; n < from.size(); ++n) {
+      const Region* r = find(va + n);
+      if (!r || !r->write) return ++faults_, false;
+      r->host[va + n - base_of(va + n)] = from[n];
+    }
+    return true;
+  }
+  uint64_t generation() const override { return generation_; }
+  uint64_t faults() const { return faults_; }
+
+ private:
+  static constexpr size_t kAlign = 4096;
+  struct Region {
+    std::unique_ptr<std::byte[]> storage;
+    std::byte* host = nullptr;
+    size_t bytes = 0;
+    bool write = false, execute = false, bridge = false;
+  };
+  uint64_t base_of(uint64_t va) const { return std::prev(regions_.upper_bound(va))->first; }
+  const Region* find(uint64_t va) const {
+    auto after = regions_.upper_bound(va);
+    if (after == regions_.begin()) return nullptr;
+    --after;
+    return va - after->first < after->second.bytes ? &after->second : nullptr;
+  }
+  std::byte* at(uint64_t va, size_t bytes) {
+    const Region* r = find(va);
+    if (!r || va - base_of(va) + bytes > r->bytes) throw std::out_of_range("not inside one mapped region");
+    return r->host + (va - base_of(va));
+  }
+
+  std::map<uint64_t, Region> regions_;
+  uint64_t generation_ = 1;
+  std::atomic<uint64_t> faults_{0};
+};
+
+Arch arch_of(const std::string& name) {
+  if (name.starts_with("gfx11")) return Arch::gfx11;
+  if (name.starts_with("gfx12")) return Arch::gfx12;
+  throw std::invalid_argument("no decode tables for " + name);
+}
+
+std::vector<uint32_t> words_of(const std::string& bytes) {
+  std::vector<uint32_t> words(bytes.size() / 4);
+  std::memcpy(words.data(), bytes.data(), words.size() * 4);
+  return words;
+}
+
+// [(offset, length, mnemonic or None, text)]
+py::list disassemble_all(const py::bytes& code, const std::string& arch, uint64_t va) {
+  const std::vector<uint32_t> words = words_of(code);
+  py::list out;
+  for (size_t n = 0; n < words.size();) {
+    const std::span<const uint32_t> rest(words.data() + n, words.size() - n);
+    const isa::Decoded d = isa::decode(arch_of(arch), rest);
+    const std::string text = isa::disassemble(d, rest, va + 4 * n);
+    out.append(py::make_tuple(4 * n, d.bytes, d.row ? py::object(py::str(d.row->name)) : py::object(py::none()), text));
+    n += d.bytes / 4;
+  }
+  return out;
+}
+
+// {mnemonic or text: reason} of instructions that would raise an illegal instruction fault
+py::dict unsupported_in(const py::bytes& code, const std::string& arch) {
+  const std::vector<uint32_t> words = words_of(code);
+  py::dict out;
+  for (size_t n = 0; n < words.size();) {
+    const std::span<const uint32_t> rest(words.data() + n, words.size() - n);
+    const isa::Decoded d = isa::decode(arch_of(arch), rest);
+    const std::string why = isa::unsupported(d);
+    if (!why.empty()) out[py::str(isa::disassemble(d, rest, 4 * n))] = why;
+    n += d.bytes / 4;
+  }
+  return out;
+}
+
+py::dict counters_of(const DispatchCounters& c) {
+  using namespace pybind11::literals;
+  return py::dict("waves"_a = c.waves, "instructions"_a = c.instructions, "salu"_a = c.salu, "valu"_a = c.valu, "vopd"_a = c.vopd,
+                  "wmma"_a = c.wmma, "trans"_a = c.trans, "vmem_load"_a = c.vmem_load, "vmem_store"_a = c.vmem_store, "smem"_a = c.smem,
+                  "lds"_a = c.lds, "branch"_a = c.branch, "other"_a = c.other);
+}
+
+const char* name_of(WaveFault::Kind kind) {
+  switch (kind) {
+    case WaveFault::Kind::illegal_instruction: return "illegal_instruction";
+    case WaveFault::Kind::memory_violation: return "memory_violation";
+    case WaveFault::Kind::misaligned_atomic: return "misaligned_atomic";
+    case WaveFault::Kind::trap: return "trap";
+    case WaveFault::Kind::wmma_exec: return "wmma_exec";
+    case WaveFault::Kind::lds_address: return "lds_address";
+  }
+  return "unknown";
+}
+
+const char* name_of(Access access) {
+  switch (access) {
+    case Access::read: return "read";
+    case Access::write: return "write";
+    case Access::execute: return "execute";
+    case Access::atomic: return "atomic";
+  }
+  return "unknown";
+}
+
+py::dict result_of(const DispatchResult& r) {
+  using namespace pybind11::literals;
+  py::dict out("end"_a = r.end == DispatchResult::End::complete ? "complete" : r.end == DispatchResult::End::fault ? "fault" : "cancelled",
+               "counters"_a = counters_of(r.counters), "fault"_a = py::none());
+  if (r.fault) {
+    const WaveFault& f = *r.fault;
+    out["fault"] = py::dict("kind"_a = name_of(f.kind), "pc"_a = f.pc, "address"_a = f.address, "access"_a = name_of(f.access),
+                            "group"_a = py::make_tuple(f.group[0], f.group[1], f.group[2]), "wave"_a = f.wave_in_group,
+                            "exec"_a = f.exec, "text"_a = f.text);
+  }
+  return out;
+}
+
+class Cores {
+ public:
+  explicit Cores(const ShaderOptions& options) : array_(ShaderArray::create(options)) {}
+
+  py::dict run(FlatMemory& memory, uint64_t entry, uint32_t rsrc1, uint32_t rsrc2, const std::vector<uint32_t>& user_data,
+               std::array<uint32_t, 3> groups, std::array<uint32_t, 3> threads, uint64_t scratch_base, uint32_t tmpring_size,
+               uint32_t sh_mem_bases, uint32_t initiator) {
+    DispatchState s;
+    s.pgm_address = entry;
+    s.pgm_rsrc1 = rsrc1;
+    s.pgm_rsrc2 = rsrc2;
+    if (user_data.size() > s.user_data.size()) throw std::invalid_argument("more than 16 user SGPRs");
+    std::copy(user_data.begin(), user_data.end(), s.user_data.begin());
+    s.groups = groups;
+    s.threads = threads;
+    s.scratch_base = scratch_base;
+    s.tmpring_size = tmpring_size;
+    s.sh_mem_bases = sh_mem_bases;
+    s.initiator = initiator;
+    cancel_ = false;
+    DispatchResult r;
+    {
+      py::gil_scoped_release release;
+      r = array_->run(s, memory, cancel_);
+    }
+    return result_of(r);
+  }
+  void cancel() { cancel_ = true; }
+  void invalidate_code() { array_->invalidate_code(); }
+
+ private:
+  std::unique_ptr<ShaderArray> array_;
+  std::atomic<bool> cancel_{false};
+};
+
+}  // namespace
+
+void bind_isa(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("disassemble", &disassemble_all, "code"_a, "arch"_a = "gfx1100", "va"_a = 0,
+        "[(offset, length, mnemonic or None, text)] of all instructions in `code`.");
+  m.def("unsupported", &unsupported_in, "code"_a, "arch"_a = "gfx1100", "{text: reason} of instructions in `code` that cannot execute.");
+  m.def("implements", [](const std::string& mnemonic) { return isa::find_handler(mnemonic.c_str()) != nullptr; }, "mnemonic"_a);
+  m.def("mnemonics", [](const std::string& arch) {
+    const isa::ArchTables& t = isa::tables_of(arch_of(arch));
+    py::list out;
+    for (unsigned n = 0; n < t.op_count; ++n)
+      if (!t.ops[n].absent) out.append(py::str(t.ops[n].name));
+    return out;
+  }, "arch"_a = "gfx1100");
+  m.attr("level") = isa::isa_level();
+
+  py::class_<FlatMemory>(m, "FlatMemory", "An address space of separate regions, for running code without a GPU.")
+      .def(py::init<>())
+      .def("map", &FlatMemory::map, "va"_a, "bytes"_a, "write"_a = true, "execute"_a = false, "bridge"_a = false,
+           "Zeroed memory at `va`. `bridge`: reached by load/store only, like memory behind the PCIe bridge.")
+      .def("unmap", &FlatMemory::unmap, "va"_a)
+      .def("write", &FlatMemory::write, "va"_a, "data"_a)
+      .def("read", &FlatMemory::read, "va"_a, "bytes"_a)
+      .def_property_readonly("faults", &FlatMemory::faults);
+
+  py::class_<Cores>(m, "Cores", "Shader cores; dispatches run to their end.")
+      .def(py::init([](unsigned threads, bool strict_waits, bool poison, uint64_t shuffle_seed, bool jitter) {
+             ShaderOptions options;
+             options.threads = threads;
+             options.strict_waits = strict_waits;
+             options.poison = poison;
+             options.shuffle_seed = shuffle_seed;
+             options.jitter_transcendentals = jitter;
+             return std::make_unique<Cores>(options);
+           }),
+           "threads"_a = 1, "strict_waits"_a = false, "poison"_a = false, "shuffle_seed"_a = 0, "jitter_transcendentals"_a = false)
+      .def("run", &Cores::run, "memory"_a, "entry"_a, "rsrc1"_a, "rsrc2"_a, "user_data"_a, "groups"_a, "threads"_a, "scratch_base"_a = 0,
+           "tmpring_size"_a = 0, "sh_mem_bases"_a = 0, "initiator"_a = 0x8005,
+           "{'end': complete|fault|cancelled, 'fault': ..., 'counters': ...}")
+      .def("cancel", &Cores::cancel)
+      .def("invalidate_code", &Cores::invalidate_code);
+}
 
 }  // namespace usbgpu::emulator

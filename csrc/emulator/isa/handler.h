@@ -12,7 +12,7 @@
 #include "emulator/isa/inst.h"
 #include "emulator/isa/wave.h"
 
-#define USBGPU_INLINE [[gnu::always_inline]] inline
+#define USBGPU_INLINE __attribute__((always_inline)) inline  // may follow `static`
 
 namespace usbgpu::emulator::isa::ISA_LEVEL {
 

@@ -4,6 +4,12 @@
 #include "emulator/isa/inst.h"
 
 #define USBGPU_ISA_GROUPS(X) \
+  X(control)                 \
+  X(salu)                    \
+  X(smem)                    \
+  X(global)                  \
+  X(atomic)                  \
+  X(ds)                      \
   X(valu32)                  \
   X(valu16)                  \
   X(valu64)                  \

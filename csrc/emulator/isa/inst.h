@@ -47,6 +47,11 @@ struct alignas(64) Inst {
 };
 static_assert(sizeof(Inst) == 64);
 
+// The pseudo-instruction at the head of each block holds, in place of dst..literal, the number of
+// its instructions by class as u16[16]; element 15 is their sum.
+constexpr size_t kBlockCounts = 8;
+constexpr unsigned kBlockTotal = 15;
+
 // ---- How a handler file offers its handlers -------------------------------------------------
 //
 // ops_<group>.cpp defines, in namespace ISA_LEVEL, `const HandlerGroup group_<group>` and the

@@ -97,12 +97,12 @@ USBGPU_SEM float rsq_any(float x) {
 // Angles beyond 256 revolutions are out of the unit's range: 0 and 1 (RDNA ISA reference).
 USBGPU_SEM float sin_any(float x) {
   const bool regular = abs(x) <= 256.0f;
-  const float r = static_cast<float>(sincos_revolutions(regular ? x : 0.0).sin);
+  const float r = static_cast<float>(sincos_revolutions(regular ? x : 0.0).sin + 0.0);  // no -0 at half turns
   return x == 0.0f ? x : regular ? r : abs(x) < inf_f32() ? 0.0f : nan_f32();
 }
 USBGPU_SEM float cos_any(float x) {
   const bool regular = abs(x) <= 256.0f;
-  const float r = static_cast<float>(sincos_revolutions(regular ? x : 0.0).cos);
+  const float r = static_cast<float>(sincos_revolutions(regular ? x : 0.0).cos + 0.0);
   return regular ? r : abs(x) < inf_f32() ? 1.0f : nan_f32();
 }
 

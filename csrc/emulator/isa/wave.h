@@ -57,7 +57,7 @@ struct alignas(128) Wave {
   Workgroup* group;
   Worker* worker;
   Memory* memory;
-  uint32_t* block_counts;        // execution counts of decoded blocks, per worker
+  uint32_t counts[16];           // executed instructions by InstClass; [15]: all. Added up per block
   int64_t budget;                // instructions until the quantum ends
   Stop stop;
   WaveState state;
@@ -69,7 +69,8 @@ struct alignas(128) Wave {
   uint32_t staged_exec;          // EXEC while a DPP instruction runs with fewer lanes
   uint64_t scratch;              // FLAT_SCRATCH: base of this wave's private memory
   uint64_t scratch_bytes;        // per lane
-  // Filled by a handler that stops with Stop::fault.
+  uint32_t apertures[2];         // high dwords of the shared and the private aperture (FLAT)
+  // Filled by raise() for Stop::fault. kind: WaveFault::Kind, access: Access.
   struct { uint8_t kind; uint8_t access; uint64_t address; uint64_t pc; } fault;
 
   alignas(128) uint32_t vgpr[kVgprs + kVgprPad][32];

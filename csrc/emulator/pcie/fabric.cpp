@@ -17,8 +17,9 @@ BridgeIdentity card_downstream() { return {0x1002, 0x1479, 0x10, pci::PortType::
 
 Fabric::Fabric(Gpu& gpu, unsigned lanes)
     : gpu_(gpu),
-      bridges_{Bridge(adapter_port(pci::PortType::upstream, lanes)), Bridge(adapter_port(pci::PortType::downstream, lanes)),
-               Bridge(card_upstream(lanes)), Bridge(card_downstream())},
+      bridges_{Bridge(adapter_port(pci::PortType::upstream, lanes)),
+               Bridge(adapter_port(pci::PortType::downstream, lanes)), Bridge(card_upstream(lanes)),
+               Bridge(card_downstream())},
       gpu_function_(gpu, {4, 16, 4, 16}) {
   gpu_function_.on_command_change = [this] { update_upstream(); };
 }
@@ -52,7 +53,8 @@ Completion Fabric::config_read(const ConfigAddress& address, uint32_t& value) {
   if (!link_up_) return Completion::none;
   Target target;
   if (!route(address, target)) return Completion::unsupported_request;
-  if (target.function >= 0) return gpu_function_.config_read(static_cast<unsigned>(target.function), address.reg, value);
+  if (target.function >= 0)
+    return gpu_function_.config_read(static_cast<unsigned>(target.function), address.reg, value);
   value = bridges_[static_cast<unsigned>(target.bridge)].config_read(address.reg);
   return Completion::success;
 }

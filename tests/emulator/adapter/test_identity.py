@@ -13,7 +13,9 @@ def descriptor(adapter, kind, index=0, length=512):
     return adapter.controlRead(0x80, 6, kind << 8 | index, 0x0409 if kind == 3 else 0, length, 100)
 
 
-@pytest.mark.parametrize("usb, version, ep0, total, packet", [("super", 0x0320, 9, 121, 1024), ("high", 0x0200, 64, 46, 512)])
+@pytest.mark.parametrize(
+    "usb, version, ep0, total, packet", [("super", 0x0320, 9, 121, 1024), ("high", 0x0200, 64, 46, 512)]
+)
 def test_device_and_configuration(usb, version, ep0, total, packet):
     adapter = EmulatedAdapter("probe", usb=usb)
     device = descriptor(adapter, 1)
@@ -41,7 +43,11 @@ def test_device_and_configuration(usb, version, ep0, total, packet):
 def test_bos_and_strings():
     adapter = EmulatedAdapter("probe")
     assert descriptor(adapter, 15) == bytes.fromhex("050f160002" "07100202000000" "0a1003000e0003000000")
-    assert (adapter.getManufacturer(), adapter.getProduct(), adapter.getSerialNumber()) == ("tiny", "custom v0.1", "ffffffff")
+    assert (adapter.getManufacturer(), adapter.getProduct(), adapter.getSerialNumber()) == (
+        "tiny",
+        "custom v0.1",
+        "ffffffff",
+    )
     assert descriptor(adapter, 3, 0) == b"\x04\x03\x09\x04"
     assert descriptor(adapter, 3, 9) == b"\x02\x03"
     assert len(descriptor(adapter, 2, length=9)) == 9
@@ -72,7 +78,9 @@ def test_bootstub_has_no_endpoints():
         adapter.bulkWrite(2, b"1234", 50)
 
 
-@pytest.mark.parametrize("request_type, request_", [(0x80, 0), (0x80, 8), (0x81, 10), (0xC0, 0xC0), (0xC0, 0xF4), (0xC0, 0xE5)])
+@pytest.mark.parametrize(
+    "request_type, request_", [(0x80, 0), (0x80, 8), (0x81, 10), (0xC0, 0xC0), (0xC0, 0xF4), (0xC0, 0xE5)]
+)
 def test_unanswered_in_requests(request_type, request_):
     """GET_STATUS, GET_CONFIGURATION, GET_INTERFACE and unknown vendor requests: silence, never a stall."""
     with pytest.raises(usb1.USBErrorTimeout):
@@ -116,7 +124,11 @@ def test_clear_halt_empties_its_endpoint(wire):
 def test_alternate_setting_decides_which_endpoints_exist():
     wire = Wire()
     for endpoint in (0x83, 0x04):
-        transfer = (lambda: wire.usb.bulkRead(0x83, 64, 30)) if endpoint & 0x80 else (lambda: wire.usb.bulkWrite(4, b"x" * 64, 30))
+        transfer = (
+            (lambda: wire.usb.bulkRead(0x83, 64, 30))
+            if endpoint & 0x80
+            else (lambda: wire.usb.bulkWrite(4, b"x" * 64, 30))
+        )
         with pytest.raises(usb1.USBErrorNotFound):
             transfer()
         wire.usb.setInterfaceAltSetting(0, 1)

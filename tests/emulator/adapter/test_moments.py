@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import usb1
@@ -12,6 +13,8 @@ import usb1
 from torch_usbgpu.emulator import EmulatedAdapter
 
 from .wire import IN, OUT, VRAM, Wire
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def wait_for(transfer, seconds=5):
@@ -35,7 +38,9 @@ def test_asynchronous_control_and_bulk(wire):
     data.submit()
     wait_for(data)
     assert done == ["arm", "fence", "data"]
-    assert data.getStatus() == usb1.TRANSFER_COMPLETED and data.getActualLength() == 16384 and data.getUserData() == "mine"
+    assert (
+        data.getStatus() == usb1.TRANSFER_COMPLETED and data.getActualLength() == 16384 and data.getUserData() == "mine"
+    )
     assert bytes(fence.getBuffer()) == bytes(8) and fence.getActualLength() == 8
     assert wire.read(0xF000, 512) == payload[:512]
 
@@ -171,6 +176,31 @@ def test_endless_waits_are_not_waited_out(wire):
     assert time.monotonic() - started < 1 and wire.usb.modelled_seconds > 30
 
 
+LEAVING = """
+import sys, atexit
+sys.path.insert(0, {root!r})
+def last():
+    transfer = adapter.getTransfer()  # a driver's own clean-up, after ours
+    transfer.setControl(0xC0, 0xE4, 0xB450, 0, 1, timeout=1000)
+    transfer.submit()
+    assert not transfer.isSubmitted() and bytes(transfer.getBuffer()) == b"x"
+    print("last")
+atexit.register(last)
+from torch_usbgpu.emulator import EmulatedAdapter
+adapter = EmulatedAdapter("probe")
+transfer = adapter.getTransfer()
+transfer.setBulk(0x81, 512)
+transfer.submit()
+"""
+
+
+def test_exit_with_a_transfer_in_flight():
+    result = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(root=str(ROOT))], capture_output=True, text=True, timeout=30
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "last"), result.stderr
+
+
 # --- fault switches
 
 def test_unplug_after():
@@ -216,9 +246,17 @@ def test_tlp_errors():
     assert all(reply[:4] == (0, 0, 0, 0) for reply in replies if reply.firmware)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"faults": ["explode"]}, "unplug-after"), ({"faults": ["timeout:XX"]}, "known"), ({"faults": ["unplug-after"]}, "number"),
-    ({"firmware": "mine"}, "custom"), ({"usb": "slow"}, "super"), ({"chip": "voodoo2"}, "navi31")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"faults": ["explode"]}, "unplug-after"),
+        ({"faults": ["timeout:XX"]}, "known"),
+        ({"faults": ["unplug-after"]}, "number"),
+        ({"firmware": "mine"}, "custom"),
+        ({"usb": "slow"}, "super"),
+        ({"chip": "voodoo2"}, "navi31"),
+    ],
+)
 def test_bad_options_name_the_good_ones(arguments, words):
     with pytest.raises(ValueError, match=words):
         EmulatedAdapter(**{"chip": "probe", **arguments})
@@ -239,10 +277,13 @@ print("fine")
 
 
 def test_two_processes_have_a_dock_each():
-    from pathlib import Path
-    root = str(Path(__file__).resolve().parents[3])
-    running = [subprocess.Popen([sys.executable, "-c", SECOND.format(root=root, value=value)], stdout=subprocess.PIPE, text=True)
-               for value in (1, 2)]
+    root = str(ROOT)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SECOND.format(root=root, value=value)], stdout=subprocess.PIPE, text=True
+        )
+        for value in (1, 2)
+    ]
     for process in running:
         assert process.communicate(timeout=60)[0].strip() == "fine" and process.returncode == 0
 

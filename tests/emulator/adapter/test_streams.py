@@ -183,7 +183,10 @@ def test_read_ends_with_a_bulk_in_submitted_before_its_arm(wire):
 
 def test_modelled_rates(wire):
     """3.6 MB/s written, 1.8 MB/s read: the rates of the firmware's README."""
-    for move, rate in ((lambda: wire.stream_write(VRAM, bytes(1 << 20)), 3.6e6), (lambda: wire.stream_read(VRAM, 1 << 20), 1.8e6)):
+    for move, rate in (
+        (lambda: wire.stream_write(VRAM, bytes(1 << 20)), 3.6e6),
+        (lambda: wire.stream_read(VRAM, 1 << 20), 1.8e6),
+    ):
         before = wire.usb.modelled_seconds
         move()
         assert (1 << 20) / (wire.usb.modelled_seconds - before) == pytest.approx(rate, rel=0.05)

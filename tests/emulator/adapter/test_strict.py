@@ -112,7 +112,12 @@ def test_faithful_mode_raises_usb_errors_only(wire, name, act):
         act(wire)
     except (usb1.USBError, AssertionError):
         pass
-    assert name in dict(wire.usb.violations) or name in ("bulk-out-unarmed", "bulk-in-unarmed", "sram-out-length", "sram-in-length")
+    assert name in dict(wire.usb.violations) or name in (
+        "bulk-out-unarmed",
+        "bulk-in-unarmed",
+        "sram-out-length",
+        "sram-in-length",
+    )
 
 
 def test_endpoint_keeps_dma_back_without_bus_mastering(strict):
@@ -199,5 +204,7 @@ def test_asynchronous_violation_is_raised_by_the_next_call(strict):
 
 
 def test_payload_is_little_endian(strict):
-    strict.usb.controlWrite(0x40, 0xF0, WRITE64 | 0xF00, 0, struct.pack("<III", VRAM & 0xFFFFFFFF, VRAM >> 32, 0x01020304), 100)
+    strict.usb.controlWrite(
+        0x40, 0xF0, WRITE64 | 0xF00, 0, struct.pack("<III", VRAM & 0xFFFFFFFF, VRAM >> 32, 0x01020304), 100
+    )
     assert strict.stream_read(VRAM, 4) == bytes([4, 3, 2, 1])

@@ -57,8 +57,11 @@ class Wire:
         return self.reply()
 
     def config_read(self, bus: int, register: int, device: int = 0, function: int = 0, size: int = 4) -> Reply:
-        return self.single(CONFIG_READ1 if bus else CONFIG_READ0, bus << 24 | device << 19 | function << 16 | register & ~3,
-                           enables=((1 << size) - 1) << (register & 3))
+        return self.single(
+            CONFIG_READ1 if bus else CONFIG_READ0,
+            bus << 24 | device << 19 | function << 16 | register & ~3,
+            enables=((1 << size) - 1) << (register & 3),
+        )
 
     def config(self, bus: int, register: int, size: int = 4, function: int = 0) -> int:
         reply = self.config_read(bus, register, function=function, size=size)
@@ -111,8 +114,16 @@ class Wire:
         return self.usb.bulkRead(IN, nbytes, 1000)
 
     # -- the probe endpoint's DMA engine
-    def dma(self, command: int, bus_address: int, vram_offset: int = 0, nbytes: int = 0, value: int = 0, delay_us: int | None = None) -> int:
-        """1: VRAM to bus, 2: bus to VRAM, 3: one dword `value` to the bus. Returns 1 claimed, 2 unclaimed, 3 not emitted."""
+    def dma(
+        self,
+        command: int,
+        bus_address: int,
+        vram_offset: int = 0,
+        nbytes: int = 0,
+        value: int = 0,
+        delay_us: int | None = None,
+    ) -> int:
+        """1: VRAM to bus, 2: bus to VRAM, 3: dword `value` to bus. Returns 1 claimed, 2 unclaimed, 3 not emitted."""
         for register, content in ((0x00, bus_address & 0xFFFF_FFFF), (0x04, bus_address >> 32), (0x08, vram_offset),
                                   (0x0C, nbytes), (0x14, value), (0x18, delay_us or 0), (0x1C, 0)):
             self.write32(REGISTERS + register, content)

@@ -1,0 +1,33 @@
+// What handlers ask of the host side: hardware registers, clock, floating-point environment.
+#pragma once
+
+#include <cstdint>
+
+#include "emulator/isa/wave.h"
+
+namespace usbgpu::emulator::isa {
+
+// Hardware registers by id (s_getreg/s_setreg). RDNA3 ISA, 'Hardware registers'.
+uint32_t read_hwreg(const Wave& wave, unsigned id);
+void write_hwreg(Wave& wave, unsigned id, uint32_t value);
+// s_sendmsg_rtn: 131 = 100 MHz counter; the others (doorbell, trap addresses) read as 0.
+uint64_t message_result(const Wave& wave, unsigned id);
+// Instruction fetch at pc: false records the fault.
+bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word);
+
+// Rounding and denormals of f32 by MODE in the host's control register. Called whenever a wave gets
+// its turn and when MODE changes. The usual mode (nearest even, denormals kept) is also the host's.
+void apply_mode(const Wave& wave);
+// The thread's own environment, restored at scope exit.
+class HostFloatEnvironment {
+ public:
+  HostFloatEnvironment();
+  ~HostFloatEnvironment();
+  HostFloatEnvironment(const HostFloatEnvironment&) = delete;
+  HostFloatEnvironment& operator=(const HostFloatEnvironment&) = delete;
+
+ private:
+  uint64_t saved_;
+};
+
+}  // namespace usbgpu::emulator::isa

@@ -1,0 +1,137 @@
+// GLOBAL and FLAT atomics, by the host's atomics: workgroups run on several threads and the bridge
+// writes the same memory. With glc (aux bit 0) the value before the operation is returned.
+#include "emulator/isa/atomic_ops.h"
+#include "emulator/isa/dispatch.h"
+#include "emulator/isa/handlers.h"
+#include "emulator/isa/vmem.h"
+
+namespace usbgpu::emulator::isa::ISA_LEVEL {
+namespace {
+
+template <class T> struct Bits;
+template <> struct Bits<uint32_t> { using type = uint32_t; };
+template <> struct Bits<int32_t> { using type = uint32_t; };
+template <> struct Bits<float> { using type = uint32_t; };
+template <> struct Bits<uint64_t> { using type = uint64_t; };
+template <> struct Bits<int64_t> { using type = uint64_t; };
+
+template <class T> T read_data(Wave& w, uint32_t reg, unsigned lane) {
+  uint32_t dwords[sizeof(T) / 4];
+  for (unsigned k = 0; k < sizeof(T) / 4; ++k) dwords[k] = lanes_at(w, reg)[kLanes * k + lane];
+  T value;
+  __builtin_memcpy(&value, dwords, sizeof value);
+  return value;
+}
+
+template <class T, T (*op)(T, T)> struct Rmw {
+  using type = T;
+  static T next(T old, T data, T) { return op(old, data); }
+  static constexpr bool compare = false;
+};
+template <class T> struct CompareSwap {
+  using type = T;
+  static T next(T old, T data, T expected) { return old == expected ? data : old; }
+  static constexpr bool compare = true;
+};
+
+template <class Op> typename Op::type exchange(void* where, typename Op::type data, typename Op::type expected) {
+  using T = typename Op::type;
+  using B = typename Bits<T>::type;
+  auto* p = static_cast<B*>(where);
+  B old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  for (;;) {
+    T value;
+    __builtin_memcpy(&value, &old, sizeof value);
+    const T next = Op::next(value, data, expected);
+    B wanted;
+    __builtin_memcpy(&wanted, &next, sizeof wanted);
+    if (__atomic_compare_exchange_n(p, &old, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return value;
+  }
+}
+
+template <class Op, bool saddr, bool flat> const Inst* run(Wave& w, const Inst* i) {
+  using T = typename Op::type;
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const uint64_t offset = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
+  U64 address;
+  if constexpr (saddr) address = convert<U64>(load_lanes<U32>(w, i->src[0])) + (scalar<uint64_t>(w, i, i->src[1]) + offset);
+  else address = load_lanes<U64>(w, i->src[0]) + offset;
+  T returned[kLanes];
+  for (uint32_t left = exec; left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    const T data = read_data<T>(w, i->src[2], lane);
+    const T expected = Op::compare ? read_data<T>(w, i->src[2] + 128 * (sizeof(T) / 4), lane) : T{};
+    uint64_t va = address[lane];
+    if (va % sizeof(T) != 0)
+      return raise(w, i, static_cast<uint8_t>(WaveFault::Kind::misaligned_atomic), va, static_cast<uint8_t>(Access::atomic));
+    T old{};
+    if (flat && static_cast<uint32_t>(va >> 32) == w.apertures[0]) {
+      const uint32_t at = static_cast<uint32_t>(va);
+      if (uint64_t{at} + sizeof(T) <= w.group->lds_bytes) {
+        __builtin_memcpy(&old, w.group->lds + at, sizeof old);
+        const T next = Op::next(old, data, expected);
+        __builtin_memcpy(w.group->lds + at, &next, sizeof next);
+      }
+      returned[lane] = old;
+      continue;
+    }
+    if (flat && static_cast<uint32_t>(va >> 32) == w.apertures[1]) {
+      const uint32_t at = static_cast<uint32_t>(va);
+      va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+    }
+    const TlbEntry* e = find_entry<true>(w, va, sizeof(T));
+    if (e) {
+      returned[lane] = exchange<Op>(reinterpret_cast<char*>(va + e->delta), data, expected);
+      continue;
+    }
+    // behind the bridge: read, compute, write
+    memory_atomic_lock();
+    bool good = memory_read(*w.memory, va, &old, sizeof old);
+    if (good) {
+      const T next = Op::next(old, data, expected);
+      good = memory_write(*w.memory, va, &next, sizeof next);
+    }
+    memory_atomic_unlock();
+    if (!good) return raise(w, i, static_cast<uint8_t>(WaveFault::Kind::memory_violation), va, static_cast<uint8_t>(Access::atomic));
+    returned[lane] = old;
+  }
+  if (i->aux & 1) {
+    for (uint32_t left = exec; left; left &= left - 1) {
+      const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+      uint32_t dwords[sizeof(T) / 4];
+      __builtin_memcpy(dwords, &returned[lane], sizeof dwords);
+      for (unsigned k = 0; k < sizeof(T) / 4; ++k) lanes_at(w, i->dst)[kLanes * k + lane] = dwords[k];
+    }
+  }
+  return i + 1;
+}
+
+template <class Op> Handler select_global(const Shape& s) { return s.scalars & 2 ? run<Op, true, false> : run<Op, false, false>; }
+
+#define BOTH(name, ...) {"global_atomic_" name, select_global<__VA_ARGS__>}, {"flat_atomic_" name, always<run<__VA_ARGS__, false, true>>}
+#define INTEGER(name, suffix, T, op) BOTH(name "_" suffix, Rmw<T, op<T>>)
+
+constexpr HandlerRow rows[] = {
+    INTEGER("swap", "b32", uint32_t, rmw_swap), INTEGER("swap", "b64", uint64_t, rmw_swap),
+    BOTH("cmpswap_b32", CompareSwap<uint32_t>), BOTH("cmpswap_b64", CompareSwap<uint64_t>), BOTH("cmpswap_f32", CompareSwap<float>),
+    INTEGER("add", "u32", uint32_t, rmw_add), INTEGER("add", "u64", uint64_t, rmw_add),
+    INTEGER("sub", "u32", uint32_t, rmw_sub), INTEGER("sub", "u64", uint64_t, rmw_sub),
+    INTEGER("csub", "u32", uint32_t, rmw_csub),
+    INTEGER("min", "i32", int32_t, rmw_min), INTEGER("min", "u32", uint32_t, rmw_min),
+    INTEGER("min", "i64", int64_t, rmw_min), INTEGER("min", "u64", uint64_t, rmw_min),
+    INTEGER("max", "i32", int32_t, rmw_max), INTEGER("max", "u32", uint32_t, rmw_max),
+    INTEGER("max", "i64", int64_t, rmw_max), INTEGER("max", "u64", uint64_t, rmw_max),
+    INTEGER("and", "b32", uint32_t, rmw_and), INTEGER("and", "b64", uint64_t, rmw_and),
+    INTEGER("or", "b32", uint32_t, rmw_or), INTEGER("or", "b64", uint64_t, rmw_or),
+    INTEGER("xor", "b32", uint32_t, rmw_xor), INTEGER("xor", "b64", uint64_t, rmw_xor),
+    INTEGER("inc", "u32", uint32_t, rmw_inc), INTEGER("inc", "u64", uint64_t, rmw_inc),
+    INTEGER("dec", "u32", uint32_t, rmw_dec), INTEGER("dec", "u64", uint64_t, rmw_dec),
+    INTEGER("add", "f32", float, rmw_add), INTEGER("min", "f32", float, rmw_fmin), INTEGER("max", "f32", float, rmw_fmax),
+};
+
+}  // namespace
+
+const HandlerGroup group_atomic{rows, sizeof rows / sizeof *rows};
+
+}  // namespace usbgpu::emulator::isa::ISA_LEVEL

@@ -1,0 +1,258 @@
+// GLOBAL, FLAT and SCRATCH loads and stores. Operands as Builder::flat() in lower.cpp lays them out.
+//
+//   GLOBAL   SGPR64 + zext(VGPR32) or VGPR64, plus a signed offset
+//   FLAT     VGPR64 plus offset; addresses in the shared or private aperture go to LDS or scratch
+//   SCRATCH  offset [+ SGPR32] [+ VGPR32] into the lane's private memory, dword-interleaved over the
+//            32 lanes: byte = base + (offset & ~3) * 32 + lane * 4 + (offset & 3)
+#include "emulator/isa/dispatch.h"
+#include "emulator/isa/handler.h"
+#include "emulator/isa/handlers.h"
+#include "emulator/isa/vmem.h"
+
+namespace usbgpu::emulator::isa::ISA_LEVEL {
+namespace {
+
+constexpr uint8_t kViolation = static_cast<uint8_t>(WaveFault::Kind::memory_violation);
+
+template <bool saddr> USBGPU_INLINE U64 global_address(Wave& w, const Inst* i) {
+  const uint64_t offset = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
+  if constexpr (saddr) {
+    return convert<U64>(load_lanes<U32>(w, i->src[0])) + (scalar<uint64_t>(w, i, i->src[1]) + offset);
+  } else {
+    return load_lanes<U64>(w, i->src[0]) + offset;
+  }
+}
+
+// One element type of a memory instruction: what is transferred per lane, and how.
+template <unsigned n> struct Dwords {
+  static constexpr uint32_t bytes = 4 * n;
+  static USBGPU_INLINE void load(Wave& w, uint32_t reg, LaneOffsets& o) { gather<n>(w, reg, o); }
+  static USBGPU_INLINE void store(Wave& w, uint32_t reg, LaneOffsets& o) { scatter<n>(w, reg, o); }
+  static void put(Wave& w, uint32_t reg, unsigned lane, const uint32_t* v) {
+    for (unsigned k = 0; k < n; ++k) lanes_at(w, reg)[kLanes * k + lane] = v[k];
+  }
+  static void get(Wave& w, uint32_t reg, unsigned lane, uint32_t* v) {
+    for (unsigned k = 0; k < n; ++k) v[k] = lanes_at(w, reg)[kLanes * k + lane];
+  }
+};
+template <class T, Half half> struct Small {
+  static constexpr uint32_t bytes = sizeof(T);
+  static USBGPU_INLINE void load(Wave& w, uint32_t reg, LaneOffsets& o) { gather_small<T, half>(w, reg, o); }
+  static USBGPU_INLINE void store(Wave& w, uint32_t reg, LaneOffsets& o) { scatter_small<T, half == Half::high ? 16 : 0>(w, reg, o); }
+  static void put(Wave& w, uint32_t reg, unsigned lane, const uint32_t* v) {
+    T t;
+    __builtin_memcpy(&t, v, sizeof t);
+    uint32_t& r = lanes_at(w, reg)[lane];
+    const uint32_t x = static_cast<uint32_t>(static_cast<int32_t>(t));
+    r = half == Half::none ? x : half == Half::low ? (r & 0xFFFF0000u) | (x & 0xFFFFu) : (r & 0xFFFFu) | x << 16;
+  }
+  static void get(Wave& w, uint32_t reg, unsigned lane, uint32_t* v) { *v = lanes_at(w, reg)[lane] >> (half == Half::high ? 16 : 0); }
+};
+
+// Lane by lane: mixed pages, pages behind the bridge, FLAT apertures, faults. Loads are complete
+// before the first register changes, so a fault leaves the destination untouched.
+struct LaneTarget { bool lds; uint64_t address; };
+
+USBGPU_INLINE LaneTarget flat_target(const Wave& w, unsigned lane, uint64_t va) {
+  const uint32_t high = static_cast<uint32_t>(va >> 32), low = static_cast<uint32_t>(va);
+  if (high == w.apertures[0]) return {true, low};
+  if (high == w.apertures[1]) return {false, w.scratch + uint64_t{low & ~3u} * kLanes + lane * 4 + (low & 3)};
+  return {false, va};
+}
+
+template <class E, bool flat> const Inst* load_slow(Wave& w, const Inst* i, U64 address) {
+  uint32_t values[kLanes][4];
+  for (uint32_t left = exec_of(w); left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    const LaneTarget t = flat ? flat_target(w, lane, address[lane]) : LaneTarget{false, address[lane]};
+    if (t.lds) {
+      for (unsigned k = 0; k < 4; ++k) values[lane][k] = 0;
+      if (t.address + E::bytes <= w.group->lds_bytes) __builtin_memcpy(values[lane], w.group->lds + t.address, E::bytes);
+    } else if (!memory_read(*w.memory, t.address, values[lane], E::bytes)) {
+      return raise(w, i, kViolation, t.address, static_cast<uint8_t>(Access::read));
+    }
+  }
+  for (uint32_t left = exec_of(w); left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    E::put(w, i->dst, lane, values[lane]);
+  }
+  return i + 1;
+}
+template <class E, bool flat> const Inst* store_slow(Wave& w, const Inst* i, U64 address) {
+  for (uint32_t left = exec_of(w); left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    const LaneTarget t = flat ? flat_target(w, lane, address[lane]) : LaneTarget{false, address[lane]};
+    uint32_t value[4];
+    E::get(w, i->src[2], lane, value);
+    if (t.lds) {
+      if (t.address + E::bytes <= w.group->lds_bytes) __builtin_memcpy(w.group->lds + t.address, value, E::bytes);
+    } else if (!memory_write(*w.memory, t.address, value, E::bytes)) {
+      return raise(w, i, kViolation, t.address, static_cast<uint8_t>(Access::write));
+    }
+  }
+  return i + 1;
+}
+
+template <class E, bool saddr> const Inst* global_load(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = global_address<saddr>(w, i);
+  LaneOffsets o;
+  if (__builtin_expect(!map_lanes<false>(w, address, exec, E::bytes, o), 0)) return load_slow<E, false>(w, i, address);
+  E::load(w, i->dst, o);
+  return i + 1;
+}
+template <class E, bool saddr> const Inst* global_store(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = global_address<saddr>(w, i);
+  LaneOffsets o;
+  if (__builtin_expect(!map_lanes<true>(w, address, exec, E::bytes, o), 0)) return store_slow<E, false>(w, i, address);
+  E::store(w, i->src[2], o);
+  return i + 1;
+}
+
+// Any active lane in an aperture? (Both are 4 GiB, so the high dword decides.)
+USBGPU_INLINE bool in_aperture(const Wave& w, U64 address, uint32_t exec) {
+  const U32 high = convert<U32>(address >> 32);
+  return (mask_of(bits<I32>(high == w.apertures[0]) | bits<I32>(high == w.apertures[1])) & exec) != 0;
+}
+template <class E> const Inst* flat_load(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = global_address<false>(w, i);
+  LaneOffsets o;
+  if (in_aperture(w, address, exec) || !map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, true>(w, i, address);
+  E::load(w, i->dst, o);
+  return i + 1;
+}
+template <class E> const Inst* flat_store(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = global_address<false>(w, i);
+  LaneOffsets o;
+  if (in_aperture(w, address, exec) || !map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, true>(w, i, address);
+  E::store(w, i->src[2], o);
+  return i + 1;
+}
+
+USBGPU_INLINE U32 scratch_offset(Wave& w, const Inst* i) {
+  uint32_t base = static_cast<uint32_t>(i->imm);
+  if (i->aux & 4) base += scalar<uint32_t>(w, i, i->src[1]);
+  return (i->aux & 2) ? load_lanes<U32>(w, i->src[0]) + base : U32{} + base;
+}
+USBGPU_INLINE U64 swizzled(const Wave& w, U32 offset) {
+  return w.scratch + convert<U64>(offset & ~3u) * kLanes + convert<U64>(kLaneIndex * 4 + (offset & 3u));
+}
+template <unsigned n> const Inst* scratch_load(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U32 offset = scratch_offset(w, i);
+  U32 values[n];
+  for (unsigned k = 0; k < n; ++k) {
+    // a dword may straddle two rows when it is not aligned: bytes 0..3 then come one by one
+    alignas(128) uint32_t out[kLanes];
+    const bool aligned = (mask_of(bits<I32>((offset & 3u) != 0u)) & exec) == 0;
+    LaneOffsets o;
+    const U64 address = swizzled(w, offset + 4 * k);
+    if (aligned && map_lanes<false>(w, address, exec, 4, o)) {
+      spill(o);
+      for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = load_at<uint32_t>(o.base + o.at[lane]);
+    } else {
+      for (uint32_t left = exec; left; left &= left - 1) {
+        const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+        uint8_t bytes[4];
+        for (unsigned b = 0; b < 4; ++b) {
+          const uint32_t at = offset[lane] + 4 * k + b;
+          const uint64_t va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+          if (!memory_read(*w.memory, va, &bytes[b], 1)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::read));
+        }
+        __builtin_memcpy(&out[lane], bytes, 4);
+      }
+    }
+    __builtin_memcpy(&values[k], out, sizeof out);
+  }
+  for (unsigned k = 0; k < n; ++k) store_dwords(w, i->dst + 128 * k, values[k]);
+  return i + 1;
+}
+template <unsigned n> const Inst* scratch_store(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U32 offset = scratch_offset(w, i);
+  const bool aligned = (mask_of(bits<I32>((offset & 3u) != 0u)) & exec) == 0;
+  for (unsigned k = 0; k < n; ++k) {
+    LaneOffsets o;
+    const U64 address = swizzled(w, offset + 4 * k);
+    if (aligned && map_lanes<true>(w, address, exec, 4, o)) {
+      scatter<1>(w, i->src[2] + 128 * k, o);
+      continue;
+    }
+    for (uint32_t left = exec; left; left &= left - 1) {
+      const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+      uint8_t bytes[4];
+      __builtin_memcpy(bytes, lanes_at(w, i->src[2] + 128 * k) + lane, 4);
+      for (unsigned b = 0; b < 4; ++b) {
+        const uint32_t at = offset[lane] + 4 * k + b;
+        const uint64_t va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+        if (!memory_write(*w.memory, va, &bytes[b], 1)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::write));
+      }
+    }
+  }
+  return i + 1;
+}
+template <class E> const Inst* scratch_load_small(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = swizzled(w, scratch_offset(w, i));
+  LaneOffsets o;
+  if (!map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, false>(w, i, address);
+  E::load(w, i->dst, o);
+  return i + 1;
+}
+template <class E> const Inst* scratch_store_small(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = swizzled(w, scratch_offset(w, i));
+  LaneOffsets o;
+  if (!map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, false>(w, i, address);
+  E::store(w, i->src[2], o);
+  return i + 1;
+}
+
+template <class E> Handler select_load(const Shape& s) { return s.scalars & 2 ? global_load<E, true> : global_load<E, false>; }
+template <class E> Handler select_store(const Shape& s) { return s.scalars & 2 ? global_store<E, true> : global_store<E, false>; }
+
+#define LOAD(name, E) {"global_load_" name, select_load<E>}, {"flat_load_" name, always<flat_load<E>>}
+#define STORE(name, E) {"global_store_" name, select_store<E>}, {"flat_store_" name, always<flat_store<E>>}
+#define LOAD_SMALL(name, ...) LOAD(name, __VA_ARGS__), {"scratch_load_" name, always<scratch_load_small<__VA_ARGS__>>}
+#define STORE_SMALL(name, ...) STORE(name, __VA_ARGS__), {"scratch_store_" name, always<scratch_store_small<__VA_ARGS__>>}
+
+using U8full = Small<uint8_t, Half::none>;
+using I8full = Small<int8_t, Half::none>;
+using U16full = Small<uint16_t, Half::none>;
+using I16full = Small<int16_t, Half::none>;
+using U8low = Small<uint8_t, Half::low>;
+using I8low = Small<int8_t, Half::low>;
+using U16low = Small<uint16_t, Half::low>;
+using U8high = Small<uint8_t, Half::high>;
+using I8high = Small<int8_t, Half::high>;
+using U16high = Small<uint16_t, Half::high>;
+
+constexpr HandlerRow rows[] = {
+    LOAD("b32", Dwords<1>), LOAD("b64", Dwords<2>), LOAD("b96", Dwords<3>), LOAD("b128", Dwords<4>),
+    STORE("b32", Dwords<1>), STORE("b64", Dwords<2>), STORE("b96", Dwords<3>), STORE("b128", Dwords<4>),
+    LOAD_SMALL("u8", U8full), LOAD_SMALL("i8", I8full), LOAD_SMALL("u16", U16full), LOAD_SMALL("i16", I16full),
+    LOAD_SMALL("d16_u8", U8low), LOAD_SMALL("d16_i8", I8low), LOAD_SMALL("d16_b16", U16low),
+    LOAD_SMALL("d16_hi_u8", U8high), LOAD_SMALL("d16_hi_i8", I8high), LOAD_SMALL("d16_hi_b16", U16high),
+    STORE_SMALL("b8", U8full), STORE_SMALL("b16", U16full), STORE_SMALL("d16_hi_b8", U8high), STORE_SMALL("d16_hi_b16", U16high),
+    {"scratch_load_b32", always<scratch_load<1>>}, {"scratch_load_b64", always<scratch_load<2>>},
+    {"scratch_load_b96", always<scratch_load<3>>}, {"scratch_load_b128", always<scratch_load<4>>},
+    {"scratch_store_b32", always<scratch_store<1>>}, {"scratch_store_b64", always<scratch_store<2>>},
+    {"scratch_store_b96", always<scratch_store<3>>}, {"scratch_store_b128", always<scratch_store<4>>},
+};
+
+}  // namespace
+
+const HandlerGroup group_global{rows, sizeof rows / sizeof *rows};
+
+}  // namespace usbgpu::emulator::isa::ISA_LEVEL

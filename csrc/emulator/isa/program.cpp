@@ -1,0 +1,198 @@
+#include "emulator/isa/program.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+
+#include "emulator/isa/decode.h"
+#include "emulator/isa/handlers.h"
+#include "emulator/isa/lower.h"
+#include "emulator/isa/sched.h"
+#include "emulator/isa/vm.h"
+
+namespace usbgpu::emulator::isa {
+namespace {
+
+constexpr size_t kMaxChunk = 16384;  // Insts decoded in one go: garbage memory is not decoded without end
+constexpr unsigned kMaxBlock = 2048;
+constexpr size_t kMaxPrograms = 4096;
+
+// Reads code without side effects: what is not executable ends the words.
+class CodeReader {
+ public:
+  explicit CodeReader(AddressSpace& memory) : memory_(memory) {}
+
+  size_t read(uint64_t pc, std::array<uint32_t, kMaxDwords>& words) {
+    size_t n = 0;
+    for (; n < words.size(); ++n)
+      if (!dword(pc + 4 * n, words[n])) break;
+    return n;
+  }
+
+ private:
+  bool dword(uint64_t va, uint32_t& value) {
+    if (va < lo_ || va + 4 > hi_) {
+      const auto t = memory_.translate(va, Access::execute, true);
+      if (!t || !t->executable) return false;
+      if (!t->host) return memory_.load(va, {reinterpret_cast<std::byte*>(&value), 4});
+      lo_ = va, hi_ = va + t->bytes, host_ = t->host;
+      if (va + 4 > hi_) return false;
+    }
+    std::memcpy(&value, host_ + (va - lo_), 4);
+    return true;
+  }
+  AddressSpace& memory_;
+  uint64_t lo_ = 1, hi_ = 0;
+  const std::byte* host_ = nullptr;
+};
+
+Inst pseudo(const char* name, uint64_t pc) {
+  Inst i{};
+  i.fn = find_handler(name)->select(Shape{});
+  i.pc = pc;
+  i.cls = InstClass::other;
+  return i;
+}
+
+}  // namespace
+
+const Inst* Program::at(uint64_t pc) {
+  const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(pc);
+  return found != blocks_.end() ? found->second : decode_from(pc);
+}
+
+// Decodes from pc up to an instruction that control cannot pass, in blocks: each begins with a
+// ".block" that counts it and checks the quantum, and ends at a branch or barrier.
+const Inst* Program::decode_from(uint64_t pc) {
+  Chunk chunk;
+  chunk.va = pc;
+  std::vector<Inst> out;
+  std::vector<std::pair<uint64_t, size_t>> heads;
+  CodeReader reader(*memory_);
+  std::array<uint32_t, kMaxDwords> words;
+  std::array<uint16_t, 16> counts{};
+  const auto close = [&] {
+    if (!heads.empty()) std::memcpy(reinterpret_cast<char*>(&out[heads.back().second]) + kBlockCounts, counts.data(), sizeof counts);
+    counts = {};
+  };
+  bool at_head = true;
+  for (uint64_t at = pc;;) {
+    if (at_head) {
+      close();
+      if (at != pc && (blocks_.contains(at) || out.size() > kMaxChunk)) {
+        Inst go = pseudo(".goto", at);
+        go.literal = at;
+        out.push_back(go);
+        break;
+      }
+      heads.emplace_back(at, out.size());
+      out.push_back(pseudo(".block", at));
+      at_head = false;
+    }
+    const size_t available = reader.read(at, words);
+    if (available == 0) {
+      out.push_back(pseudo(".fetch_fault", at));
+      break;
+    }
+    const Decoded d = decode(arch_, {words.data(), available});
+    if (d.bytes > 4 * available) {
+      out.push_back(pseudo(".fetch_fault", at));
+      break;
+    }
+    lower(d, at, out);
+    const InstClass cls = d.row ? d.row->cls : InstClass::other;
+    ++counts[static_cast<size_t>(cls)];
+    ++counts[kBlockTotal];
+    chunk.words.insert(chunk.words.end(), words.begin(), words.begin() + d.bytes / 4);
+    at += d.bytes;
+    if (ends_block(d) && !falls_through(d)) break;
+    at_head = ends_block(d) || counts[kBlockTotal] >= kMaxBlock;
+  }
+  close();
+  chunk.insts = std::make_unique<Inst[]>(out.size());
+  std::copy(out.begin(), out.end(), chunk.insts.get());
+  for (const auto& [va, index] : heads) blocks_.emplace(va, &chunk.insts[index]);
+  const Inst* first = chunk.insts.get();
+  chunks_.push_back(std::move(chunk));
+  return first;
+}
+
+bool Program::still_valid(AddressSpace& memory) {
+  const std::lock_guard lock(mutex_);
+  for (const Chunk& chunk : chunks_) {
+    uint64_t va = chunk.va;
+    const auto* bytes = reinterpret_cast<const std::byte*>(chunk.words.data());
+    size_t left = chunk.words.size() * 4;
+    if (left == 0) return false;
+    while (left) {
+      const auto t = memory.translate(va, Access::execute, true);
+      if (!t || !t->host || !t->executable) return false;
+      const size_t n = static_cast<size_t>(std::min<uint64_t>(left, t->bytes));
+      if (std::memcmp(bytes, t->host, n) != 0) return false;
+      va += n, bytes += n, left -= n;
+    }
+  }
+  memory_ = &memory;
+  return true;
+}
+
+std::shared_ptr<Program> ProgramCache::get(Arch arch, uint64_t entry, AddressSpace& memory) {
+  const std::lock_guard lock(mutex_);
+  const uint64_t epoch = epoch_, generation = memory.generation();
+  Cached& cached = programs_[entry];
+  const bool good = cached.program && cached.program->arch() == arch &&
+                    ((cached.epoch == epoch && cached.generation == generation && &cached.program->memory() == &memory) ||
+                     cached.program->still_valid(memory));
+  if (!good) cached.program = std::make_shared<Program>(arch, memory);
+  cached.epoch = epoch;
+  cached.generation = generation;
+  auto result = cached.program;
+  if (programs_.size() > kMaxPrograms) programs_.clear();
+  return result;
+}
+
+const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc) {
+  const Inst* target = jump(wave, pc);
+  __atomic_store_n(&const_cast<Inst*>(i)->target, target, __ATOMIC_RELEASE);
+  return target;
+}
+
+const Inst* jump(Wave& wave, uint64_t pc) { return wave.worker->program->at(pc); }
+
+std::string disassembly_around(Arch arch, AddressSpace& memory, uint64_t pc, uint64_t lowest) {
+  CodeReader reader(memory);
+  std::array<uint32_t, kMaxDwords> words;
+  // Instruction lengths are only known forwards: start a little before and keep the walk that meets pc.
+  std::vector<uint64_t> starts;
+  for (uint64_t back = std::min<uint64_t>(64, pc - std::min(pc, lowest)); starts.empty(); back -= 4) {
+    std::vector<uint64_t> walk;
+    uint64_t at = pc - back;
+    while (at < pc) {
+      const size_t n = reader.read(at, words);
+      walk.push_back(at);
+      at += n ? decode(arch, {words.data(), n}).bytes : 4;
+    }
+    walk.push_back(pc);
+    if (at == pc) starts = walk;
+  }
+  if (starts.size() > 5) starts.erase(starts.begin(), starts.end() - 5);
+  for (int after = 0; after < 4; ++after) {
+    const size_t n = reader.read(starts.back(), words);
+    if (!n) break;
+    starts.push_back(starts.back() + decode(arch, {words.data(), n}).bytes);
+  }
+  std::string text;
+  for (const uint64_t at : starts) {
+    const size_t n = reader.read(at, words);
+    char head[32];
+    std::snprintf(head, sizeof head, "%s %012llx: ", at == pc ? "=>" : "  ", static_cast<unsigned long long>(at));
+    text += head;
+    text += n ? disassemble(decode(arch, {words.data(), n}), {words.data(), n}, at) : std::string("(unreadable)");
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace usbgpu::emulator::isa

@@ -1,0 +1,376 @@
+// Dispatches: workgroups over host threads, the waves of a workgroup in turn on one thread.
+#include "emulator/isa/sched.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "emulator/isa/host.h"
+
+namespace usbgpu::emulator::isa {
+namespace {
+
+constexpr uint32_t kPoison = 0xFFC0DEAD;  // a NaN that is easy to recognise
+
+void fill_constants(Wave& w) {
+  for (unsigned n = 0; n <= 64; ++n) w.constant[kConstInteger + n] = n;
+  for (unsigned n = 1; n <= 16; ++n) w.constant[kConstInteger + 64 + n] = 0 - uint64_t{n};
+  // 0.5, -0.5, 1, -1, 2, -2, 4, -4, 1/(2 pi): RDNA3 ISA, 'Inline constants'
+  constexpr uint32_t f32[] = {0x3F000000, 0xBF000000, 0x3F800000, 0xBF800000, 0x40000000, 0xC0000000, 0x40800000, 0xC0800000, 0x3E22F983};
+  constexpr uint64_t f64[] = {0x3FE0000000000000, 0xBFE0000000000000, 0x3FF0000000000000, 0xBFF0000000000000, 0x4000000000000000,
+                              0xC000000000000000, 0x4010000000000000, 0xC010000000000000, 0x3FC45F306DC9C882};
+  constexpr uint16_t f16[] = {0x3800, 0xB800, 0x3C00, 0xBC00, 0x4000, 0xC000, 0x4400, 0xC400, 0x3118};
+  for (unsigned n = 0; n < 9; ++n) {
+    w.constant[kConstF32 + n] = f32[n];
+    w.constant[kConstF64 + n] = f64[n];
+    w.constant[kConstF16 + n] = f16[n];
+  }
+}
+
+struct LinearGroup { uint32_t x, y, z; };
+
+// What all workers of a dispatch share.
+struct Job {
+  const DispatchState* state;
+  const ShaderOptions* options;
+  AddressSpace* memory;
+  const std::atomic<bool>* cancel;
+  Program* program;
+  const Inst* entry;
+  uint32_t extent[3];              // workgroups in each direction
+  uint64_t groups;
+  uint32_t waves_per_group, threads_per_group, lds_bytes, wave_bytes;
+  std::vector<uint32_t> order;     // empty: ascending
+  std::atomic<uint64_t> next{0};
+  std::atomic<bool> stop{false};
+  std::mutex mutex;                // guards result
+  DispatchResult result;
+};
+
+// Runs workgroups of a job until none is left.
+class Runner {
+ public:
+  Runner(Worker& worker, Job& job, unsigned index) : worker_(worker), job_(job), index_(index) {}
+
+  void run() {
+    const HostFloatEnvironment environment;
+    worker_.program = job_.program;
+    memory_attach(worker_.memory, *job_.memory);
+    prepare();
+    for (uint64_t n; !job_.stop && (n = job_.next++) < job_.groups;) {
+      if (*job_.cancel) {
+        finish(DispatchResult::End::cancelled);
+        break;
+      }
+      if (!workgroup(job_.order.empty() ? n : job_.order[n])) break;
+    }
+    collect();
+  }
+
+ private:
+  // What is the same for all workgroups of the dispatch.
+  void prepare() {
+    const DispatchState& s = *job_.state;
+    const uint32_t shared = s.sh_mem_bases & 0xFFFF0000u, priv = s.sh_mem_bases << 16;
+    for (unsigned n = 0; n < job_.waves_per_group; ++n) {
+      Wave& w = worker_.waves[n];
+      w.worker = &worker_;
+      w.memory = &worker_.memory;
+      w.group = &group_;
+      w.index = n;
+      w.slot = index_ * job_.waves_per_group + n;
+      w.scratch = s.scratch_base + uint64_t{w.slot} * job_.wave_bytes;
+      w.scratch_bytes = job_.wave_bytes / 32;
+      w.strict = job_.options->strict_waits;
+      w.jitter = job_.options->jitter_transcendentals;
+      // an aperture that is not set up matches no address
+      w.apertures[0] = shared ? shared : ~0u;
+      w.apertures[1] = priv ? priv : ~0u;
+      const uint64_t bases[] = {uint64_t{shared} << 32, uint64_t{priv} << 32};
+      for (unsigned k = 0; k < 2; ++k) {
+        w.constant[kConstShared + 2 * k] = bases[k];
+        w.constant[kConstShared + 2 * k + 1] = bases[k] | 0xFFFFFFFFu;
+      }
+      std::memset(w.counts, 0, sizeof w.counts);
+      // FLOAT_MODE, DX10_CLAMP and IEEE of RSRC1 become MODE[7:0], [8], [9]
+      initial_mode_ = (s.pgm_rsrc1 >> 12 & 0xFF) | (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
+    }
+    group_.lds = worker_.lds;
+    group_.lds_bytes = job_.lds_bytes;
+    group_.waves = job_.waves_per_group;
+  }
+
+  void start_wave(Wave& w) {
+    const DispatchState& s = *job_.state;
+    const unsigned user = s.pgm_rsrc2 >> 1 & 31;
+    std::memset(w.sgpr, 0, sizeof w.sgpr);
+    std::memcpy(w.sgpr, s.user_data.data(), std::min<size_t>(user, s.user_data.size()) * 4);
+    unsigned at = user;
+    for (unsigned k = 0; k < 3; ++k)
+      if (s.pgm_rsrc2 >> (7 + k) & 1) w.sgpr[at++] = group_.id[k];
+    const uint32_t first = w.index * 32, live = std::min(32u, job_.threads_per_group - first);
+    w.sgpr[kExec] = live == 32 ? ~0u : (1u << live) - 1;
+    w.scc = 0;
+    w.mode = initial_mode_;
+    if (job_.options->poison) std::fill(&w.vgpr[0][0], &w.vgpr[0][0] + sizeof w.vgpr / 4, kPoison);
+    // v0 = x | y << 10 | z << 20
+    const uint32_t nx = s.threads[0], ny = s.threads[1];
+    uint32_t x = first % nx, y = first / nx % ny, z = first / nx / ny;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      w.vgpr[0][lane] = x | y << 10 | z << 20;
+      if (++x == nx) x = 0, ++y == ny ? (y = 0, ++z) : y;
+    }
+    w.next = job_.entry;
+    w.state = WaveState::ready;
+  }
+
+  bool workgroup(uint64_t linear) {
+    const DispatchState& s = *job_.state;
+    const uint64_t plane = linear / job_.extent[0];
+    group_.id[0] = s.start[0] + static_cast<uint32_t>(linear % job_.extent[0]);
+    group_.id[1] = s.start[1] + static_cast<uint32_t>(plane % job_.extent[1]);
+    group_.id[2] = s.start[2] + static_cast<uint32_t>(plane / job_.extent[1]);
+    group_.live = group_.waves;
+    group_.arrived = 0;
+    if (job_.options->poison) std::fill_n(reinterpret_cast<uint32_t*>(group_.lds), group_.lds_bytes / 4, kPoison);
+    for (unsigned n = 0; n < group_.waves; ++n) start_wave(worker_.waves[n]);
+    while (group_.live) {
+      for (unsigned n = 0; n < group_.waves; ++n) {
+        Wave& w = worker_.waves[n];
+        if (w.state == WaveState::ready && !turn(w)) return false;
+      }
+    }
+    return true;
+  }
+
+  // Runs a wave until it stops for a reason. False: the dispatch is over.
+  bool turn(Wave& w) {
+    apply_mode(w);
+    w.budget = kQuantum;
+    w.stop = Stop::none;
+    for (const Inst* p = w.next; p;) p = p->fn(w, p);
+    switch (w.stop) {
+      case Stop::barrier:
+        w.state = WaveState::at_barrier;
+        ++group_.arrived;
+        break;
+      case Stop::end:
+        w.state = WaveState::ended;
+        --group_.live;
+        break;
+      case Stop::fault:
+        w.state = WaveState::halted;
+        report(w);
+        return false;
+      default:  // quantum
+        memory_refresh(worker_.memory);
+        if (job_.stop) return false;
+        if (*job_.cancel) {
+          finish(DispatchResult::End::cancelled);
+          return false;
+        }
+        break;
+    }
+    if (group_.arrived && group_.arrived == group_.live) {
+      group_.arrived = 0;
+      for (unsigned n = 0; n < group_.waves; ++n)
+        if (worker_.waves[n].state == WaveState::at_barrier) worker_.waves[n].state = WaveState::ready;
+    }
+    return true;
+  }
+
+  void finish(DispatchResult::End end) {
+    const std::lock_guard lock(job_.mutex);
+    job_.stop = true;
+    if (job_.result.end == DispatchResult::End::complete) job_.result.end = end;
+  }
+
+  void report(const Wave& w) {
+    const DispatchState& s = *job_.state;
+    WaveFault f{};
+    f.kind = static_cast<WaveFault::Kind>(w.fault.kind);
+    f.pc = w.fault.pc;
+    f.address = w.fault.address;
+    f.access = static_cast<Access>(w.fault.access);
+    f.group = {group_.id[0], group_.id[1], group_.id[2]};
+    f.wave_in_group = w.index;
+    f.exec = w.sgpr[kExec];
+    f.text = disassembly_around(s.arch, *job_.memory, f.pc, s.pgm_address);
+    // Workgroups go round the shader engines, then their arrays and WGPs.
+    uint32_t n = group_.id[0] + job_.extent[0] * (group_.id[1] + job_.extent[1] * group_.id[2]);
+    f.se = n % std::max(1u, s.num_se), n /= std::max(1u, s.num_se);
+    f.sa = n % std::max(1u, s.num_sa_per_se), n /= std::max(1u, s.num_sa_per_se);
+    f.wgp = n % std::max(1u, s.num_wgp_per_sa);
+    f.simd = w.index % 4;
+    f.wave_slot = w.index / 4;
+    const std::lock_guard lock(job_.mutex);
+    job_.stop = true;
+    if (job_.result.end == DispatchResult::End::fault) return;  // the first one is reported
+    job_.result.end = DispatchResult::End::fault;
+    job_.result.fault = std::move(f);
+  }
+
+  void collect() {
+    const std::lock_guard lock(job_.mutex);
+    DispatchCounters& c = job_.result.counters;
+    for (unsigned n = 0; n < job_.waves_per_group; ++n) {
+      const uint32_t* k = worker_.waves[n].counts;
+      const auto of = [&](InstClass cls) { return k[static_cast<size_t>(cls)]; };
+      c.salu += of(InstClass::salu), c.valu += of(InstClass::valu), c.vopd += of(InstClass::vopd), c.wmma += of(InstClass::wmma);
+      c.trans += of(InstClass::trans), c.vmem_load += of(InstClass::vmem_load), c.vmem_store += of(InstClass::vmem_store);
+      c.smem += of(InstClass::smem), c.lds += of(InstClass::lds), c.branch += of(InstClass::branch), c.other += of(InstClass::other);
+      c.instructions += k[kBlockTotal];
+    }
+  }
+
+  Worker& worker_;
+  Job& job_;
+  unsigned index_;
+  Workgroup group_;
+  uint32_t initial_mode_ = 0;
+};
+
+class Array final : public ShaderArray {
+ public:
+  explicit Array(const ShaderOptions& options) : options_(options) {
+    unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+    for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
+    for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });
+  }
+  ~Array() override {
+    {
+      const std::lock_guard lock(mutex_);
+      quit_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& t : threads_) t.join();
+  }
+
+  void invalidate_code() override { programs_.invalidate(); }
+
+  DispatchResult run(const DispatchState& s, AddressSpace& memory, const std::atomic<bool>& cancel) override {
+    const std::lock_guard one_at_a_time(run_mutex_);
+    Job job;
+    if (const char* why = describe(job, s)) return refused(s, why);
+    job.memory = &memory;
+    job.cancel = &cancel;
+    if (job.groups == 0) return std::move(job.result);
+    const std::shared_ptr<Program> program = programs_.get(s.arch, s.pgm_address, memory);
+    job.program = program.get();
+    job.entry = program->at(s.pgm_address);
+    job.result.counters.waves = job.groups * job.waves_per_group;
+    unsigned helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), (job.groups - 1) / 4));
+    if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
+      const uint64_t slots = uint64_t{s.tmpring_size & 0xFFF} * std::max(1u, s.num_se);
+      helpers = static_cast<unsigned>(std::min<uint64_t>(helpers, slots / job.waves_per_group ? slots / job.waves_per_group - 1 : 0));
+    }
+    if (helpers) {
+      const std::lock_guard lock(mutex_);
+      job_ = &job;
+      wanted_ = helpers;
+      running_ = helpers;
+      wake_.notify_all();
+    }
+    Runner(workers_[0], job, 0).run();
+    if (helpers) {
+      std::unique_lock lock(mutex_);
+      running_ -= wanted_;  // helpers that had not woken up yet need not start
+      wanted_ = 0;
+      done_.wait(lock, [this] { return running_ == 0; });
+      job_ = nullptr;
+    }
+    return std::move(job.result);
+  }
+
+ private:
+  // Derived values; nullptr, or why such a dispatch is not run.
+  const char* describe(Job& job, const DispatchState& s) {
+    if (s.arch != Arch::gfx11) return "gfx12 code is decoded but not executed";
+    if (!(s.initiator >> 15 & 1)) return "wave64 dispatches are not supported";
+    job.state = &s;
+    job.options = &options_;
+    const bool thread_dimensions = s.initiator >> 5 & 1;
+    job.groups = 1;
+    job.threads_per_group = 1;
+    for (unsigned k = 0; k < 3; ++k) {
+      if (s.threads[k] == 0) return "empty workgroup";
+      job.threads_per_group *= s.threads[k];
+      uint32_t n = s.groups[k];
+      if (thread_dimensions) {
+        if (n % s.threads[k]) return "partial workgroups are not supported";
+        n /= s.threads[k];
+      }
+      job.extent[k] = n > s.start[k] ? n - s.start[k] : 0;
+      job.groups *= job.extent[k];
+    }
+    if (job.threads_per_group > kMaxWaves * 32) return "workgroup of more than 1024 threads";
+    job.waves_per_group = (job.threads_per_group + 31) / 32;
+    job.lds_bytes = (s.pgm_rsrc2 >> 15 & 0x1FF) * 512;
+    if (job.lds_bytes > kMaxLds) return "more than 64 KiB of LDS";
+    job.wave_bytes = (s.pgm_rsrc2 & 1) ? (s.tmpring_size >> 12 & 0x7FFF) * 256 : 0;
+    if (options_.shuffle_seed && job.groups <= ~0u) {
+      job.order.resize(job.groups);
+      for (uint32_t n = 0; n < job.order.size(); ++n) job.order[n] = n;
+      std::mt19937_64 random(options_.shuffle_seed);
+      std::shuffle(job.order.begin(), job.order.end(), random);
+    }
+    return nullptr;
+  }
+
+  static DispatchResult refused(const DispatchState& s, const char* why) {
+    DispatchResult r;
+    r.end = DispatchResult::End::fault;
+    r.fault.emplace();
+    r.fault->kind = WaveFault::Kind::illegal_instruction;
+    r.fault->pc = s.pgm_address;
+    r.fault->text = why;
+    return r;
+  }
+
+  void serve(unsigned index) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return quit_ || wanted_ > 0; });
+      if (quit_) return;
+      --wanted_;
+      Job& job = *job_;
+      lock.unlock();
+      Runner(workers_[index], job, index).run();
+      lock.lock();
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  ShaderOptions options_;
+  ProgramCache programs_;
+  std::deque<Worker> workers_;
+  std::vector<std::thread> threads_;
+  std::mutex run_mutex_;
+  std::mutex mutex_;               // guards what follows
+  std::condition_variable wake_, done_;
+  Job* job_ = nullptr;
+  unsigned wanted_ = 0, running_ = 0;
+  bool quit_ = false;
+};
+
+}  // namespace
+
+Worker::Worker()
+    : waves(new Wave[kMaxWaves]), lds_storage(new std::byte[kMaxLds + 2 * kLdsGuard]()) {
+  // Large zero pages would be touched needlessly: only what handlers rely on is set here.
+  for (unsigned n = 0; n < kMaxWaves; ++n) fill_constants(waves[n]);
+  const auto address = reinterpret_cast<uintptr_t>(lds_storage.get());
+  lds = reinterpret_cast<uint8_t*>((address + kLdsGuard - 1) / kLdsGuard * kLdsGuard);
+}
+
+}  // namespace usbgpu::emulator::isa
+
+namespace usbgpu::emulator {
+
+std::unique_ptr<ShaderArray> ShaderArray::create(const ShaderOptions& options) { return std::make_unique<isa::Array>(options); }
+
+}  // namespace usbgpu::emulator

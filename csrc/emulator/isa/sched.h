@@ -1,0 +1,27 @@
+// A worker: one host thread running whole workgroups of a dispatch.
+#pragma once
+
+#include <memory>
+
+#include "emulator/isa/dispatch.h"
+#include "emulator/isa/program.h"
+#include "emulator/isa/vm.h"
+#include "emulator/isa/wave.h"
+
+namespace usbgpu::emulator::isa {
+
+constexpr unsigned kMaxWaves = 32;              // 1024 threads
+constexpr uint32_t kMaxLds = 64 * 1024;
+constexpr int64_t kQuantum = 10000;             // instructions before the next wave gets its turn
+
+struct Worker {
+  Program* program = nullptr;
+  Memory memory;
+  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
+  std::unique_ptr<std::byte[]> lds_storage;
+  uint8_t* lds = nullptr;
+
+  Worker();
+};
+
+}  // namespace usbgpu::emulator::isa

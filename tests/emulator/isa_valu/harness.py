@@ -1,0 +1,138 @@
+"""Runs single instructions on the emulated shader core: registers in, registers out.
+
+All instructions of a test module are assembled at once into one object. Each becomes a small kernel
+that loads registers v2..v25 and a few scalars from an input block, executes the instruction, and
+stores the same registers and the scalar results. One workgroup of one wave per input block.
+"""
+from __future__ import annotations
+
+import functools
+import io
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+
+from torch_usbgpu import _emulator
+
+FIRST, COUNT = 2, 24          # registers v2..v25 are loaded and stored
+BLOCK = 4096                  # bytes per input and output block
+HEADER = 128                  # scalars in front of the registers
+CODE, IN, OUT, MAX_BLOCKS = 0x10000000, 0x20000000, 0x30000000, 16
+RSRC1 = 15 | 0xF0 << 12 | 1 << 21 | 1 << 23   # 128 VGPRs; denormals kept, DX10_CLAMP, IEEE: what clang asks for
+RSRC2 = 4 << 1 | 1 << 7                       # four user SGPRs, then the workgroup's x
+VCC, EXEC, M0, MASK, SGPR, SGPR_HIGH, SDST = range(7)  # dwords of the header
+KERNEL = """
+.p2align 8
+{name}:
+  s_lshl_b32 s5, s4, 12
+  s_add_u32 s0, s0, s5
+  s_addc_u32 s1, s1, 0
+  s_add_u32 s2, s2, s5
+  s_addc_u32 s3, s3, 0
+  v_lshlrev_b32 v127, 2, v0
+  s_load_b256 s[24:31], s[0:1], null
+{loads}
+  s_waitcnt vmcnt(0) lgkmcnt(0)
+  s_mov_b32 vcc_lo, s24
+  s_mov_b32 m0, s26
+  s_mov_b32 s21, s27
+  s_mov_b32 s20, s30
+  s_mov_b32 exec_lo, s25
+{code}
+  s_mov_b32 s22, exec_lo
+  s_mov_b32 exec_lo, -1
+  v_mov_b32 v26, s20
+  v_mov_b32 v27, s22
+  v_mov_b32 v28, vcc_lo
+{stores}
+  s_endpgm
+"""
+LOADS = "\n".join(f"  global_load_b32 v{FIRST + n}, v127, s[0:1] offset:{HEADER + 128 * n}" for n in range(COUNT))
+STORES = "\n".join(f"  global_store_b32 v127, v{FIRST + n}, s[2:3] offset:{HEADER + 128 * n}" for n in range(COUNT + 3))
+
+
+def clang() -> list[str]:
+    return [sys.executable, "-m", "ziglang", "clang"]
+
+
+def assemble(text: str, where: Path) -> ELFFile:
+    source, target = where / "cases.s", where / "cases.o"
+    source.write_text(text)
+    done = subprocess.run([*clang(), "--target=amdgcn-amd-amdhsa", "-mcpu=gfx1100", "-c", source, "-o", target],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    return ELFFile(io.BytesIO(target.read_bytes()))
+
+
+@dataclass
+class Inputs:
+    """Registers and scalars of `blocks` waves. registers: [block][register - 2][lane]."""
+    blocks: int
+    registers: np.ndarray = field(init=False)
+    scalars: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.registers = np.zeros((self.blocks, COUNT, 32), np.uint32)
+        self.scalars = np.zeros((self.blocks, 32), np.uint32)
+        self.scalars[:, EXEC] = 0xFFFFFFFF
+
+    def set(self, register: int, values: np.ndarray, width: int = 32) -> None:
+        """`values`: uint64, one per (block, lane)."""
+        values = np.asarray(values, np.uint64).reshape(self.blocks, 32)
+        self.registers[:, register - FIRST] = (values & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        if width == 64:
+            self.registers[:, register - FIRST + 1] = (values >> np.uint64(32)).astype(np.uint32)
+
+    def get(self, register: int, width: int = 32) -> np.ndarray:
+        low = self.registers[:, register - FIRST].astype(np.uint64)
+        if width == 64:
+            low |= self.registers[:, register - FIRST + 1].astype(np.uint64) << np.uint64(32)
+        return low
+
+    def active(self) -> np.ndarray:
+        """[block][lane] by EXEC."""
+        return (self.scalars[:, EXEC, None] >> np.arange(32, dtype=np.uint32) & 1).astype(bool)
+
+
+@dataclass
+class Outputs:
+    registers: np.ndarray      # as in Inputs
+    sdst: np.ndarray           # s20 per block
+    exec: np.ndarray
+    vcc: np.ndarray
+
+    get = Inputs.get
+
+
+class Assembled:
+    """Kernels by name, from {name: instruction lines}."""
+
+    def __init__(self, cases: dict[str, str], where: Path) -> None:
+        text = ['.amdgcn_target "amdgcn-amd-amdhsa--gfx1100"', ".text"]
+        for name, code in cases.items():
+            text.append(KERNEL.format(name=name, code="\n".join("  " + line for line in code.split("\n")), loads=LOADS, stores=STORES))
+        elf = assemble("\n".join(text), where)
+        code = elf.get_section_by_name(".text").data()
+        self.memory = _emulator.isa.FlatMemory()
+        self.memory.map(CODE, len(code) + 4096 & -4096, write=False, execute=True)
+        self.memory.write(CODE, code)
+        self.memory.map(IN, MAX_BLOCKS * BLOCK)
+        self.memory.map(OUT, MAX_BLOCKS * BLOCK)
+        self.cores = _emulator.isa.Cores(threads=1)
+        self.entry = {s.name: s["st_value"] for s in elf.get_section_by_name(".symtab").iter_symbols()}
+
+    def run(self, name: str, inputs: Inputs) -> Outputs:
+        block = np.zeros((inputs.blocks, BLOCK // 4), np.uint32)
+        block[:, :32] = inputs.scalars
+        block[:, 32:32 + COUNT * 32] = inputs.registers.reshape(inputs.blocks, -1)
+        self.memory.write(IN, block.tobytes())
+        result = self.cores.run(self.memory, CODE + self.entry[name], RSRC1, RSRC2, [IN, 0, OUT, 0], (inputs.blocks, 1, 1), (32, 1, 1))
+        assert result["end"] == "complete", result["fault"]
+        out = self.memory.read(OUT, inputs.blocks * BLOCK)
+        words = np.frombuffer(out, np.uint32).reshape(inputs.blocks, -1)[:, 32:32 + (COUNT + 3) * 32]
+        words = words.reshape(inputs.blocks, COUNT + 3, 32)
+        return Outputs(words[:, :COUNT], *(words[:, COUNT + n, 0] for n in range(3)))
