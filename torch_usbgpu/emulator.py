@@ -11,6 +11,7 @@ at most as long as the caller's time-out. docs/emulator-adapter.md has every req
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections import deque
@@ -91,6 +92,7 @@ class EmulatedAdapter:
         self._queues: dict[int, _EndpointQueue] = {}
         self._queues_lock = threading.Lock()
         self._leaving = False
+        self._process = os.getpid()
         _plugged_in.add(self)
         (self.vendor_id, self.product_id, self.bcd_device,
          self._manufacturer, self._product, self._serial) = self._model.identity()
@@ -266,7 +268,7 @@ class EmulatedAdapter:
         return data[2:].decode("utf-16-le")
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed or os.getpid() != self._process:  # a forked child has the memory of the dock, not its threads
             raise usb1.USBErrorNoDevice
 
     @staticmethod
@@ -325,6 +327,18 @@ class EmulatedAdapter:
             queues, self._queues = self._queues, {}
         for queue in queues.values():
             queue.stop()
+
+
+_left_by_the_parent: list[Any] = []
+
+
+def _after_fork() -> None:
+    """Ending a model joins its threads, which a forked child does not have: there it lives on until the exit."""
+    _left_by_the_parent.extend(adapter._model for adapter in list(_plugged_in))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @atexit.register

@@ -95,8 +95,17 @@ def test_a_failed_device_is_not_left_as_clean(board):
 def test_reset(board):
     gpu = board.boot()
     gpu.reset()
-    assert names(gpu)[0] == "reset_if_used" and gpu.booted
+    assert "was in use; reset" in [step.detail for step in gpu.boot_log] and gpu.booted
     gpu.check_faults()
+
+
+def test_reset_after_the_card_lost_power(board):
+    gpu = board.boot()
+    gpu.adapter.power(False)
+    gpu.reset()
+    assert not gpu.pci.kept and "cold" in [step.detail for step in gpu.boot_log]
+    gpu.vram_write(gpu.memory.heap_start, b"alive again!")
+    assert gpu.vram_read(gpu.memory.heap_start, 12) == b"alive again!"
 
 
 def test_shutdown_twice_and_without_boot(board):

@@ -89,6 +89,28 @@ def test_compressed_files(empty_system):
     assert FirmwareStore(NAVI31, [empty_system / "given"]).file("mec").data == image
 
 
+def test_zstd_files(empty_system):
+    """Python 3.14 and the zstandard package read them; without either the message says what to install."""
+    image = firmware_image(MEC, FILES[MEC])
+    (empty_system / "given").mkdir()
+    path = empty_system / "given" / f"{MEC}.zst"
+    store = FirmwareStore(NAVI31, [empty_system / "given"])
+    try:
+        try:
+            from compression import zstd
+            path.write_bytes(zstd.compress(image))
+        except ImportError:
+            import zstandard
+            path.write_bytes(zstandard.compress(image))
+    except ImportError:
+        path.write_bytes(b"\x28\xb5\x2f\xfd")
+        with pytest.raises(FirmwareMissing) as caught:
+            store.file("mec")
+        assert "pip install zstandard" in caught.value.state["unreadable"]
+    else:
+        assert store.file("mec").data == image
+
+
 def test_a_damaged_archive_is_not_passed_over_silently(empty_system):
     (empty_system / "given").mkdir()
     (empty_system / "given" / f"{MEC}.xz").write_bytes(b"not xz")

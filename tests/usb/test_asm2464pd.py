@@ -5,13 +5,14 @@ import struct
 
 import pytest
 import usb1
-from .scripted import ScriptedHandle, completion, timeout
 
 from torch_usbgpu import errors
 from torch_usbgpu.pcie import tlp
 from torch_usbgpu.usb import asm2464pd
 from torch_usbgpu.usb.asm2464pd import Adapter
 from torch_usbgpu.usb.facts import FACTS
+
+from .scripted import ScriptedHandle, completion, timeout
 
 L0 = b"\x78"
 
@@ -243,15 +244,15 @@ def test_sram_read_waits_in_slices():
     assert [c for c in handle.calls if c[0] == "bulk_in"] == [("bulk_in", 1024), ("bulk_in", 1024), ("bulk_in", 512)]
 
 
-def test_nothing_else_reads_while_an_sram_read_is_armed():
-    adapter, handle = make()
+def test_no_stream_read_while_an_sram_read_is_armed():
+    adapter, handle = make(completion(0x4433_2211), completion(0x8877_6655))
     adapter.sram_arm_in(512)
-    with pytest.raises(RuntimeError):
-        adapter.memory_read(0x8_0000_0000, 4)
+    assert adapter.memory_read(0x8_0000_0001, 6) == bytes.fromhex("223344556677")
+    assert [call[0] for call in handle.calls] == ["out", "out", "in", "out", "in"]      # single packets, no bulk IN
     with pytest.raises(RuntimeError):
         adapter.sram_arm_in(512)
     adapter.memory_write(0x8_0000_0000, bytes(8))        # bulk OUT is free
-    assert len(handle.calls) == 3
+    assert handle.calls[-1] == ("bulk_out", bytes(8))
 
 
 def test_recover_forgets_an_armed_read():

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, LinkError, UsbGpuError
+from ..errors import BootError, UsbGpuError
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -54,8 +54,8 @@ def open_adapter(gpu: Gpu) -> str:
 def find_gpu(gpu: Gpu) -> str:
     gpu.pci = config.find_gpu(gpu.adapter)
     config.assign_bars(gpu.adapter, gpu.pci)
-    bars = ", ".join(f"BAR{b.index} {b.size // MIB or b.size / MIB:g} MiB at {b.address:#x}" for b in gpu.pci.bars.values()
-                     if b.index in (0, 2, 5))
+    used = [bar for bar in gpu.pci.bars.values() if bar.index in (0, 2, 5)]
+    bars = ", ".join(f"BAR{bar.index} {bar.size / MIB:g} MiB at {bar.address:#x}" for bar in used)
     kept = ", kept" if gpu.pci.kept else ""
     return f"{gpu.pci.vendor:04x}:{gpu.pci.device:04x} rev {gpu.pci.revision:02x} on bus {gpu.pci.bus}; {bars}{kept}"
 
@@ -65,6 +65,12 @@ def await_board_firmware(gpu: Gpu) -> None:
     gpu.regs = Registers(gpu.adapter, gpu.pci.bars[5].address, gpu.pci.bars[5].size)
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
                   "the board's own firmware", FIRMWARE_SECONDS)
+
+
+def await_board_firmware_again(gpu: Gpu) -> None:
+    """After a loss of power it starts anew; else it is there already."""
+    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
+                  "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET)
 
 
 def read_vram_size(gpu: Gpu) -> str:
@@ -252,11 +258,13 @@ def run(gpu: Gpu) -> None:
 
 
 def reset_and_boot(gpu: Gpu) -> None:
-    """Reset everything and start cold; for a GPU that hung."""
+    """Reset everything and start cold; for a GPU that hung, or whose link went down.
+
+    Nothing of VRAM is looked at before the reset: a read that a hung GPU never answers would hang the adapter too.
+    """
     gpu.boot_log.clear()
     gpu.adapter.recover()
-    gpu.adapter.raise_link()
-    for step in COLD:
+    for step in (open_adapter, find_gpu, await_board_firmware_again, *COLD):
         do(gpu, step)
 
 
@@ -293,6 +301,6 @@ def shut_down(gpu: Gpu) -> None:
         gpu.smu.stop()
         gpu.interrupts.stop()
         gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
-    except (BootError, LinkError) as error:
+    except UsbGpuError as error:
         # The mark stays at RUNNING, so that the next process resets the board.
         log.warning("the GPU was not left clean: %s", error.found)

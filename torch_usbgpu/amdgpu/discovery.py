@@ -139,7 +139,8 @@ def _parse_geometry(binary: bytes, start: int) -> Geometry:
 
 def _parse_harvest(binary: bytes) -> set[tuple[int, int]]:
     start = _table(binary, "HARVEST_INFO")
-    if not start or get_field(binary[start:], "discovery_harvest_header", "signature") != _FACTS["HARVEST_SIGNATURE_HARV"]:
+    signature = get_field(binary[start:], "discovery_harvest_header", "signature")
+    if not start or signature != _FACTS["HARVEST_SIGNATURE_HARV"]:
         return set()
     found: set[tuple[int, int]] = set()
     for i in range(32):

@@ -45,7 +45,8 @@ class FirmwareFile:
         self.name, self.kind, self.data, self.origin = name, kind, data, origin or name
         if len(data) < struct_size(_COMMON):
             raise self._mismatch("is too short to be firmware", bytes=len(data))
-        size, header, offset = (self._common(n) for n in ("size_bytes", "header_size_bytes", "ucode_array_offset_bytes"))
+        size, header = self._common("size_bytes"), self._common("header_size_bytes")
+        offset = self._common("ucode_array_offset_bytes")
         if size != len(data):
             raise self._mismatch("is not as long as its header says", header=size, bytes=len(data))
         if not struct_size(_COMMON) <= header <= offset <= size:
@@ -59,7 +60,8 @@ class FirmwareFile:
             raise self._mismatch("has a header that cannot be read", header_version=self.header_version) from error
         for part in slices:
             if part.offset + part.size > size:
-                raise self._mismatch(f"ends inside its part {part.name}", offset=part.offset, size=part.size, bytes=size)
+                raise self._mismatch(f"ends inside its part {part.name}", offset=part.offset, size=part.size,
+                                     bytes=size)
         self.slices = {part.name: part for part in slices if part.size}
 
     def _common(self, field: str) -> int:

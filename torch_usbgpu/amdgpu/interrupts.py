@@ -147,7 +147,7 @@ class Interrupts:
         entries = [decode(data[at:at + ENTRY_BYTES], self._gpu.memory.family)
                    for at in range(0, len(data) - ENTRY_BYTES + 1, ENTRY_BYTES)]
         for entry in entries:
-            log.log(logging.DEBUG if entry.benign else logging.WARNING, "interrupt: %s", entry)
+            log.log(logging.DEBUG if entry.benign else logging.INFO, "interrupt: %s", entry)
         return entries
 
     def _read_ring(self, start: int, end: int) -> bytes:

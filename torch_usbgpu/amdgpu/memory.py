@@ -25,6 +25,8 @@ CONTEXT_CNTL_GFX12 = 0x01FF_FC07
 
 FLUSH_ENGINE = 17
 FLUSH_REQUEST = 0x00F8_0001           # vmid 0; l2_ptes, pde0..2, l1_ptes; type 0
+FAULT_REASONS = {"walker_error": "page walk failed", "permission_faults": "not permitted",
+                 "mapping_error": "not mapped"}
 HDP_FLUSH_OFFSET = 0x7F000            # what Linux programs into the remap register
 
 
@@ -306,8 +308,7 @@ class Memory:
         register = regs[name]
         page = regs.read_pair(f"{hub}VM_L2_PROTECTION_FAULT_ADDR_LO32")
         write, client = bool(register.extract(status, "rw")), register.extract(status, "cid")
-        reasons = [text for field, text in (("walker_error", "page walk failed"), ("permission_faults", "not permitted"),
-                                            ("mapping_error", "not mapped"))
+        reasons = [text for field, text in FAULT_REASONS.items()
                    if field in register.fields and register.extract(status, field)]
         return HubFault(hub, page << 12, write, client, self._client_name(hub, client, write), status,
                         ", ".join(reasons) or "no translation")

@@ -237,6 +237,7 @@ class Psp:
             if struct.unpack_from("<I", data, len(data) - 4)[0] == self._fence:
                 return data[:-4]
             if time.monotonic() > deadline:
-                raise BootError(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault())
+                raise BootError(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault(),
+                                **self._gpu.memory.describe_fault())
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)

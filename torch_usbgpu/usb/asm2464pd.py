@@ -4,8 +4,8 @@ The serialisation rules of the chip live here and nowhere else:
 
 - Requests on EP0 run one at a time; bulk data carries no tag, so the last request that armed an endpoint
   decides what the next bulk bytes mean. One lock covers "request and its bulk transfer".
-- No 0xF0 while SRAM data is still on bulk OUT, and no stream read while an SRAM read is armed: both use the
-  same endpoint.
+- No 0xF0 while SRAM data is still on bulk OUT, and no stream read while an SRAM read is armed (single packets
+  take its place): both would use the same endpoint.
 - An SRAM arm (0xF2) must have completed before its bulk transfer is submitted.
 - A stream read whose completion never comes hangs the firmware for good, so the link is looked at first.
 - 0xF0 OUT always carries 12 bytes; a posted packet is never followed by 0xF0 IN.
@@ -15,9 +15,8 @@ Sources: asm2464pd-firmware handmade/src/{main.c,usb.h,pcie_pio.h}; tinygrad run
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable
+from contextlib import contextmanager
 
 import usb1
 
@@ -25,17 +24,15 @@ from .. import errors
 from ..pcie import tlp
 from .facts import FACTS
 from .pending import Pending
-from .stats import LinkStats
+from .transfers import BULK_IN, BULK_OUT, Transfers
 
 log = logging.getLogger(__name__)
 
-OUT, IN = FACTS["request_type"]["out"], FACTS["request_type"]["in"]
 READ_XDATA = FACTS["requests"]["read_xdata"]
 WRITE_XDATA = FACTS["requests"]["write_xdata"]
 PCIE = FACTS["requests"]["pcie"]
 SRAM = FACTS["requests"]["sram"]
 PCIE_POWER = FACTS["requests"]["pcie_power"]
-BULK_OUT, BULK_IN = FACTS["endpoints"]["bulk_out"], FACTS["endpoints"]["bulk_in"]
 SINGLE = FACTS["pcie_mode"]["single"]
 STREAM_WRITE, STREAM_READ = FACTS["pcie_mode"]["stream_write"], FACTS["pcie_mode"]["stream_read"]
 
@@ -62,7 +59,7 @@ STREAM_CHUNK_BYTES = 1 << 20    # bounds the time that EP0 is blocked by one str
 XDATA_CHUNK = {True: 512, False: 64}   # bytes per 0xE4 at SuperSpeed and at High Speed
 
 
-class Adapter:
+class Adapter(Transfers):
     """One adapter behind `handle`, any object with python-libusb1's transfer methods.
 
     Thread-safe: every operation holds `lock`, which callers may also take around several operations.
@@ -75,9 +72,7 @@ class Adapter:
     """
 
     def __init__(self, handle, *, guard_seconds: float = 0.0, allow_high_speed: bool = False) -> None:
-        self.handle = handle
-        self.stats = LinkStats()
-        self.lock = threading.RLock()
+        super().__init__(handle)
         self.guard_seconds = guard_seconds
         self.allow_high_speed = allow_high_speed
         self._super_speed = True
@@ -203,7 +198,7 @@ class Adapter:
     # ---------------------------------------------------------------- XDATA
 
     def read_xdata(self, address: int, nbytes: int, bank: int = 0) -> bytes:
-        """Bytes of the adapter's address space. Not atomic against a GPU that writes there: the lowest is read first."""
+        """Bytes of the adapter's address space, lowest first: not atomic against a GPU that writes there."""
         chunk = XDATA_CHUNK[self._super_speed]
         parts = []
         with self.lock:
@@ -336,17 +331,23 @@ class Adapter:
             return
         fmt = tlp.memory_fmt(address, write=True, wide=self._wide_headers)
         self._arm_stream("pcie_stream_write", fmt, STREAM_WRITE, address, len(data))
-        self._bulk_out("pcie_stream_write", data, TIMEOUT_BULK_MS)
+        with self._clearing_on_failure():
+            self._bulk_out("pcie_stream_write", data, TIMEOUT_BULK_MS)
         if self.guard_seconds:
             time.sleep(self.guard_seconds)
 
     def memory_read(self, address: int, nbytes: int) -> bytes:
-        """Read PCIe memory by streams. Errors on the bus are invisible (all ones); alignment is free."""
+        """Read PCIe memory by streams. Errors on the bus are invisible (all ones); alignment is free.
+
+        While an SRAM read is armed a stream would take its place on bulk IN; then every dword is a packet of its
+        own, at twice the control transfers: enough to look at registers and error logs.
+        """
         start, end = address & ~3, address + nbytes + 3 & ~3
         parts = []
         with self.lock:
             if self._in_armed:
-                raise RuntimeError("a PCIe stream read would take the data of the armed SRAM read")
+                dwords = b"".join(self.read32(at).to_bytes(4, "little") for at in range(start, end, 4))
+                return dwords[address - start:address - start + nbytes]
             for at in range(start, end, STREAM_CHUNK_BYTES):
                 parts.append(self._stream_read(at, min(STREAM_CHUNK_BYTES, end - at)))
         return b"".join(parts)[address - start:address - start + nbytes]
@@ -358,16 +359,26 @@ class Adapter:
                                                address=f"{address:#x}"))
         fmt = tlp.memory_fmt(address, write=False, wide=self._wide_headers)
         self._arm_stream("pcie_stream_read", fmt, STREAM_READ, address, nbytes)
-        try:
+        with self._clearing_on_failure():
             data = self._bulk_in("pcie_stream_read", nbytes, TIMEOUT_STREAM_READ_MS)
-        except errors.LinkTimeout:
-            self.recover()
-            raise
-        if len(data) != nbytes:
-            self.recover()
-            raise self._error(errors.LinkError("A PCIe stream read ended early.", address=f"{address:#x}",
-                                               asked=nbytes, got=len(data)))
+            if len(data) != nbytes:
+                raise self._error(errors.LinkError("A PCIe stream read ended early.", address=f"{address:#x}",
+                                                   asked=nbytes, got=len(data)))
         return data
+
+    @contextmanager
+    def _clearing_on_failure(self):
+        """A stream that was cut short leaves endpoints armed: clear them, then let the first cause go on."""
+        try:
+            yield
+        except errors.DeviceLost:
+            raise
+        except errors.LinkError:
+            try:
+                self.recover()
+            except errors.LinkError as second:
+                log.warning("clearing the endpoints failed too: %s", second.found)
+            raise
 
     def _arm_stream(self, name: str, fmt: int, mode: int, address: int, nbytes: int) -> None:
         payload = tlp.PAYLOAD.pack(address & 0xFFFF_FFFF, address >> 32, nbytes // 4)
@@ -397,7 +408,8 @@ class Adapter:
         with self.lock:
             self._settle_out()
             self.sram_arm_out(slot, len(data))
-            self._bulk_out("sram_out", self._padded(data), TIMEOUT_BULK_MS)
+            with self._clearing_on_failure():
+                self._bulk_out("sram_out", self._padded(data), TIMEOUT_BULK_MS)
 
     def sram_write_landed(self, slot: int, data: bytes | bytearray | memoryview, timeout_s: float = 1.0) -> None:
         """As sram_write to a slot after the first, but returns when the data is in the SRAM.
@@ -492,101 +504,11 @@ class Adapter:
             self._out_in_flight = [p for p in self._out_in_flight if not p.done] + [pending]
             return pending
 
-    def submit_control(self, name: str, request: int, value: int, index: int, data_or_length: bytes | int,
-                       timeout_ms: int) -> Pending:
-        """Queue a vendor request: bytes = H2D with that data stage, int = D2H of that length."""
-        reads = isinstance(data_or_length, int)
-        size = data_or_length if reads else len(data_or_length)
-        self.stats.count_control(name, out=0 if reads else size, into=size if reads else 0, reads=reads)
-        kind = IN if reads else OUT
-        return self._submit(
-            lambda transfer, done: transfer.setControl(kind, request, value, index, data_or_length, callback=done,
-                                                       timeout=timeout_ms),
-            (lambda: self.handle.controlRead(kind, request, value, index, size, timeout=timeout_ms)) if reads else
-            (lambda: self.handle.controlWrite(kind, request, value, index, data_or_length, timeout=timeout_ms)), reads)
-
-    def submit_bulk(self, endpoint: int, data_or_length: bytes | bytearray | memoryview | int, timeout_ms: int,
-                    path: str) -> Pending:
-        """Queue a bulk transfer. `path` names it in the statistics."""
-        reads = isinstance(data_or_length, int)
-        self.stats.count_bulk(path, data_or_length if reads else len(data_or_length))
-        return self._submit(
-            lambda transfer, done: transfer.setBulk(endpoint, data_or_length, callback=done, timeout=timeout_ms),
-            (lambda: self.handle.bulkRead(endpoint, data_or_length, timeout=timeout_ms)) if reads else
-            (lambda: self.handle.bulkWrite(endpoint, data_or_length, timeout=timeout_ms)), reads)
-
-    def _submit(self, configure: Callable, synchronous: Callable, reads: bool) -> Pending:
-        pending = Pending(self._translate)
-        if not hasattr(self.handle, "getTransfer"):
-            try:
-                result = synchronous()
-                pending.finish(bytes(result) if reads else result)
-            except usb1.USBError as error:
-                pending.fail(error)
-            return pending
-        transfer = self.handle.getTransfer()
-        try:
-            configure(transfer, lambda finished: pending.completed(finished, reads))
-            transfer.submit()
-        except usb1.USBError as error:
-            pending.fail(error)
-        return pending
-
     def _settle_out(self) -> None:
         """No 0xF0 while SRAM data is on bulk OUT: it would reset the stream state under it."""
-        for pending in self._out_in_flight:
-            pending.wait(TIMEOUT_BULK_MS / 1000)
-        self._out_in_flight.clear()
-
-    # ---------------------------------------------------------------- one transfer each
-
-    def _control_out(self, name: str, request: int, value: int, index: int, data: bytes, timeout_ms: int) -> None:
-        with self.lock:
-            self.stats.count_control(name, out=len(data))
-            self._wrap(name, lambda: self.handle.controlWrite(OUT, request, value, index, data, timeout=timeout_ms))
-
-    def _control_in(self, name: str, request: int, value: int, index: int, length: int, timeout_ms: int) -> bytes:
-        with self.lock:
-            self.stats.count_control(name, into=length, reads=True)
-            return bytes(self._wrap(
-                name, lambda: self.handle.controlRead(IN, request, value, index, length, timeout=timeout_ms)))
-
-    def _bulk_out(self, path: str, data: bytes | bytearray | memoryview, timeout_ms: int) -> None:
-        # The emulator and libusb take any buffer; a memoryview slice is passed on without a copy where possible.
-        self.stats.count_bulk(path, len(data))
-        sent = self._wrap(path, lambda: self.handle.bulkWrite(BULK_OUT, data, timeout=timeout_ms))
-        if sent != len(data):
-            self.recover()
-            raise self._error(errors.LinkError("A bulk transfer to the adapter ended early.", path=path,
-                                               asked=len(data), sent=sent))
-
-    def _bulk_in(self, path: str, nbytes: int, timeout_ms: int) -> bytes:
-        self.stats.count_bulk(path, nbytes)
-        return bytes(self._wrap(path, lambda: self.handle.bulkRead(BULK_IN, nbytes, timeout=timeout_ms)))
-
-    def _wrap(self, name: str, call: Callable):
-        try:
-            return call()
-        except usb1.USBError as error:
-            log.debug("%s failed: %r", name, error)
-            raise self._translate(error, name) from error
-
-    def _error(self, error: errors.UsbGpuError) -> errors.UsbGpuError:
-        self.stats.errors += 1
-        return error
-
-    def _translate(self, error: Exception, name: str = "transfer") -> Exception:
-        """usb1's exceptions as ours; anything else unchanged."""
-        self.stats.errors += 1
-        if isinstance(error, usb1.USBErrorTimeout):
-            return errors.LinkTimeout(f"The adapter did not answer in time ({name}).")
-        if isinstance(error, (usb1.USBErrorNoDevice, usb1.USBErrorNotFound)):
-            return errors.DeviceLost(f"The adapter went away ({name}).")
-        if isinstance(error, usb1.USBErrorAccess):
-            return errors.PermissionDenied("The system does not let this user open the adapter.",
-                                           "Allow access to the USB device (on Linux: a udev rule), then try again.")
-        if isinstance(error, usb1.USBErrorBusy):
-            return errors.DeviceBusy("Another process uses the adapter.")
-        if isinstance(error, usb1.USBError):
-            return errors.LinkError(f"A USB transfer failed ({name}).", usb_error=repr(error))
-        return error
+        waiting, self._out_in_flight = self._out_in_flight, []
+        for pending in waiting:
+            try:
+                pending.wait(TIMEOUT_BULK_MS / 1000)
+            except TimeoutError:
+                raise self._error(errors.LinkTimeout("Data for the adapter's SRAM is stuck on the way.")) from None

@@ -1,6 +1,6 @@
 #include "emulator/adapter/probe_gpu.h"
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -50,30 +50,38 @@ class ProbeGpu final : public Gpu, WakeSource {
     registers_[offset / 4] = value;
     if (offset != command) return;
     if (value & threaded) {
-      threads_.emplace_back([this, value, pause = registers_[delay / 4]] {
-        std::this_thread::sleep_for(std::chrono::microseconds(pause));
-        run(value & 0xFF);
+      threads_.emplace_back([this, value, registers = described(), pause = registers_[delay / 4]] {
+        std::this_thread::sleep_for(std::chrono::microseconds(std::min(pause, 1'000'000u)));
+        run(value & 0xFF, registers);
       });
     } else {
-      run(value);
+      registers_[result / 4] = run(value, described());
     }
   }
   WakeSource& wake() override { return *this; }
   void notify() override { ++wake_ups_; }
 
  private:
-  void run(uint32_t what) {
-    if (!bus_master_) {
-      registers_[result / 4] = 3;
-      return;
-    }
+  // What the registers ask for, taken when the command is written.
+  struct Described {
+    uint64_t bus;
+    size_t offset, bytes;
+    uint32_t value;
+  };
+  Described described() const {
     const uint64_t bus = static_cast<uint64_t>(registers_[address_high / 4]) << 32 | registers_[address_low / 4];
-    const std::span memory(vram_.data() + registers_[vram_offset / 4], registers_[length / 4]);
+    const size_t offset = std::min<size_t>(registers_[vram_offset / 4], vram_.size());
+    return {bus, offset, std::min<size_t>(registers_[length / 4], vram_.size() - offset), registers_[dma_value / 4]};
+  }
+
+  uint32_t run(uint32_t what, const Described& d) {
+    if (!bus_master_) return 3;
+    const std::span memory(vram_.data() + d.offset, d.bytes);
     bool claimed = true;
-    if (what == to_bus) claimed = port_->dma_write(bus, memory);
-    if (what == from_bus) claimed = port_->dma_read(bus, memory);
-    if (what == value_to_bus) claimed = port_->dma_write(bus, std::as_bytes(std::span(&registers_[dma_value / 4], 1)));
-    registers_[result / 4] = claimed ? 1 : 2;
+    if (what == to_bus) claimed = port_->dma_write(d.bus, memory);
+    if (what == from_bus) claimed = port_->dma_read(d.bus, memory);
+    if (what == value_to_bus) claimed = port_->dma_write(d.bus, std::as_bytes(std::span(&d.value, 1)));
+    return claimed ? 1 : 2;
   }
 
   std::vector<std::byte> vram_;

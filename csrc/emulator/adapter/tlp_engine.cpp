@@ -88,11 +88,11 @@ void TlpEngine::complete(Completion status, bool with_data, unsigned byte_count,
 }
 
 void TlpEngine::launch(bool stream) {
-  ++launches_;
+  const uint64_t number = launches_.fetch_add(1, std::memory_order_relaxed) + 1;
   registers_[reg_status] |= flag_sent;
   const uint8_t fmt = format_type();
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
-  if (!stream && glitch_every && launches_ % glitch_every == 0 && !is_posted(fmt)) {
+  if (!stream && glitch_every && number % glitch_every == 0 && !is_posted(fmt)) {
     registers_[reg_status] |= flag_error;
     return;
   }
@@ -172,7 +172,7 @@ void TlpEngine::stream_write(std::span<const std::byte> bytes) {
       std::memcpy(&value, bytes.data() + done + i, 4);
       gpu.write(region.aperture, region.offset + i, value, 0xF);
     }
-    launches_ += run / 4;
+    launches_.fetch_add(run / 4, std::memory_order_relaxed);
     done += run;
     where += run;
     uint32_t last;
@@ -211,7 +211,7 @@ bool TlpEngine::stream_read(std::span<std::byte> bytes) {
       value = gpu.read(region.aperture, region.offset + i);
       std::memcpy(bytes.data() + done + i, &value, 4);
     }
-    launches_ += run / 4;
+    launches_.fetch_add(run / 4, std::memory_order_relaxed);
     load_data(value);
     done += run;
     where += run;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <span>
 
@@ -58,7 +59,7 @@ class TlpEngine {
   Fabric& fabric_;
   Observer& observer_;
   std::array<uint8_t, 256> registers_{};
-  uint64_t launches_ = 0;
+  std::atomic<uint64_t> launches_{0};
 };
 
 }  // namespace usbgpu::emulator

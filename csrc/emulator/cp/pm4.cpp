@@ -26,7 +26,7 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   if (in_ring) {
     std::lock_guard guard(board_.lock);
     ring = hqd64(queue, Reg::CP_HQD_PQ_BASE, Reg::CP_HQD_PQ_BASE_HI) << 8;
-    ring_dwords = uint64_t{2} << hqd(queue, Field::CP_HQD_PQ_CONTROL__queue_size);
+    ring_dwords = uint64_t{2} << (hqd(queue, Field::CP_HQD_PQ_CONTROL__queue_size) & 31);
   }
   const uint64_t available = in_ring ? wptr - queue.fetched_rptr : queue.buffers.back().left;
   const auto fetch = [&](uint64_t first, std::span<uint32_t> into) {

@@ -56,12 +56,15 @@ void Runner::advance() {
     again_.store(true);
     return;
   }
+  // A stream that never ends (a ring pointer gone wild) must not keep the access for ever: the
+  // rest is done in the next one.
+  unsigned budget = 5'000;
   bool progressed;
   do {
     progressed = again_.exchange(false);
     for (Agent* agent : agents_)
-      while (!stopping_.load() && agent->step()) progressed = true;
-  } while (progressed && !stopping_.load());
+      while (budget && !stopping_.load() && agent->step()) progressed = true, budget--;
+  } while (progressed && budget && !stopping_.load());
   advancing_.store(false);
 }
 

@@ -14,14 +14,22 @@ Nbio::Nbio(Board& board) : board_(board) {
     const uint32_t low = board_.regs.get(Reg::BIF_BX_PF0_MM_INDEX);
     return std::pair(low >> 31, uint64_t{board_.regs.get(Reg::BIF_BX_PF0_MM_INDEX_HI)} << 31 | (low & 0x7FFFFFFC));
   };
-  regs.on_read(Reg::BIF_BX_PF0_MM_DATA, [this, target]() -> uint32_t {
+  // one window does not lead into another, nor into itself
+  const uint32_t windows[] = {regs.address(Reg::BIF_BX_PF0_MM_DATA), regs.address(Reg::BIF_BX_PF0_RSMU_DATA)};
+  auto through_read = [this, windows](uint32_t address) {
+    return address == windows[0] || address == windows[1] ? 0 : board_.regs.read(address);
+  };
+  auto through_write = [this, windows](uint32_t address, uint32_t value) {
+    if (address != windows[0] && address != windows[1]) board_.regs.write(address, value);
+  };
+  regs.on_read(Reg::BIF_BX_PF0_MM_DATA, [this, target, through_read]() -> uint32_t {
     const auto [vram, at] = target();
-    if (!vram) return board_.regs.read(static_cast<uint32_t>(at / 4));
+    if (!vram) return through_read(static_cast<uint32_t>(at / 4));
     return board_.vram.contains(at, 4) ? board_.vram.read32(at) : 0xFFFFFFFF;
   });
-  regs.on_write(Reg::BIF_BX_PF0_MM_DATA, [this, target](uint32_t value) {
+  regs.on_write(Reg::BIF_BX_PF0_MM_DATA, [this, target, through_write](uint32_t value) {
     const auto [vram, at] = target();
-    if (!vram) board_.regs.write(static_cast<uint32_t>(at / 4), value);
+    if (!vram) through_write(static_cast<uint32_t>(at / 4), value);
     else if (board_.vram.contains(at, 4)) board_.vram.write32(at, value), board_.wake.notify();
   });
 
@@ -30,8 +38,8 @@ Nbio::Nbio(Board& board) : board_(board) {
     return static_cast<uint32_t>(
         (uint64_t{board_.regs.get(Reg::BIF_BX_PF0_RSMU_INDEX_HI) & 0xFF} << 32 | board_.regs.get(Reg::BIF_BX_PF0_RSMU_INDEX)) / 4);
   };
-  regs.on_read(Reg::BIF_BX_PF0_RSMU_DATA, [this, far] { return board_.regs.read(far()); });
-  regs.on_write(Reg::BIF_BX_PF0_RSMU_DATA, [this, far](uint32_t value) { board_.regs.write(far(), value); });
+  regs.on_read(Reg::BIF_BX_PF0_RSMU_DATA, [far, through_read] { return through_read(far()); });
+  regs.on_write(Reg::BIF_BX_PF0_RSMU_DATA, [far, through_write](uint32_t value) { through_write(far(), value); });
 
   // VRAM writes land at once here, so a flush has nothing left to do but answer.
   regs.on_write(Reg::BIF_BX_PF0_GPU_HDP_FLUSH_REQ, [this](uint32_t value) {

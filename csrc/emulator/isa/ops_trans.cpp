@@ -35,15 +35,33 @@ template <class F> const Inst* div_fmas(Wave& w, const Inst* i) {
   return i + 1;
 }
 
+// Rounded to nearest; in the jitter mode to the other neighbour of the exact value, which is still
+// within the one ulp that the hardware claims (integer division is built on that bound).
+template <auto f, auto exact_value> const Inst* approximate(Wave& w, const Inst* i) {
+  if (__builtin_expect(!w.jitter, 1)) return lanewise<f>(w, i);
+  alignas(128) uint32_t staged[kLanes], r[kLanes];
+  const uint32_t* in = values<float>(w, i, 0, staged);
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const float x = sem::as<float>(in[lane]), nearest = f(x);
+    const double exact = exact_value(sem::flush(x));
+    uint32_t b = sem::as<uint32_t>(nearest);
+    const bool regular = (b & 0x7F800000u) != 0 && (b & 0x7F800000u) != 0x7F800000u;
+    if (regular && exact == exact && exact != nearest) b += sem::abs(exact) > sem::abs(static_cast<double>(nearest)) ? 1u : ~0u;
+    r[lane] = b;
+  }
+  results<float>(w, i, r);
+  return i + 1;
+}
+
 constexpr HandlerRow rows[] = {
-    {"v_exp_f32", lane_approximate<[](float a) { return sem::exp_f32(a); }>, own_all},
-    {"v_log_f32", lane_approximate<[](float a) { return sem::log_f32(a); }>, own_all},
-    {"v_rcp_f32", lane_approximate<[](float a) { return sem::rcp_f32(a); }>, own_all},
-    {"v_rcp_iflag_f32", lane_approximate<[](float a) { return sem::rcp_f32(a); }>, own_all},
-    {"v_rsq_f32", lane_approximate<[](float a) { return sem::rsq_f32(a); }>, own_all},
-    {"v_sqrt_f32", lane_approximate<[](float a) { return sem::sqrt_f32(a); }>, own_all},
-    {"v_sin_f32", lane_approximate<[](float a) { return sem::sin_f32(a); }>, own_all},
-    {"v_cos_f32", lane_approximate<[](float a) { return sem::cos_f32(a); }>, own_all},
+    {"v_exp_f32", always<approximate<[](float a) { return sem::exp_f32(a); }, [](float a) { return sem::exp_exact(a); }>>, own_all},
+    {"v_log_f32", always<approximate<[](float a) { return sem::log_f32(a); }, [](float a) { return sem::log_exact(a); }>>, own_all},
+    {"v_rcp_f32", always<approximate<[](float a) { return sem::rcp_f32(a); }, [](float a) { return sem::rcp_exact(a); }>>, own_all},
+    {"v_rcp_iflag_f32", always<approximate<[](float a) { return sem::rcp_f32(a); }, [](float a) { return sem::rcp_exact(a); }>>, own_all},
+    {"v_rsq_f32", always<approximate<[](float a) { return sem::rsq_f32(a); }, [](float a) { return sem::rsq_exact(a); }>>, own_all},
+    {"v_sqrt_f32", always<approximate<[](float a) { return sem::sqrt_f32(a); }, [](float a) { return sem::sqrt_exact(a); }>>, own_all},
+    {"v_sin_f32", always<approximate<[](float a) { return sem::sin_f32(a); }, [](float a) { return sem::sin_exact(a); }>>, own_all},
+    {"v_cos_f32", always<approximate<[](float a) { return sem::cos_f32(a); }, [](float a) { return sem::cos_exact(a); }>>, own_all},
     {"v_div_scale_f32", always<div_scale<float>>, own_all},
     {"v_div_scale_f64", always<div_scale<double>>, own_all},
     {"v_div_fmas_f32", always<div_fmas<float>>, own_all},

@@ -106,6 +106,15 @@ USBGPU_SEM float cos_any(float x) {
   return regular ? r : abs(x) < inf_f32() ? 1.0f : nan_f32();
 }
 
+// The exact values of the f32 forms, to find the neighbour on the other side (jitter).
+USBGPU_SEM double exp_exact(float x) { return exp2_series(x < -200.0f ? -200.0f : x > 200.0f ? 200.0f : x); }
+USBGPU_SEM double log_exact(float x) { return log2_series(x > 0.0f ? x : 1.0); }
+USBGPU_SEM double rcp_exact(float x) { return 1.0 / x; }
+USBGPU_SEM double rsq_exact(float x) { return 1.0 / sqrt(static_cast<double>(x)); }
+USBGPU_SEM double sqrt_exact(float x) { return sqrt(static_cast<double>(x)); }
+USBGPU_SEM double sin_exact(float x) { return sincos_revolutions(x).sin; }
+USBGPU_SEM double cos_exact(float x) { return sincos_revolutions(x).cos; }
+
 USBGPU_SEM float exp_f32(float x) { return flush(exp2_any(flush(x))); }
 USBGPU_SEM float log_f32(float x) { return log2_any(flush(x)); }
 USBGPU_SEM float rcp_f32(float x) { return canon(flush(1.0f / flush(x))); }
@@ -173,13 +182,19 @@ USBGPU_SEM double div_fmas(double a, double b, double c, bool vcc) {
   const double r = fma(a, b, c);
   if (!vcc) return canon(r);
   if (exponent_of(c) > 1023) return canon(r * 0x1p128);
-  // r * 2^-128 may round again where it is denormal: fetch the error of r and round to odd before
+  if (exponent_of(r) > 128 || r != r || r == 0.0) return canon(r * 0x1p-128);
+  // The result is denormal and would be rounded twice: take r's digits with two more for the side
+  // on which the exact sum lies, and round those once.
   const double p = a * b, p_error = fma(a, b, -p);
   const double s = p + c, s_error = sum_error(p, c, s);
-  const double scaled = r * 0x1p-128;
-  if (abs(scaled) >= 0x1p-1022 || r != r) return canon(scaled);
   const double error = ((s - r) + s_error) + p_error;
-  return odd(r, error) * 0x1p-128;
+  const uint64_t bits = as<uint64_t>(r), sign = bits & 1ull << 63;
+  const uint64_t digits = (1ull << 52 | (bits & ((1ull << 52) - 1))) << 2;
+  const uint64_t side = error == 0.0 ? 0 : (error > 0.0) == (r > 0.0) ? 1 : ~0ull;
+  const int shift = 129 - exponent_of(r) + 2;  // to units of 2^-1074
+  if (shift > 60) return as<double>(sign);
+  const uint64_t exact = digits + side, whole = exact >> shift, rest = exact & ((1ull << shift) - 1), half = 1ull << (shift - 1);
+  return as<double>(sign | (whole + (rest > half || (rest == half && (whole & 1)))));
 }
 template <class F> USBGPU_SEM F with_sign(F magnitude, bool negative) {
   using B = typename DivFormat<F>::Bits;

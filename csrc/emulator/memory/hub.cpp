@@ -220,7 +220,8 @@ std::optional<Translation> Hub::translate(uint64_t va, Access access, uint32_t c
 }
 
 std::optional<Hub::Place> Hub::fail(const Config& config, uint64_t va, Access access, uint32_t cid, const Walk& why, bool probe) {
-  if (!probe) record(va, access, cid, why, config.interrupt[why.fault]);
+  if (probe) return std::nullopt;  // a probe finds what is mapped and nothing else
+  record(va, access, cid, why, config.interrupt[why.fault]);
   if (!config.enabled || !config.to_default[why.fault]) return std::nullopt;
   const uint64_t page = config.default_page & (bit(44) - 1);
   if (!board_.vram.contains(page, 4096)) return std::nullopt;

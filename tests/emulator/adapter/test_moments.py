@@ -201,6 +201,29 @@ def test_exit_with_a_transfer_in_flight():
     assert (result.returncode, result.stdout.strip()) == (0, "last"), result.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_child_neither_uses_nor_breaks_the_dock(wire):
+    transfer = wire.usb.getTransfer()
+    transfer.setControl(0xC0, 0xE4, 0xB450, 0, 1, timeout=1000)
+    transfer.submit()
+    wait_for(transfer)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            wire.read(0xB450)
+        except usb1.USBErrorNoDevice:
+            wire.usb = transfer = None  # noqa: F841  lets go of the last reference
+            code = 0
+        os._exit(code)
+    deadline = time.monotonic() + 20
+    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
+        assert time.monotonic() < deadline, "the child hangs"
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(done[1]) == 0
+    assert wire.read(0xB450) == b"\x78"
+
+
 # --- fault switches
 
 def test_unplug_after():

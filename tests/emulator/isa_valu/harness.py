@@ -6,7 +6,6 @@ stores the same registers and the scalar results. One workgroup of one wave per 
 """
 from __future__ import annotations
 
-import functools
 import io
 import subprocess
 import sys

@@ -146,7 +146,7 @@ def cube(x: float, y: float, z: float) -> tuple[float, float, float, float]:
     return (1.0 if x < 0 else 0.0, z if x < 0 else -z, -y, 2 * x)
 
 
-@pytest.mark.parametrize("n,name", enumerate(["cubeid", "cubesc", "cubetc", "cubema"]))
+@pytest.mark.parametrize("n,name", list(enumerate(["cubeid", "cubesc", "cubetc", "cubema"])))
 def test_cube(n: int, name: str, assembled) -> None:
     inputs = make_inputs("cube", {})
     rng = np.random.default_rng(3)

@@ -1,0 +1,37 @@
+"""Our own kernels as the compiler sees them: they compile, need no scratch memory and no hidden arguments."""
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from torch_usbgpu import kernels
+
+ARCH = "gfx1100"
+OPERATIONS = re.findall(r"^(OP|TEST)([0-3])\((op_\w+)", (kernels.FOLDER / "pointwise_ops.h").read_text(), re.MULTILINE)
+INTEGER_ONLY = re.compile(r"op_(bitwise_|gcd|lcm|lshift|rshift)")
+
+
+@pytest.mark.parametrize("type_,arithmetic", [("float", "float"), ("_Float16", "float")])
+def test_pointwise(type_, arithmetic):
+    assert len(OPERATIONS) > 100
+    specs = []
+    for kind, inputs, name in OPERATIONS:
+        if not INTEGER_ONLY.match(name):
+            symbol = f"{name}_{type_.strip('_')}"
+            types = ", ".join(["bool" if kind == "TEST" else type_] + [type_] * int(inputs))
+            specs.append(("pointwise", symbol, f"USBGPU_POINTWISE_VECTOR({symbol}, 4, {name}<{arithmetic}>, {types})"))
+    if type_ != "float":
+        specs = specs[::8]              # the arithmetic is the same; only loads and stores differ
+    result = kernels.compile_kernels(ARCH, specs)
+    assert result.failures == {}
+    compiled = {symbol: kernel for image in result.images for symbol, kernel in image.kernels.items()}
+    assert len(compiled) == len(specs)
+    assert [symbol for symbol, kernel in compiled.items() if kernel.scratch_bytes or kernel.vgpr_spills] == []
+    assert [symbol for symbol, kernel in compiled.items() if kernel.hidden] == []
+
+
+@pytest.mark.parametrize("family", sorted(path.stem for path in kernels.FOLDER.glob("*.hip")))
+def test_family_parses_alone(family):
+    """A unit may hold one family only: each includes what it needs."""
+    kernels.compiler.compile(f'#include "{family}.hip"\n', ARCH)

@@ -1,0 +1,124 @@
+"""Single transfers over a handle: counted, with typed errors, synchronous or in flight.
+
+What the requests mean is the business of asm2464pd.py.
+"""
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import usb1
+
+from .. import errors
+from .facts import FACTS
+from .pending import Pending
+from .stats import LinkStats
+
+log = logging.getLogger(__name__)
+
+OUT, IN = FACTS["request_type"]["out"], FACTS["request_type"]["in"]
+BULK_OUT, BULK_IN = FACTS["endpoints"]["bulk_out"], FACTS["endpoints"]["bulk_in"]
+
+
+class Transfers:
+    """Base of the adapter: `handle`, `lock`, `stats`, and one method per kind of transfer."""
+
+    def __init__(self, handle) -> None:
+        self.handle = handle
+        self.stats = LinkStats()
+        self.lock = threading.RLock()
+
+    # ---- in flight
+
+    def submit_control(self, name: str, request: int, value: int, index: int, data_or_length: bytes | int,
+                       timeout_ms: int) -> Pending:
+        """Queue a vendor request: bytes = H2D with that data stage, int = D2H of that length."""
+        reads = isinstance(data_or_length, int)
+        size = data_or_length if reads else len(data_or_length)
+        self.stats.count_control(name, out=0 if reads else size, into=size if reads else 0, reads=reads)
+        kind = IN if reads else OUT
+        return self._submit(
+            lambda transfer, done: transfer.setControl(kind, request, value, index, data_or_length, callback=done,
+                                                       timeout=timeout_ms),
+            (lambda: self.handle.controlRead(kind, request, value, index, size, timeout=timeout_ms)) if reads else
+            (lambda: self.handle.controlWrite(kind, request, value, index, data_or_length, timeout=timeout_ms)), reads)
+
+    def submit_bulk(self, endpoint: int, data_or_length: bytes | bytearray | memoryview | int, timeout_ms: int,
+                    path: str) -> Pending:
+        """Queue a bulk transfer. `path` names it in the statistics."""
+        reads = isinstance(data_or_length, int)
+        self.stats.count_bulk(path, data_or_length if reads else len(data_or_length))
+        return self._submit(
+            lambda transfer, done: transfer.setBulk(endpoint, data_or_length, callback=done, timeout=timeout_ms),
+            (lambda: self.handle.bulkRead(endpoint, data_or_length, timeout=timeout_ms)) if reads else
+            (lambda: self.handle.bulkWrite(endpoint, data_or_length, timeout=timeout_ms)), reads)
+
+    def _submit(self, configure: Callable, synchronous: Callable, reads: bool) -> Pending:
+        pending = Pending(self._translate)
+        if not hasattr(self.handle, "getTransfer"):
+            try:
+                result = synchronous()
+                pending.finish(bytes(result) if reads else result)
+            except usb1.USBError as error:
+                pending.fail(error)
+            return pending
+        transfer = self.handle.getTransfer()
+        try:
+            configure(transfer, lambda finished: pending.completed(finished, reads))
+            transfer.submit()
+        except usb1.USBError as error:
+            pending.fail(error)
+        return pending
+
+    # ---- one at a time
+
+    def _control_out(self, name: str, request: int, value: int, index: int, data: bytes, timeout_ms: int) -> None:
+        with self.lock:
+            self.stats.count_control(name, out=len(data))
+            self._wrap(name, lambda: self.handle.controlWrite(OUT, request, value, index, data, timeout=timeout_ms))
+
+    def _control_in(self, name: str, request: int, value: int, index: int, length: int, timeout_ms: int) -> bytes:
+        with self.lock:
+            self.stats.count_control(name, into=length, reads=True)
+            return bytes(self._wrap(
+                name, lambda: self.handle.controlRead(IN, request, value, index, length, timeout=timeout_ms)))
+
+    def _bulk_out(self, path: str, data: bytes | bytearray | memoryview, timeout_ms: int) -> None:
+        # The emulator and libusb take any buffer; a memoryview slice is passed on without a copy where possible.
+        self.stats.count_bulk(path, len(data))
+        sent = self._wrap(path, lambda: self.handle.bulkWrite(BULK_OUT, data, timeout=timeout_ms))
+        if sent != len(data):
+            raise self._error(errors.LinkError("A bulk transfer to the adapter ended early.", path=path,
+                                               asked=len(data), sent=sent))
+
+    def _bulk_in(self, path: str, nbytes: int, timeout_ms: int) -> bytes:
+        self.stats.count_bulk(path, nbytes)
+        return bytes(self._wrap(path, lambda: self.handle.bulkRead(BULK_IN, nbytes, timeout=timeout_ms)))
+
+    def _wrap(self, name: str, call: Callable):
+        try:
+            return call()
+        except usb1.USBError as error:
+            log.debug("%s failed: %r", name, error)
+            raise self._translate(error, name) from error
+
+    def _error(self, error: errors.UsbGpuError) -> errors.UsbGpuError:
+        self.stats.errors += 1
+        return error
+
+    def _translate(self, error: Exception, name: str = "transfer") -> Exception:
+        """usb1's exceptions as ours; anything else unchanged."""
+        self.stats.errors += 1
+        if isinstance(error, usb1.USBErrorTimeout):
+            return errors.LinkTimeout(f"The adapter did not answer in time ({name}).")
+        if isinstance(error, (usb1.USBErrorNoDevice, usb1.USBErrorNotFound)):
+            return errors.DeviceLost(f"The adapter went away ({name}).")
+        if isinstance(error, usb1.USBErrorAccess):
+            return errors.PermissionDenied("The system does not let this user open the adapter.",
+                                           "Allow access to the USB device (on Linux: a udev rule), then try again.")
+        if isinstance(error, usb1.USBErrorBusy):
+            return errors.DeviceBusy("Another process uses the adapter.")
+        if isinstance(error, usb1.USBError):
+            return errors.LinkError(f"A USB transfer failed ({name}).", usb_error=repr(error))
+        return error
