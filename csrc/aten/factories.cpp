@@ -1,4 +1,4 @@
-// Values out of nothing: fill, zero, arange, linspace, eye; and equal.
+// Values out of nothing: fill, zero, arange, linspace, eye; tril and triu; equal.
 #include <ATen/TensorIterator.h>
 #include <ATen/native/Fill.h>
 #include <ATen/ops/all.h>
@@ -10,6 +10,7 @@
 #include <ATen/ops/equal_ops.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "../../torch_usbgpu/kernels/factories_args.h"
@@ -172,6 +173,38 @@ Tensor& eye_m_out(int64_t n, int64_t m, Tensor& out) {
 }
 Tensor& eye_out(int64_t n, Tensor& out) { return eye_m_out(n, n, out); }
 
+// ---- masks by position
+
+Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor& out) {
+  static KernelCache cache;
+  check_on_device(what, "self", self);
+  TORCH_CHECK(self.dim() >= 2, what, ": input tensor must have at least 2 dimensions");
+  TORCH_CHECK(out.scalar_type() == self.scalar_type(), "Expected out tensor to have dtype ", self.scalar_type(),
+              ", but got ", out.scalar_type(), " instead");
+  resize_out(out, self.sizes());
+  const auto item = c10::elementSize(self.scalar_type());
+  TORCH_CHECK_NOT_IMPLEMENTED(item <= 8, what, ": dtype ", self.scalar_type(), " has no kernels on usbgpu");
+  const bool lower = what[2] == 'i';   // tril, triu
+  const Tensor source = self.contiguous();
+  return through_contiguous(out, [&](Tensor& to) {
+    Kernel* kernel = cache.get(key(lower, item), [&] {
+      const std::string bits = std::to_string(item * 8);
+      const std::string symbol = std::string(what) + "_" + bits;
+      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", uint" + bits + "_t, " + (lower ? "true" : "false") + ")"};
+    });
+    kernels::TriangleArgs args{};
+    args.out = address(to);
+    args.in = address(source);
+    args.count = static_cast<uint64_t>(to.numel());
+    args.rows = static_cast<uint32_t>(self.size(-2));
+    args.columns = static_cast<uint32_t>(self.size(-1));
+    args.diagonal = std::clamp<int64_t>(diagonal, -int64_t{args.rows} - 1, int64_t{args.columns} + 1);
+    launch(kernel, {ceil_div(args.count, kThreads)}, {kThreads}, args);
+  });
+}
+Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("tril", self, diagonal, out); }
+Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("triu", self, diagonal, out); }
+
 // ---- comparison as a whole
 
 bool equal(const Tensor& self, const Tensor& other) {
@@ -191,6 +224,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("linspace.out", &linspace_out);
   m.impl("eye.out", &eye_out);
   m.impl("eye.m_out", &eye_m_out);
+  m.impl("tril.out", &tril_out);
+  m.impl("triu.out", &triu_out);
   m.impl("equal", &equal);
 }
 

@@ -21,5 +21,12 @@ def no_fallback(request):
     torch.usbgpu.set_fallback(before)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if outcome.get_result().failed:      # a GPU that stopped in one test shall not fail the next ones
+        torch.usbgpu.reset()
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "expects_fallback: operators of this test may run on the CPU")

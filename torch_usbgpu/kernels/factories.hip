@@ -1,4 +1,4 @@
-// Ranges, over contiguous memory.
+// Ranges and triangles, over contiguous memory.
 #pragma once
 #include <hip/hip_runtime.h>
 
@@ -41,9 +41,20 @@ __device__ __forceinline__ void linspace(const RangeArgs& args) {
   reinterpret_cast<Global<T>>(args.out)[i] = convert<T>(value);
 }
 
+template <class T, bool lower>
+__device__ __forceinline__ void triangle(const TriangleArgs& args) {
+  const uint64_t i = factory_item();
+  if (i >= args.count) return;
+  const int64_t column = i % args.columns, row = i / args.columns % args.rows;
+  const bool keep = lower ? column - row <= args.diagonal : column - row >= args.diagonal;
+  reinterpret_cast<Global<T>>(args.out)[i] = keep ? reinterpret_cast<Global<const T>>(args.in)[i] : T(0);
+}
+
 }  // namespace usbgpu::kernels
 
 #define USBGPU_ARANGE(SYMBOL, T) \
   extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::arange<T>(args); }
 #define USBGPU_LINSPACE(SYMBOL, T) \
   extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::linspace<T>(args); }
+#define USBGPU_TRIANGLE(SYMBOL, T, LOWER) \
+  extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::TriangleArgs args) { usbgpu::kernels::triangle<T, LOWER>(args); }

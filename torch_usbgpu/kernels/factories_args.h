@@ -15,4 +15,11 @@ struct RangeArgs {
   uint64_t start, end, step;   // bits of the arithmetic type
 };
 
+struct TriangleArgs {
+  uint64_t out, in;
+  uint64_t count;
+  int64_t diagonal;
+  uint32_t rows, columns;
+};
+
 }  // namespace usbgpu::kernels
