@@ -120,7 +120,19 @@ std::string StreamDevice::kernel_at(uint64_t pc) const {
   return pc < end ? symbol : std::string{};
 }
 
+namespace {
+
+// What a PM4 dispatch can set up: dispatch packet, arguments, wave32 (and stack, which needs nothing).
+constexpr uint32_t kPropertiesWeServe = 1u << 1 | 1u << 3 | 1u << 10 | 1u << 11;
+
+}  // namespace
+
 void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels) {
+  for (const auto& [symbol, code] : image.kernels) {
+    if (code.properties & ~kPropertiesWeServe)
+      throw std::invalid_argument("kernel " + symbol + " wants user registers that this queue does not set up (properties " +
+                                  std::to_string(code.properties) + ")");
+  }
   const uint32_t bytes = static_cast<uint32_t>(image.image.size() * 4);
   const DevicePtr base = allocate(bytes);
   std::vector<Command> commands;
@@ -198,7 +210,7 @@ void StreamDevice::resolve_kernels() {
 void StreamDevice::append(const Command& command, std::span<const std::byte> payload) {
   stream_.append(command, payload);
   // A window's worth is on its way while the next one is being filled.
-  if (stream_.estimated_dwords() + CommandStream::tail_dwords() + 64 > payload_.size()) flush();
+  if (stream_.estimated_dwords() + CommandStream::tail_dwords() + kWindowTrailerDwords + 64 > payload_.size()) flush();
 }
 
 void StreamDevice::write(DevicePtr to, std::span<const std::byte> from) {

@@ -161,7 +161,7 @@ py::bytes ring_image(const std::vector<std::tuple<uint64_t, uint32_t>>& entries,
     const auto [address, sentinel] = entries[i];
     pm4::Writer out(std::span<uint32_t>(ring).subspan(i * entry_dwords, entry_dwords));
     out.wait_memory(pm4::COMPARE_EQ, address + window_bytes - 4, sentinel);
-    out.indirect(address, window_bytes / 4);
+    out.indirect(address, window_bytes / 4 - kWindowTrailerDwords);
     out.skip(out.room() - 1);
   }
   return {reinterpret_cast<const char*>(ring.data()), ring.size() * 4};

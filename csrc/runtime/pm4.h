@@ -18,7 +18,8 @@ constexpr uint32_t header(Opcode opcode, uint32_t body_dwords) {
 // Sizes in dwords, for planning what fits a window.
 inline constexpr uint32_t kAcquireDwords = 8, kReleaseDwords = 8, kWaitDwords = 7, kIndirectDwords = 4, kCopyDataDwords = 6;
 inline constexpr uint32_t kWriteDataHeaderDwords = 4;
-inline constexpr uint32_t kLargestNopBody = 0x3FFF;      // dwords; the count field's all-ones is the 1-dword filler
+inline constexpr uint32_t kLargestNopBody = 0x3FFF;      // dwords
+inline constexpr uint32_t kNopOneDword = 0xFFFF1000;     // the count field's all-ones: header only
 inline constexpr uint32_t kLargestWriteDataBody = 0x3F00;
 
 // ACQUIRE_MEM GCR_CNTL (bit names in the packet sheet of docs/emulator-gpu.md)

@@ -15,6 +15,10 @@
 
 namespace usbgpu::runtime {
 
+// Dwords at the end of a window that the indirect buffer leaves out: the sentinel is the last one.
+// A whole 32 bytes, because indirect buffers are multiples of that (Linux: ib_size_alignment).
+inline constexpr uint32_t kWindowTrailerDwords = 8;
+
 // A command window in the adapter's SRAM that is ours until its sequence number is reached.
 struct Window {
   uint32_t index = 0;

@@ -1,6 +1,7 @@
 #include "runtime/stream.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <stdexcept>
 #include <unordered_set>
@@ -16,14 +17,30 @@ constexpr uint32_t kLdsBlockBytes = 512;        // RSRC2.lds_size unit
 constexpr uint32_t kScratchUnitBytes = 256;     // TMPRING_SIZE.wavesize unit
 constexpr uint32_t kScratchLanes = 64;          // the ring is laid out for wave64
 // Worst case of one launch without its arguments: program, resources, scratch, arguments, block,
-// dispatch, drain, acquire before and after.
-constexpr uint32_t kLaunchDwords = 64;
+// dispatch, drain, acquire before and after, and a dispatch packet.
+constexpr uint32_t kLaunchDwords = 64 + 16;
 // Start of a window: acquire, start, restart, limits.
 constexpr uint32_t kPrologueDwords = pm4::kAcquireDwords + 5 + 5 + 3;
 constexpr uint32_t kInitiatorWave32 = 0x8005;   // compute_shader_en, force_start_at_000, cs_w32_en
 constexpr uint32_t kInitiatorWave64 = 0x0005;
 constexpr uint32_t kPropertyWave32 = 1u << 10;  // kernel code properties
+constexpr uint32_t kPropertyDispatchPointer = 1u << 1;
 constexpr uint32_t kPropertyKernarg = 1u << 3;
+
+// asic/structs.json: hsa_kernel_dispatch_packet
+struct DispatchPacket {
+  uint16_t header, setup, workgroup[3], reserved0;
+  uint32_t grid[3], private_bytes, group_bytes;
+  uint64_t object, arguments, reserved1, completion;
+};
+static_assert(sizeof(DispatchPacket) == 64 && offsetof(DispatchPacket, grid) == 12 && offsetof(DispatchPacket, arguments) == 40);
+
+DispatchPacket dispatch_packet(const Command& command, uint64_t arguments) {
+  const Dim3 &block = command.block, &grid = command.grid;
+  return {0, 3, {static_cast<uint16_t>(block.x), static_cast<uint16_t>(block.y), static_cast<uint16_t>(block.z)}, 0,
+          {grid.x * block.x, grid.y * block.y, grid.z * block.z}, command.kernel->code.scratch_bytes,
+          command.kernel->code.lds_bytes + command.lds_bytes, 0, arguments, 0, 0};
+}
 
 constexpr uint32_t dwords(uint64_t bytes) { return static_cast<uint32_t>((bytes + 3) / 4); }
 constexpr uint32_t round_up(uint32_t value, uint32_t unit) { return (value + unit - 1) / unit * unit; }
@@ -94,13 +111,12 @@ uint32_t CommandStream::cost(const Command& command) const {
   return 0;
 }
 
-// Two RELEASE_MEM (fence, read-back), one NOP header, one sentinel, and slack for alignment.
-uint32_t CommandStream::tail_dwords() { return 2 * pm4::kReleaseDwords + 2; }
+uint32_t CommandStream::tail_dwords() { return 2 * pm4::kReleaseDwords; }
 
 size_t CommandStream::encode(size_t first, const Window& window, std::span<uint32_t> payload, uint32_t tail) {
   payload_ = payload;
   window_address_ = window.address;
-  arguments_at_ = static_cast<uint32_t>(payload.size()) - 1;  // the last dword is the sentinel
+  arguments_at_ = static_cast<uint32_t>(payload.size()) - kWindowTrailerDwords - tail;
   last_kernel_ = nullptr;
   last_block_ = {0, 0, 0};
   last_scratch_ = 0;
@@ -116,7 +132,7 @@ size_t CommandStream::encode(size_t first, const Window& window, std::span<uint3
   size_t next = first;
   for (; next < commands_.size(); ++next) {
     const Command& command = commands_[next];
-    if (used_ + cost(command) + tail > arguments_at_) break;
+    if (used_ + cost(command) > arguments_at_) break;
     switch (command.kind) {
       case Command::Kind::launch:
         encode_launch(command);
@@ -198,8 +214,17 @@ void CommandStream::encode_launch(const Command& command) {
     out.sh_registers(pm4::COMPUTE_NUM_THREAD_X, {command.block.x, command.block.y, command.block.z});
     last_block_ = command.block;
   }
-  if (code.properties & kPropertyKernarg)
+  if (code.properties & kPropertyDispatchPointer) {
+    // The dispatch packet of an AQL queue, which code compiled for one reads: it goes first.
+    const DispatchPacket packet = dispatch_packet(command, arguments);
+    arguments_at_ -= sizeof packet / 4;
+    std::memcpy(payload_.data() + arguments_at_, &packet, sizeof packet);
+    const uint64_t at = window_address_ + 4ull * arguments_at_;
+    out.sh_registers(pm4::COMPUTE_USER_DATA_0, {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32),
+                                                static_cast<uint32_t>(arguments), static_cast<uint32_t>(arguments >> 32)});
+  } else if (code.properties & kPropertyKernarg) {
     out.sh_registers(pm4::COMPUTE_USER_DATA_0, {static_cast<uint32_t>(arguments), static_cast<uint32_t>(arguments >> 32)});
+  }
   out.dispatch(command.grid.x, command.grid.y, command.grid.z,
                code.properties & kPropertyWave32 ? kInitiatorWave32 : kInitiatorWave64);
   out.drain_compute();
@@ -208,18 +233,22 @@ void CommandStream::encode_launch(const Command& command) {
 }
 
 void CommandStream::finish(const Window& window, bool release_readback) {
-  pm4::Writer out(payload_.subspan(used_));
-  out.release(map_.fence, window.sequence);
-  if (release_readback) out.release(map_.release, 0);
-  used_ += out.size();
-  // Arguments lie under NOP packets that reach to the end of the window; the sentinel is the
-  // last dword of the last one.
-  while (used_ < payload_.size()) {
-    const uint32_t left = static_cast<uint32_t>(payload_.size()) - used_;
-    pm4::Writer filler(payload_.subspan(used_));
-    filler.skip(std::min(left - 1, pm4::kLargestNopBody));
-    used_ += filler.size();
+  // The store that tells the host is the very last packet: once it is seen, the command processor
+  // needs nothing more of this window, and the host may overwrite it. (A filler behind it would
+  // still have to be fetched.)
+  const uint32_t end = static_cast<uint32_t>(payload_.size()) - kWindowTrailerDwords;
+  const uint32_t tail_at = end - (release_readback ? 2 : 1) * pm4::kReleaseDwords;
+  pm4::Writer filler(payload_.subspan(used_, tail_at - used_));
+  while (const uint32_t left = filler.room()) {   // arguments lie in its body
+    if (left == 1) {
+      filler.raw({pm4::kNopOneDword});
+    } else {
+      filler.skip(std::min(left - 1, pm4::kLargestNopBody));
+    }
   }
+  pm4::Writer tail(payload_.subspan(tail_at, end - tail_at));
+  tail.release(map_.fence, window.sequence);
+  if (release_readback) tail.release(map_.release, 0);
   payload_.back() = window.sentinel;
 }
 

@@ -57,7 +57,7 @@ class CommandStream {
   // Encodes from `first` on as many commands as fit into the window; returns the index of the
   // first command that did not. `tail_dwords` are kept free for finish().
   size_t encode(size_t first, const Window& window, std::span<uint32_t> payload, uint32_t tail_dwords);
-  // Ends the payload: the fence, then for a read-back the release, then filler and sentinel.
+  // Ends the payload: filler, the fence, for a read-back the release, and the sentinel.
   void finish(const Window& window, bool release_readback);
   std::span<uint32_t> payload() const { return payload_; }
 

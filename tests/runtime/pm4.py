@@ -17,6 +17,8 @@ def packets(dwords: list[int]) -> list[tuple[str, list[int]]]:
         header = dwords[at]
         assert header >> 30 == 3, f"dword {at} is {header:#x}, no type-3 header"
         count = (header >> 16 & 0x3FFF) + 1
+        if header == 0xFFFF1000:        # NOP of one dword
+            count = 0
         found.append((NAMES[header >> 8 & 0xFF], dwords[at + 1:at + 1 + count]))
         at += 1 + count
     assert at == len(dwords), "the last packet reaches beyond the buffer"

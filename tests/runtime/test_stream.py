@@ -9,6 +9,9 @@ from .conftest import CONFIG, HEAP, SRAM_VA, WINDOW_BYTES
 from .pm4 import packets, words
 
 
+TRAILER = 8     # dwords behind the indirect buffer; the sentinel is the last
+
+
 def only_payload(road):
     assert len(road.submissions) == 1
     return words(road.submissions[0][1])
@@ -42,9 +45,9 @@ def test_window_is_one_valid_packet_stream(stream, road):
     payload = only_payload(road)
     assert len(payload) == WINDOW_BYTES // 4
     assert payload[-1] == 0x5B000001, "the sentinel is the last dword"
-    found = packets(payload)
+    found = packets(payload[:-TRAILER])
     names = [name for name, _ in found]
-    assert names[0] == "ACQUIRE_MEM" and names[-1] == "NOP"
+    assert names[0] == "ACQUIRE_MEM" and names[-1] == "RELEASE_MEM", "the host may overwrite the window after the fence"
     assert names.index("DISPATCH_DIRECT") < names.index("EVENT_WRITE") < names.index("RELEASE_MEM")
     registers = sh_registers(found)
     (dispatch,) = [body for name, body in found if name == "DISPATCH_DIRECT"]
@@ -63,7 +66,7 @@ def test_window_is_one_valid_packet_stream(stream, road):
 def test_code_travels_before_its_first_launch(stream, road):
     stream.launch(stream.kernel("memory", "k", "line"), (1, 1, 1), (64, 1, 1), bytes(16))
     stream.flush()
-    found = packets(only_payload(road))
+    found = packets(only_payload(road)[:-TRAILER])
     names = [name for name, _ in found]
     write = names.index("WRITE_DATA")
     assert found[write][1][3:] == words(bytes(range(256)))
@@ -71,14 +74,14 @@ def test_code_travels_before_its_first_launch(stream, road):
     assert acquires and acquires[0] < names.index("DISPATCH_DIRECT"), "the instruction cache must forget in between"
     stream.launch(stream.kernel("memory", "k", "line"), (1, 1, 1), (64, 1, 1), bytes(16))
     stream.flush()
-    assert "WRITE_DATA" not in [name for name, _ in packets(words(road.submissions[1][1]))], "code is uploaded once"
+    assert "WRITE_DATA" not in [name for name, _ in packets(words(road.submissions[1][1])[:-TRAILER])], "code is uploaded once"
 
 
 @pytest.mark.parametrize("lds, blocks", [(0, 0), (1, 1), (512, 1), (513, 2), (65536, 128)])
 def test_lds_size_goes_into_rsrc2(stream, road, lds, blocks):
     stream.launch(stream.kernel("memory", "k", "line"), (1, 1, 1), (64, 1, 1), b"", lds)
     stream.flush()
-    assert sh_registers(packets(only_payload(road)))[0x213] >> 15 & 0x1FF == blocks
+    assert sh_registers(packets(only_payload(road)[:-TRAILER]))[0x213] >> 15 & 0x1FF == blocks
 
 
 def test_many_launches_spread_over_windows_in_order(stream, road):
@@ -89,7 +92,7 @@ def test_many_launches_spread_over_windows_in_order(stream, road):
     grids = []
     for number, (window, payload) in enumerate(road.submissions):
         assert window == number % 8
-        found = packets(words(payload))
+        found = packets(words(payload)[:-TRAILER])
         grids += [body[0] for name, body in found if name == "DISPATCH_DIRECT"]
         assert [body[4] for name, body in found if name == "RELEASE_MEM"] == [number + 1]
     assert grids == list(range(1, 501))
@@ -104,7 +107,7 @@ def test_kernel_that_does_not_compile_costs_only_itself(stream, road):
     with pytest.raises(ValueError, match="line 3"):
         stream.flush()
     stream.flush()
-    assert [b[0] for n, b in packets(only_payload(road)) if n == "DISPATCH_DIRECT"] == [5]
+    assert [b[0] for n, b in packets(only_payload(road)[:-TRAILER]) if n == "DISPATCH_DIRECT"] == [5]
     with pytest.raises(RuntimeError, match="did not compile"):
         stream.launch(stream.kernel("memory", "bad", "line"), (1, 1, 1), (64, 1, 1), b"")
 
@@ -118,13 +121,13 @@ def test_copy_in_takes_the_cheapest_way(stream, road, nbytes, way):
     stream.flush()
     if way == "inline":
         sent = b"".join(struct.pack(f"<{len(body) - 3}I", *body[3:]) for _, payload in road.submissions
-                        for name, body in packets(words(payload)) if name == "WRITE_DATA")
+                        for name, body in packets(words(payload)[:-TRAILER]) if name == "WRITE_DATA")
         assert sent == data
-        first = next(body for name, body in packets(words(road.submissions[0][1])) if name == "WRITE_DATA")
+        first = next(body for name, body in packets(words(road.submissions[0][1])[:-TRAILER]) if name == "WRITE_DATA")
         assert first[1] | first[2] << 32 == to
     elif way == "upload":
         assert road.uploads == [data]
-        names = [name for name, _ in packets(only_payload(road))]
+        names = [name for name, _ in packets(only_payload(road)[:-TRAILER])]
         assert names.index("WAIT_REG_MEM") < names.index("DISPATCH_DIRECT")
     else:
         assert road.bulk == [("in", to, data)]
@@ -137,7 +140,7 @@ def test_read_back_is_one_submission_with_status_behind(stream, road, nbytes):
     into = bytearray(nbytes)
     stream.copy_out(into, to)
     assert bytes(into) == b"\x05" * nbytes
-    found = packets(only_payload(road))
+    found = packets(only_payload(road)[:-TRAILER])
     releases = [body[2] | body[3] << 32 for name, body in found if name == "RELEASE_MEM"]
     assert releases == [CONFIG["fence"], CONFIG["release"]], "the release comes last"
     registers = [body for name, body in found if name == "COPY_DATA" and body[0] & 0xF == 0]
@@ -156,7 +159,7 @@ def test_read_back_reports_fault_and_bad_index(stream, road):
     with pytest.raises(IndexError, match="index 99 is out of bounds for dimension 0 with size 10"):
         stream.copy_out(bytearray(8), to)
     stream.flush()
-    clears = [body for name, body in packets(words(road.submissions[-1][1])) if name == "WRITE_DATA"]
+    clears = [body for name, body in packets(words(road.submissions[-1][1])[:-TRAILER]) if name == "WRITE_DATA"]
     assert [(body[1] | body[2] << 32, body[3:]) for body in clears] == [(CONFIG["error_block"], [0] * 8)]
 
 
@@ -190,5 +193,5 @@ def test_ring_entries_wait_then_jump():
         wait, jump, filler = packets(ring[16 * i:16 * i + 16])
         assert wait[0] == "WAIT_REG_MEM" and wait[1][:5] == [0x13, (address + WINDOW_BYTES - 4) & 0xFFFFFFFF,
                                                             address + WINDOW_BYTES - 4 >> 32, sentinel, 0xFFFFFFFF]
-        assert jump == ("INDIRECT_BUFFER", [address & 0xFFFFFFFF, address >> 32, WINDOW_BYTES // 4 | 1 << 23])
+        assert jump == ("INDIRECT_BUFFER", [address & 0xFFFFFFFF, address >> 32, WINDOW_BYTES // 4 - TRAILER | 1 << 23])
         assert filler[0] == "NOP"

@@ -136,6 +136,8 @@ def flags(compiler: Compiler, arch: str) -> list[str]:
         # No global offset table, everything relative to the program counter, unused functions dropped.
         "-mrelocation-model", "pic", "-pic-level", "2", "-mframe-pointer=none",
         "-fvisibility=hidden", "-fapply-global-visibility-to-externs", "-mllvm", "-amdgpu-internalize-symbols",
+        # Private arrays would move into LDS, indexed by block sizes from a dispatch packet that PM4 has not.
+        "-mllvm", "-disable-promote-alloca-to-lds",
         # HIP's default contracts across statements, which would void the error bounds of the math headers.
         "-ffp-contract=off",
         # Headers of the host would work on one machine and fail on the next.

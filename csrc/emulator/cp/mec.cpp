@@ -17,9 +17,6 @@ constexpr struct {
                     {0xB8, Reg::COMPUTE_STATIC_THREAD_MGMT_SE6}, {0xBC, Reg::COMPUTE_STATIC_THREAD_MGMT_SE7}};
 }  // namespace
 
-// Stands in where the shader cores are not linked: a dispatch then stops its queue.
-__attribute__((weak)) std::unique_ptr<ShaderArray> ShaderArray::create(const ShaderOptions&) { return nullptr; }
-
 Mec::Mec(Board& board, Gfx& gfx, const GpuOptions& options)
     : board_(board),
       gfx_(gfx),

@@ -96,7 +96,7 @@ Mec::Outcome Mec::execute(Queue& queue, const Packet& packet) {
     case op::ACQUIRE_MEM:
       if (!needs(7)) return bad_opcode(queue, packet);
       // memory has no caches here but the shader cores' decoded code
-      if ((packet.body[6] & 3) && shaders_) shaders_->invalidate_code();
+      if (packet.body[6] & 3) shaders_->invalidate_code();
       std::atomic_thread_fence(std::memory_order_seq_cst);
       return Outcome::done;
     case op::RELEASE_MEM: return needs(7) ? release_mem(queue, packet) : bad_opcode(queue, packet);
@@ -313,10 +313,6 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   state.num_se = geometry.num_se;
   state.num_sa_per_se = geometry.num_sa_per_se;
   state.num_wgp_per_sa = geometry.num_wgp_per_sa;
-  if (!shaders_) {
-    stop(queue, "this build has no shader cores");
-    return Outcome::stop;
-  }
   const DispatchResult result = shaders_->run(state, shader_space_, queue.cancel);
   {
     std::lock_guard guard(board_.lock);

@@ -76,6 +76,7 @@ bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word) {
 }
 
 void apply_mode(const Wave& wave) {
+  wave.worker->applied_mode = wave.mode;
   const ControlWord wanted = control_of(wave.mode);
   // reading is cheap, writing is not
 #if defined(__SSE2__)

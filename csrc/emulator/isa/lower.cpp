@@ -438,9 +438,45 @@ std::string Builder::mubuf() {
 
 }  // namespace
 
-void lower(const Decoded& instruction, uint64_t pc, std::vector<Inst>& out) {
+namespace {
+
+// Strict mode: a load is followed by a micro-op that takes its result away until the matching wait.
+void append_pending(const Decoded& d, std::vector<Inst>& out) {
+  const OpRow& op = *d.row;
+  const std::string_view name = op.name;
+  Inst p{};
+  p.pc = out.back().pc;
+  p.dst = out.back().dst;
+  uint32_t bits = 0;
+  for (unsigned n = 0; n < op.operand_count; ++n)
+    if (op.operands[n].write) bits = op.operands[n].bits;
+  const bool scalar = op.cls == InstClass::smem, lds = op.cls == InstClass::lds, atomic = name.find("_atomic_") != name.npos;
+  if (name.starts_with("scratch_store") || name.find("_store_") != name.npos || bits == 0) return;
+  if (atomic && !(out.back().aux & 1)) return;
+  if (atomic) bits = name.find("64") != name.npos ? 64 : 32;
+  p.imm = static_cast<int32_t>((bits + 31) / 32);
+  p.aux = static_cast<uint32_t>(scalar) | static_cast<uint32_t>(scalar || lds) << 1;
+  p.literal = name.find("d16_hi") != name.npos ? 0xFFFF0000u : name.find("d16") != name.npos ? 0xFFFFu : 0xFFFFFFFFu;
+  p.fn = find_handler(".pending")->select(Shape{});
+  out.push_back(p);
+}
+
+}  // namespace
+
+void lower(const Decoded& instruction, uint64_t pc, std::vector<Inst>& out, bool strict) {
   const size_t first = out.size();
-  if (Builder(instruction, pc, out).build().empty()) return;
+  if (Builder(instruction, pc, out).build().empty()) {
+    if (!strict) return;
+    const InstClass cls = instruction.row->cls;
+    const std::string_view name = instruction.row->name;
+    if (cls == InstClass::smem || cls == InstClass::lds || cls == InstClass::vmem_load || cls == InstClass::vmem_store) append_pending(instruction, out);
+    if (name == "s_waitcnt") out.back().fn = find_handler(".wait")->select(Shape{});
+    if (name == "s_waitcnt_vmcnt" || name == "s_waitcnt_lgkmcnt" || name == "s_wait_idle") {  // rare: waits for everything
+      out.back().fn = find_handler(".wait")->select(Shape{});
+      out.back().imm = 0;
+    }
+    return;
+  }
   out.resize(first);
   Inst illegal{};
   illegal.pc = pc;

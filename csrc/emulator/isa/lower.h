@@ -10,7 +10,8 @@ namespace usbgpu::emulator::isa {
 
 // Appends to `out`. An instruction that cannot execute (unknown, no handler, unsupported form)
 // becomes one Inst that raises the illegal instruction fault when it is reached.
-void lower(const Decoded& instruction, uint64_t pc, std::vector<Inst>& out);
+// `strict`: loads deliver at the matching wait instruction only (Wave::pending).
+void lower(const Decoded& instruction, uint64_t pc, std::vector<Inst>& out, bool strict = false);
 
 // Why `lower` would make it illegal, or empty. For the list of what is not implemented.
 std::string unsupported(const Decoded& instruction);

@@ -99,7 +99,62 @@ const Inst* denorm_mode(Wave& w, const Inst* i) { write_hwreg(w, 1, (w.mode & ~0
 const Inst* sendmsg_rtn32(Wave& w, const Inst* i) { set_scalar<uint32_t>(w, i->dst, static_cast<uint32_t>(message_result(w, static_cast<uint32_t>(i->imm)))); return i + 1; }
 const Inst* sendmsg_rtn64(Wave& w, const Inst* i) { set_scalar<uint64_t>(w, i->dst, message_result(w, static_cast<uint32_t>(i->imm))); return i + 1; }
 
+// ---- strict mode: results are delivered by waits (PendingLoads in wave.h) ---------------------
+void deliver(Wave& w, unsigned index) {
+  PendingLoads& all = *w.pending;
+  const PendingLoad& p = all.entries[index];
+  uint32_t* to = reinterpret_cast<uint32_t*>(reinterpret_cast<char*>(&w) + p.dst);
+  if (p.scalar) {
+    __builtin_memcpy(to, p.data, 4 * p.dwords);
+  } else {
+    for (unsigned n = 0; n < p.dwords * kLanes; ++n)
+      if (p.exec >> (n % kLanes) & 1) to[n] = (to[n] & ~p.mask) | (p.data[n] & p.mask);
+  }
+  --all.count;
+  __builtin_memmove(&all.entries[index], &all.entries[index + 1], (all.count - index) * sizeof(PendingLoad));
+}
+// Takes the result just written by the load before away. imm: dwords, aux bit 0: scalar, bit 1: lgkmcnt.
+const Inst* pending(Wave& w, const Inst* i) {
+  PendingLoads& all = *w.pending;
+  if (all.count == kMaxPending) deliver(w, 0);
+  PendingLoad& p = all.entries[all.count++];
+  p.dst = i->dst;
+  p.dwords = static_cast<uint32_t>(i->imm);
+  p.exec = exec_of(w);
+  p.mask = static_cast<uint32_t>(i->literal);
+  p.scalar = i->aux & 1;
+  p.lgkm = i->aux >> 1 & 1;
+  uint32_t* from = reinterpret_cast<uint32_t*>(reinterpret_cast<char*>(&w) + p.dst);
+  const unsigned count = p.scalar ? p.dwords : p.dwords * kLanes;
+  __builtin_memcpy(p.data, from, 4 * count);
+  for (unsigned n = 0; n < count; ++n)
+    if (p.scalar || (p.exec >> (n % kLanes) & 1)) from[n] = (from[n] & ~p.mask) | (kPoison & p.mask);
+  return i + 1;
+}
+// Oldest first until not more than `limit` of a counter are outstanding. SMEM returns in any order:
+// while a scalar load is outstanding only a wait for 0 promises anything about lgkmcnt.
+void wait_for(Wave& w, bool lgkm, unsigned limit) {
+  PendingLoads& all = *w.pending;
+  unsigned outstanding = 0;
+  bool scalar = false;
+  for (unsigned n = 0; n < all.count; ++n)
+    if (all.entries[n].lgkm == lgkm) ++outstanding, scalar |= all.entries[n].scalar;
+  if (scalar && limit) return;
+  for (unsigned n = 0; n < all.count && outstanding > limit;) {
+    if (all.entries[n].lgkm != lgkm) { ++n; continue; }
+    deliver(w, n);
+    --outstanding;
+  }
+}
+const Inst* wait(Wave& w, const Inst* i) {
+  const uint32_t imm = static_cast<uint32_t>(i->imm) & 0xFFFF;
+  wait_for(w, false, imm >> 10 & 63);
+  wait_for(w, true, imm >> 4 & 63);
+  return i + 1;
+}
+
 constexpr HandlerRow rows[] = {
+    {".pending", always<pending>}, {".wait", always<wait>},
     {".block", always<block>}, {".goto", always<branch>}, {".illegal", always<illegal>}, {".fetch_fault", always<fetch_fault>},
     // scheduling only
     {"s_nop", always<nop>}, {"s_clause", always<nop>}, {"s_delay_alu", always<nop>}, {"s_set_inst_prefetch_distance", always<nop>},

@@ -77,6 +77,7 @@ const Inst* Program::decode_from(uint64_t pc) {
     if (!heads.empty()) std::memcpy(reinterpret_cast<char*>(&out[heads.back().second]) + kBlockCounts, counts.data(), sizeof counts);
     counts = {};
   };
+  const Handler nop = find_handler("s_nop")->select(Shape{});
   bool at_head = true;
   for (uint64_t at = pc;;) {
     if (at_head) {
@@ -101,7 +102,9 @@ const Inst* Program::decode_from(uint64_t pc) {
       out.push_back(pseudo(".fetch_fault", at));
       break;
     }
-    lower(d, at, out);
+    const size_t before = out.size();
+    lower(d, at, out, strict_);
+    if (out.size() == before + 1 && out.back().fn == nop) out.pop_back();  // counted by the block's head, not executed
     const InstClass cls = d.row ? d.row->cls : InstClass::other;
     ++counts[static_cast<size_t>(cls)];
     ++counts[kBlockTotal];
@@ -145,7 +148,7 @@ std::shared_ptr<Program> ProgramCache::get(Arch arch, uint64_t entry, AddressSpa
   const bool good = cached.program && cached.program->arch() == arch &&
                     ((cached.epoch == epoch && cached.generation == generation && &cached.program->memory() == &memory) ||
                      cached.program->still_valid(memory));
-  if (!good) cached.program = std::make_shared<Program>(arch, memory);
+  if (!good) cached.program = std::make_shared<Program>(arch, memory, strict_);
   cached.epoch = epoch;
   cached.generation = generation;
   auto result = cached.program;

@@ -14,8 +14,6 @@
 namespace usbgpu::emulator::isa {
 namespace {
 
-constexpr uint32_t kPoison = 0xFFC0DEAD;  // a NaN that is easy to recognise
-
 void fill_constants(Wave& w) {
   for (unsigned n = 0; n <= 64; ++n) w.constant[kConstInteger + n] = n;
   for (unsigned n = 1; n <= 16; ++n) w.constant[kConstInteger + 64 + n] = 0 - uint64_t{n};
@@ -59,6 +57,8 @@ class Runner {
   void run() {
     const HostFloatEnvironment environment;
     worker_.program = job_.program;
+    worker_.applied_mode = ~0u;
+    if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
     prepare();
     for (uint64_t n; !job_.stop && (n = job_.next++) < job_.groups;) {
@@ -85,7 +85,7 @@ class Runner {
       w.slot = index_ * job_.waves_per_group + n;
       w.scratch = s.scratch_base + uint64_t{w.slot} * job_.wave_bytes;
       w.scratch_bytes = job_.wave_bytes / 32;
-      w.strict = job_.options->strict_waits;
+      w.pending = worker_.pending ? &worker_.pending[n] : nullptr;
       w.jitter = job_.options->jitter_transcendentals;
       // an aperture that is not set up matches no address
       w.apertures[0] = shared ? shared : ~0u;
@@ -96,12 +96,23 @@ class Runner {
         w.constant[kConstShared + 2 * k + 1] = bases[k] | 0xFFFFFFFFu;
       }
       std::memset(w.counts, 0, sizeof w.counts);
+      item_ids(w);
       // FLOAT_MODE, DX10_CLAMP and IEEE of RSRC1 become MODE[7:0], [8], [9]
       initial_mode_ = (s.pgm_rsrc1 >> 12 & 0xFF) | (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
     }
     group_.lds = worker_.lds;
     group_.lds_bytes = job_.lds_bytes;
     group_.waves = job_.waves_per_group;
+  }
+
+  // v0 = x | y << 10 | z << 20, the same in every workgroup
+  void item_ids(Wave& w) {
+    const uint32_t nx = job_.state->threads[0], ny = job_.state->threads[1], first = w.index * 32;
+    uint32_t x = first % nx, y = first / nx % ny, z = first / nx / ny;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      item_ids_[w.index][lane] = x | y << 10 | z << 20;
+      if (++x == nx) x = 0, ++y == ny ? (y = 0, ++z) : y;
+    }
   }
 
   void start_wave(Wave& w) {
@@ -117,13 +128,8 @@ class Runner {
     w.scc = 0;
     w.mode = initial_mode_;
     if (job_.options->poison) std::fill(&w.vgpr[0][0], &w.vgpr[0][0] + sizeof w.vgpr / 4, kPoison);
-    // v0 = x | y << 10 | z << 20
-    const uint32_t nx = s.threads[0], ny = s.threads[1];
-    uint32_t x = first % nx, y = first / nx % ny, z = first / nx / ny;
-    for (unsigned lane = 0; lane < 32; ++lane) {
-      w.vgpr[0][lane] = x | y << 10 | z << 20;
-      if (++x == nx) x = 0, ++y == ny ? (y = 0, ++z) : y;
-    }
+    if (w.pending) w.pending->count = 0;
+    std::memcpy(w.vgpr[0], item_ids_[w.index], sizeof w.vgpr[0]);
     w.next = job_.entry;
     w.state = WaveState::ready;
   }
@@ -149,7 +155,7 @@ class Runner {
 
   // Runs a wave until it stops for a reason. False: the dispatch is over.
   bool turn(Wave& w) {
-    apply_mode(w);
+    if (w.mode != worker_.applied_mode) apply_mode(w);
     w.budget = kQuantum;
     w.stop = Stop::none;
     for (const Inst* p = w.next; p;) p = p->fn(w, p);
@@ -232,11 +238,12 @@ class Runner {
   unsigned index_;
   Workgroup group_;
   uint32_t initial_mode_ = 0;
+  uint32_t item_ids_[kMaxWaves][32];
 };
 
 class Array final : public ShaderArray {
  public:
-  explicit Array(const ShaderOptions& options) : options_(options) {
+  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits) {
     unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
     for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });

@@ -18,6 +18,8 @@ struct Worker {
   Program* program = nullptr;
   Memory memory;
   std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
+  std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
+  uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
   std::unique_ptr<std::byte[]> lds_storage;
   uint8_t* lds = nullptr;
 

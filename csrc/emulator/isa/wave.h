@@ -43,6 +43,23 @@ struct Workgroup {
 };
 constexpr size_t kLdsGuard = 64;
 
+// Strict mode (ShaderOptions::strict_waits): results of loads wait here, their destination is
+// poisoned, until a wait instruction asks for them. Finds waits that are missing.
+struct PendingLoad {
+  uint32_t dst, dwords;
+  uint32_t exec;        // lanes written; unused for scalar loads
+  uint32_t mask;        // bits of each dword written (d16 forms write one half)
+  bool scalar;          // SMEM: returns out of order
+  bool lgkm;            // counted by lgkmcnt (SMEM, LDS), else by vmcnt
+  uint32_t data[4 * 32];
+};
+constexpr unsigned kMaxPending = 64;
+struct PendingLoads {
+  uint32_t count = 0;
+  PendingLoad entries[kMaxPending];  // oldest first
+};
+constexpr uint32_t kPoison = 0xFFC0DEAD;  // a NaN that is easy to recognise
+
 constexpr unsigned kVgprs = 256;
 constexpr unsigned kVgprPad = 16;  // v255 as the first of a 16-register operand stays inside
 constexpr unsigned kTemps = 16;    // staging registers of the decoder, see decode.h
@@ -61,7 +78,7 @@ struct alignas(128) Wave {
   int64_t budget;                // instructions until the quantum ends
   Stop stop;
   WaveState state;
-  uint8_t strict;                // ShaderOptions::strict_waits
+  PendingLoads* pending;         // strict mode only
   uint8_t jitter;                // ShaderOptions::jitter_transcendentals
   uint32_t mode;                 // MODE hardware register (round, denorm, dx10_clamp, ieee)
   uint32_t index;                // wave within the workgroup

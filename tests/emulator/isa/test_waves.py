@@ -263,3 +263,44 @@ def test_vopd_halves_read_before_either_writes():
     got = machine.fetch(va, np.zeros((32, 4), np.float32))
     assert (got[:16] == [2.0, 1.0, 4.0 + 0.5 * 2.0, 0.5 + 4.0 * 1.0]).all()
     assert (got[16:] == [1.0, 2.0, 4.0, 0.5]).all()
+
+
+WAITS = {  # instructions between a load into v3 (or s4) and its use -> is the value there?
+    "global, no wait": ("global_load_b32 v3, v1, s[0:1]", "", False),
+    "global, wait": ("global_load_b32 v3, v1, s[0:1]", "s_waitcnt vmcnt(0)", True),
+    "global, wait for the wrong counter": ("global_load_b32 v3, v1, s[0:1]", "s_waitcnt lgkmcnt(0)", False),
+    "global, one younger outstanding": ("global_load_b32 v3, v1, s[0:1]\nglobal_load_b32 v5, v1, s[0:1]", "s_waitcnt vmcnt(1)", True),
+    "global, not yet": ("global_load_b32 v5, v1, s[0:1]\nglobal_load_b32 v3, v1, s[0:1]", "s_waitcnt vmcnt(1)", False),
+    "both halves": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2", "s_waitcnt vmcnt(0)", True),
+    "one half": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2", "s_waitcnt vmcnt(1)", False),
+    "lds, no wait": ("ds_load_b32 v3, v1", "", False),
+    "lds, wait": ("ds_load_b32 v3, v1", "s_waitcnt lgkmcnt(0)", True),
+    "atomic, wait": ("global_atomic_or_b32 v3, v1, v1, s[0:1] glc", "s_waitcnt vmcnt(0)", True),
+    "atomic, no wait": ("global_atomic_or_b32 v3, v1, v1, s[0:1] glc", "", False),
+    "scalar, no wait": ("s_load_b32 s4, s[0:1], 0x0", "", False),
+    "scalar, wait": ("s_load_b32 s4, s[0:1], 0x0", "s_waitcnt lgkmcnt(0)", True),
+    "scalar, not zero": ("s_load_b32 s4, s[0:1], 0x0\ns_load_b32 s6, s[0:1], 0x0", "s_waitcnt lgkmcnt(1)", False),
+}
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "usual"])
+@pytest.mark.parametrize("name", WAITS)
+def test_strict_waits_find_missing_waits(name, strict):
+    loads, wait, there = WAITS[name]
+    machine = Machine(threads=1, strict_waits=strict)
+    va = machine.buffer(np.array([0x3F801234, 0], np.uint32))
+    code = assemble(f"""v_mov_b32 v1, 0
+        v_mov_b32 v2, 0x3f801234
+        s_mov_b32 s4, 0
+        v_mov_b32 v3, 0
+        ds_store_b32 v1, v2
+        {loads}
+        {wait}
+        v_mov_b32 v4, v3
+        s_mov_b32 s5, s4
+        s_waitcnt vmcnt(0) lgkmcnt(0)
+        v_{'add_nc_u32' if 's_load' in loads else 'mov_b32'} v4, {'s5, ' if 's_load' in loads else ''}v4
+        global_store_b32 v1, v4, s[0:1] offset:4
+        s_endpgm""")
+    assert machine.run_code(code, user(va), threads=1, lds_bytes=512)["end"] == "complete"
+    assert (machine.fetch(va, np.zeros(2, np.uint32))[1] == 0x3F801234) == (there or not strict)
