@@ -1,4 +1,4 @@
-// Operators that only move elements: cat, roll, flip, tril, triu. Kernels: index.hip.
+// Operators that only move elements: cat, roll, flip. Kernels: index.hip.
 #include "aten/walk.h"
 
 #include <ATen/MemoryOverlap.h>
@@ -7,10 +7,6 @@
 #include <ATen/ops/cat_meta.h>
 #include <ATen/ops/cat_ops.h>
 #include <ATen/ops/roll_ops.h>
-#include <ATen/ops/tril_meta.h>
-#include <ATen/ops/tril_ops.h>
-#include <ATen/ops/triu_meta.h>
-#include <ATen/ops/triu_ops.h>
 #include <torch/library.h>
 
 #include "aten/backend/fallback.h"
@@ -77,47 +73,9 @@ void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
   });
 }
 
-void triangle(const Tensor& self, int64_t diagonal, bool upper, const Tensor& out) {
-  static KernelCache cache;
-  if (out.numel() == 0) return;
-  const Tensor input = self.contiguous();
-  const Tensor target = out.is_contiguous() ? out : empty_like(out);
-  const size_t bytes = self.element_size();
-  Kernel* kernel = cache.get(bytes, [&]() -> KernelSource {
-    const std::string n = std::to_string(bytes), symbol = "triangle_w" + n;
-    return {"index", symbol, "USBGPU_MOVE(" + symbol + ", TriangleArgs, triangle<" + n + ">)"};
-  });
-  usbgpu_family::TriangleArgs args{};
-  args.output = address(target), args.input = address(input), args.count = input.numel();
-  args.rows = static_cast<uint32_t>(self.size(-2)), args.columns = static_cast<uint32_t>(self.size(-1));
-  args.diagonal = diagonal, args.upper = upper;
-  launch(kernel, grid_for(args.count), kGroup256, args);
-  if (!target.is_same(out)) out.copy_(target);
-}
-
-Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::tril_out, self, diagonal, out);
-  check_same_device("tril", {{"self", &self}, {"out", &out}});
-  OutputOf<at::meta::structured_tril> op(out);
-  op.meta(self, diagonal);
-  triangle(self, diagonal, false, out);
-  return out;
-}
-
-Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::triu_out, self, diagonal, out);
-  check_same_device("triu", {{"self", &self}, {"out", &out}});
-  OutputOf<at::meta::structured_triu> op(out);
-  op.meta(self, diagonal);
-  triangle(self, diagonal, true, out);
-  return out;
-}
-
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("cat.out", &cat_out);
   m.impl("roll", &roll_tensor);
-  m.impl("tril.out", &tril_out);
-  m.impl("triu.out", &triu_out);
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ def random():
 ])
 def test_reductions(random, name, dtype, op, reference):
     """Each thread gets the same result, over its wave and over the group, twice in a row."""
-    source = f'''extern "C" __global__ void USBGPU_BLOCK({THREADS}) k({name}* p, {name}* wave, {name}* group, {name}* again) {{
+    source = f'''
+    extern "C" __global__ void USBGPU_BLOCK({THREADS}) k({name}* p, {name}* wave, {name}* group, {name}* again) {{
       auto op = []({name} a, {name} b) -> {name} {{ return {op}; }};
       int i = threadIdx.x;
       wave[i] = usbgpu::wave_reduce(p[i], op);
@@ -67,7 +68,8 @@ ATOMICS = {
 @pytest.mark.parametrize("name", ATOMICS)
 def test_atomics(name):
     call, spelled, dtype, start, expected = ATOMICS[name]
-    source = f'extern "C" __global__ void k({spelled}* q) {{ {spelled}* p = q + 1; int i = blockIdx.x * 128 + threadIdx.x; {call}; }}'
+    source = f'''extern "C" __global__ void k({spelled}* q) {{
+      {spelled}* p = q + 1; int i = blockIdx.x * 128 + threadIdx.x; {call}; }}'''
     cells = np.array([11, start, 13], dtype)
     Program(source, threads=2).launch("k", (2,), (128,), cells)
     # The neighbours are untouched: a 16-bit update works on the word around it.
@@ -151,3 +153,21 @@ def test_barrier_for_lds_does_not_wait_for_loads():
 
     assert "vmcnt(0)" in wait_before_barrier("__syncthreads()")
     assert "vmcnt" not in wait_before_barrier("usbgpu::barrier_lds()")
+
+
+# Calls with integers and with unlike types, which C++ must not find ambiguous: expression, value.
+MIXED = [
+    ("sqrt(2)", 2**0.5), ("exp(0)", 1.0), ("pow(2, 10)", 1024.0), ("pow(2.0f, 3)", 8.0), ("pow(2.0, 0.5f)", 2**0.5),
+    ("pow(n, 2)", 9.0), ("max(0.0, f)", 1.5), ("min(f, 1)", 1.0), ("max(n, 4u)", 4.0), ("min(n, 5l)", 3.0),
+    ("max((size_t)7, n)", 7.0), ("fmax(f, 2.0)", 2.0), ("fmin(n, f)", 1.5), ("max(h, (half)2)", 2.0),
+    ("fmod(7, 4)", 3.0), ("floor(n)", 3.0), ("isnan(h) + 2 * isnan(n) + 4 * isfinite(f)", 4.0), ("abs(-n)", 3.0),
+    ("atan2(0, -1)", 3.141592653589793), ("max(u, n)", 2.0**32 - 1), ("hypot(n, 4)", 5.0),
+]
+
+
+def test_unlike_arguments():
+    lines = "\n".join(f"o[{i}] = {expression};" for i, (expression, _) in enumerate(MIXED))
+    source = f'''extern "C" __global__ void k(double* o, int n, unsigned u, float f) {{ half h = f; {lines} }}'''
+    out = np.zeros(len(MIXED))
+    Program(source).launch("k", (1,), (1,), out, np.int32(3), np.uint32(2**32 - 1), np.float32(1.5))
+    np.testing.assert_allclose(out, [value for _, value in MIXED], rtol=1e-15)

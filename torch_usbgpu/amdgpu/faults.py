@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHADER_CLIENTS = ("TCP", "SQC inst", "SQC data")     # hub clients that act for a wave
+ENTRY_SECONDS = 0.02
+
 
 def check(gpu: Gpu, kernel_at: Callable[[int], str | None]) -> None:
     """Raise the first cause of everything that the GPU has reported since the last call."""
-    fault = gpu.memory.read_fault("GC") or gpu.memory.read_fault("MM")
+    # In this order: a hub latches its fault before it posts the entry, so an entry that is here has its fault.
     entries = [entry for entry in gpu.interrupts.drain() if not entry.benign]
+    fault = gpu.memory.read_fault("GC") or gpu.memory.read_fault("MM")
     if fault is None and not entries:
         fatal = gpu.nbio.describe_fault()
         if fatal:
@@ -28,6 +33,13 @@ def check(gpu: Gpu, kernel_at: Callable[[int], str | None]) -> None:
         return
     gpu.failed = True
     wave = _halted_wave(gpu, entries)
+    deadline = time.monotonic() + ENTRY_SECONDS
+    while wave is None and fault is not None and fault.client in SHADER_CLIENTS and time.monotonic() < deadline:
+        # The hub latches a fault before the wave's own entry has made its way into the ring.
+        time.sleep(1e-3)
+        late = [entry for entry in gpu.interrupts.drain() if not entry.benign]
+        entries += late
+        wave = _halted_wave(gpu, late)
     if fault is not None:
         gpu.memory.clear_fault(fault.hub)
     raise explain(fault, entries, wave, kernel_at)

@@ -1,4 +1,4 @@
-// Gathers, scatters, masks, triangles, flips. Elements are moved as words of their size; only
+// Gathers, scatters, masks, flips. Elements are moved as words of their size; only
 // reductions know their type.
 #include "device_error.h"
 #include "family.h"
@@ -141,33 +141,12 @@ USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
 }
 
 template <uint32_t Bytes>
-USBGPU_INLINE void masked_fill(const MaskedFillArgs& args) {
-  using T = typename word<Bytes>::type;
-  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
-  if (i >= args.walk.count) return;
-  const Position<2> position(args.walk, i);
-  if (!*position.of<uint8_t>(args.walk, 1)) return;
-  *position.of<T>(args.walk, 0) = args.value_address ? at<T>(args.value_address)[0] : (T)args.value;
-}
-
-template <uint32_t Bytes>
 USBGPU_INLINE void strided_copy(const CopyArgs& args) {
   using T = typename word<Bytes>::type;
   const uint32_t i = blockIdx.x * 256 + threadIdx.x;
   if (i >= args.walk.count) return;
   const Position<2> position(args.walk, i);
   *position.of<T>(args.walk, 0) = *position.of<T>(args.walk, 1);
-}
-
-template <uint32_t Bytes>
-USBGPU_INLINE void triangle(const TriangleArgs& args) {
-  using T = typename word<Bytes>::type;
-  const uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
-  if (i >= args.count) return;
-  const uint64_t line = i / args.columns;
-  const int64_t column = (int64_t)(i - line * args.columns), row = (int64_t)(line % args.rows);
-  const bool keep = args.upper ? column - row >= args.diagonal : column - row <= args.diagonal;
-  at<T>(args.output)[i] = keep ? at<T>(args.input)[i] : T(0);
 }
 
 // ---- compaction: where the mask is set, in order. Each thread owns 8 neighbouring elements.

@@ -28,22 +28,8 @@ struct IndexArgs {
   uint64_t error_block;
 };
 
-struct MaskedFillArgs {
-  Walk<2> walk;              // result, mask
-  uint64_t value;            // bits
-  uint64_t value_address;    // or where they are
-};
-
 struct CopyArgs {
   Walk<2> walk;              // result, source
-};
-
-struct TriangleArgs {
-  uint64_t output, input;    // contiguous [..., rows, columns]
-  uint32_t rows, columns;
-  uint64_t count;
-  int64_t diagonal;
-  uint32_t upper;
 };
 
 // nonzero, masked_select, masked_scatter: mask is contiguous, one byte per element

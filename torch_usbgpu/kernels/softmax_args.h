@@ -18,7 +18,7 @@ struct SoftmaxBackwardArgs {
 struct LayerNormArgs {
   uint64_t input, weight, bias, output, mean, rstd;   // weight, bias: 0 = none
   uint32_t rows, width;
-  float epsilon;
+  double epsilon;
 };
 
 struct LayerNormBackwardArgs {

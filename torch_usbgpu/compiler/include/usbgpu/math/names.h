@@ -6,12 +6,22 @@
 #include "special.h"
 #include "trig.h"
 
+namespace usbgpu {
+template <class T> inline constexpr bool is_arithmetic_v = is_integral_v<T> || is_floating_v<T>;
+// Integers and unlike types are computed in double, as C++ has it.
+template <class A, class B> using mixed =
+    enable_if_t<is_arithmetic_v<A> && is_arithmetic_v<B> && (!is_same_v<A, B> || is_integral_v<A>)>;
+template <class A, class B> using unlike = enable_if_t<is_arithmetic_v<A> && is_arithmetic_v<B> && !is_same_v<A, B>>;
+}  // namespace usbgpu
+
 #define USBGPU_UNARY(name)                                                                  \
   USBGPU_FN float name(float x) { return usbgpu::math::name(x); }                           \
   USBGPU_FN double name(double x) { return usbgpu::math::name(x); }                         \
   USBGPU_FN float name##f(float x) { return usbgpu::math::name(x); }                        \
   USBGPU_FN _Float16 name(_Float16 x) { return (_Float16)usbgpu::math::name((float)x); }    \
-  USBGPU_FN __bf16 name(__bf16 x) { return (__bf16)usbgpu::math::name((float)x); }
+  USBGPU_FN __bf16 name(__bf16 x) { return (__bf16)usbgpu::math::name((float)x); }          \
+  template <class T, class = usbgpu::enable_if_t<usbgpu::is_integral_v<T>>>                 \
+  USBGPU_FN double name(T x) { return usbgpu::math::name((double)x); }
 USBGPU_UNARY(exp) USBGPU_UNARY(exp2) USBGPU_UNARY(exp10) USBGPU_UNARY(expm1)
 USBGPU_UNARY(log) USBGPU_UNARY(log2) USBGPU_UNARY(log10) USBGPU_UNARY(log1p)
 USBGPU_UNARY(sin) USBGPU_UNARY(cos) USBGPU_UNARY(tan) USBGPU_UNARY(sinpi) USBGPU_UNARY(cospi)
@@ -27,14 +37,12 @@ USBGPU_UNARY(sigmoid) USBGPU_UNARY(softplus)
 #define USBGPU_BINARY(name)                                                                 \
   USBGPU_FN float name(float x, float y) { return usbgpu::math::name(x, y); }               \
   USBGPU_FN double name(double x, double y) { return usbgpu::math::name(x, y); }            \
-  USBGPU_FN float name##f(float x, float y) { return usbgpu::math::name(x, y); }
+  USBGPU_FN float name##f(float x, float y) { return usbgpu::math::name(x, y); }            \
+  template <class A, class B, class = usbgpu::mixed<A, B>>                                  \
+  USBGPU_FN double name(A x, B y) { return usbgpu::math::name((double)x, (double)y); }
 USBGPU_BINARY(pow) USBGPU_BINARY(atan2) USBGPU_BINARY(hypot) USBGPU_BINARY(fmod) USBGPU_BINARY(remainder)
 USBGPU_BINARY(copysign) USBGPU_BINARY(nextafter)
 #undef USBGPU_BINARY
-USBGPU_FN double pow(double x, int n) { return usbgpu::math::pow(x, (double)n); }
-USBGPU_FN double pow(int x, double y) { return usbgpu::math::pow((double)x, y); }
-USBGPU_FN double pow(double x, float y) { return usbgpu::math::pow(x, (double)y); }
-USBGPU_FN double pow(float x, double y) { return usbgpu::math::pow((double)x, y); }
 USBGPU_FN float pow(float x, int n) { return usbgpu::math::pow(x, (float)n); }
 
 // A number wins over NaN, as in C.
@@ -44,6 +52,10 @@ USBGPU_FN float fmax(float x, float y) { return __builtin_fmaxf(x, y); }
 USBGPU_FN float fmin(float x, float y) { return __builtin_fminf(x, y); }
 USBGPU_FN double fmax(double x, double y) { return __builtin_fmax(x, y); }
 USBGPU_FN double fmin(double x, double y) { return __builtin_fmin(x, y); }
+template <class A, class B, class = usbgpu::mixed<A, B>>
+USBGPU_FN double fmax(A x, B y) { return __builtin_fmax((double)x, (double)y); }
+template <class A, class B, class = usbgpu::mixed<A, B>>
+USBGPU_FN double fmin(A x, B y) { return __builtin_fmin((double)x, (double)y); }
 USBGPU_FN float fdimf(float x, float y) { return x > y ? x - y : x == x && y == y ? 0.0f : x + y; }
 USBGPU_FN double fdim(double x, double y) { return x > y ? x - y : x == x && y == y ? 0.0 : x + y; }
 USBGPU_FN float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
@@ -73,6 +85,13 @@ USBGPU_FN bool isinf(float x) { return __builtin_fabsf(x) == __builtin_inff(); }
 USBGPU_FN bool isinf(double x) { return __builtin_fabs(x) == __builtin_inf(); }
 USBGPU_FN bool isfinite(float x) { return __builtin_fabsf(x) < __builtin_inff(); }
 USBGPU_FN bool isfinite(double x) { return __builtin_fabs(x) < __builtin_inf(); }
+#define USBGPU_CLASSIFY(name)                                          \
+  USBGPU_FN bool name(_Float16 x) { return name((float)x); }           \
+  USBGPU_FN bool name(__bf16 x) { return name((float)x); }             \
+  template <class T, class = usbgpu::enable_if_t<usbgpu::is_integral_v<T>>> \
+  USBGPU_FN bool name(T x) { return name((double)x); }
+USBGPU_CLASSIFY(isnan) USBGPU_CLASSIFY(isinf) USBGPU_CLASSIFY(isfinite)
+#undef USBGPU_CLASSIFY
 USBGPU_FN bool signbit(float x) { return usbgpu::math::signbit(x); }
 USBGPU_FN bool signbit(double x) { return usbgpu::math::signbit(x); }
 
@@ -104,14 +123,21 @@ USBGPU_FN float normf(float x, float y) { return usbgpu::math::hypot(x, y); }
 USBGPU_MINMAX(int) USBGPU_MINMAX(unsigned) USBGPU_MINMAX(long) USBGPU_MINMAX(unsigned long)
 USBGPU_MINMAX(long long) USBGPU_MINMAX(unsigned long long)
 #undef USBGPU_MINMAX
-USBGPU_FN unsigned min(unsigned a, int b) { return min(a, (unsigned)b); }
-USBGPU_FN unsigned min(int a, unsigned b) { return min((unsigned)a, b); }
-USBGPU_FN unsigned max(unsigned a, int b) { return max(a, (unsigned)b); }
-USBGPU_FN unsigned max(int a, unsigned b) { return max((unsigned)a, b); }
 USBGPU_FN float min(float a, float b) { return __builtin_fminf(a, b); }
 USBGPU_FN float max(float a, float b) { return __builtin_fmaxf(a, b); }
 USBGPU_FN double min(double a, double b) { return __builtin_fmin(a, b); }
 USBGPU_FN double max(double a, double b) { return __builtin_fmax(a, b); }
+USBGPU_FN __half min(__half a, __half b) { return __hmin(a, b); }
+USBGPU_FN __half max(__half a, __half b) { return __hmax(a, b); }
+USBGPU_FN __nv_bfloat16 min(__nv_bfloat16 a, __nv_bfloat16 b) { return __hmin(a, b); }
+USBGPU_FN __nv_bfloat16 max(__nv_bfloat16 a, __nv_bfloat16 b) { return __hmax(a, b); }
+// The type of a + b, which for int and unsigned is unsigned.
+template <class A, class B, class = usbgpu::unlike<A, B>> USBGPU_FN auto min(A a, B b) -> decltype(a + b) {
+  return min((decltype(a + b))a, (decltype(a + b))b);
+}
+template <class A, class B, class = usbgpu::unlike<A, B>> USBGPU_FN auto max(A a, B b) -> decltype(a + b) {
+  return max((decltype(a + b))a, (decltype(a + b))b);
+}
 
 // ---- fast forms: v_exp, v_log, v_sin, v_cos, v_rcp as they are. About 1 ulp for __expf near 0,
 // growing with |x|; denormals flushed; __sinf and __cosf good to 2^-20 absolute for |x| < 2 pi.

@@ -1,0 +1,114 @@
+// sort, topk, randperm. Kernels: torch_usbgpu/kernels/sort.hip.
+#include "aten/walk.h"
+
+#include <ATen/WrapDimUtils.h>
+#include <ATen/native/Sorting.h>
+#include <ATen/ops/randperm_ops.h>
+#include <ATen/ops/topk_meta.h>
+#include <ATen/ops/topk_ops.h>
+#include <torch/library.h>
+
+#include <bit>
+
+#include "../../torch_usbgpu/kernels/sort_args.h"
+#include "aten/backend/fallback.h"
+#include "aten/structured.h"
+
+namespace usbgpu::aten {
+namespace {
+
+using at::ScalarType;
+using at::Tensor;
+using at::TensorBase;
+using usbgpu_family::kSortTile;
+using usbgpu_family::SortArgs;
+
+Kernel* sort_kernel_for(bool merge, ScalarType type, bool descending) {
+  static KernelCache cache;
+  return cache.get(key(merge, type, descending), [&]() -> KernelSource {
+    const std::string form = merge ? "sort_merge" : "sort_tile";
+    const std::string symbol = form + "_" + dtype_name(type) + (descending ? "_down" : "_up");
+    const char* c_type = type == at::kBool ? "uint8_t" : dtype_c_type(type);
+    return {"sort", symbol, "USBGPU_SORT(" + symbol + ", " + form + ", " + c_type + (descending ? ", true)" : ", false)")};
+  });
+}
+
+struct Sorted {
+  Tensor keys, order;  // contiguous, like the input; order: int64
+};
+
+// Sorts the last dimension of a contiguous tensor, stably.
+Sorted sort_rows(const Tensor& input, bool descending) {
+  const int64_t n = input.size(-1), rows = input.numel() / n;
+  TORCH_CHECK(n < (int64_t{1} << 31) && rows < (int64_t{1} << 31), "sort: ", input.sizes(),
+              " is more than usbgpu's kernels can index");
+  const ScalarType type = input.scalar_type();
+  Sorted now{empty_like(input), empty(input.sizes(), at::kLong)};
+  SortArgs args{};
+  args.keys = address(input), args.keys_out = address(now.keys), args.order_out = address(now.order);
+  args.n = static_cast<uint32_t>(n), args.rows = static_cast<uint32_t>(rows);
+  args.width = std::bit_ceil(std::min(args.n, kSortTile));
+  launch(sort_kernel_for(false, type, descending), {ceil_div(n, kSortTile), args.rows, 1}, kGroup256, args);
+  if (args.n <= kSortTile) return now;
+  Sorted next{empty_like(input), empty(input.sizes(), at::kLong)};
+  for (uint64_t run = kSortTile; run < static_cast<uint64_t>(n); run *= 2) {
+    args.keys = address(now.keys), args.order = address(now.order), args.run = static_cast<uint32_t>(run);
+    args.keys_out = address(next.keys), args.order_out = address(next.order);
+    launch(sort_kernel_for(true, type, descending), {ceil_div(n, 256), args.rows, 1}, kGroup256, args);
+    std::swap(now, next);
+  }
+  return now;
+}
+
+void sort_stub_kernel(const TensorBase& self_, const TensorBase& values_, const TensorBase& indices_, int64_t dim,
+                      bool descending, bool /*stable: always*/) {
+  const Tensor self = *at::OptionalTensorRef(self_), values = *at::OptionalTensorRef(values_), indices = *at::OptionalTensorRef(indices_);
+  if (self.numel() == 0) return;
+  const Sorted sorted = sort_rows(self.transpose(dim, -1).contiguous(), descending);
+  values.copy_(sorted.keys.transpose(dim, -1));
+  indices.copy_(sorted.order.transpose(dim, -1));
+}
+
+std::tuple<Tensor&, Tensor&> topk_out(const Tensor& self, int64_t k, int64_t dim, bool largest, bool sorted, Tensor& values,
+                                      Tensor& indices) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::topk_values, self, k, dim, largest, sorted, values, indices);
+  check_same_device("topk", {{"self", &self}, {"values", &values}, {"indices", &indices}});
+  OutputOf<at::meta::structured_topk> op{&values, &indices};
+  op.meta(self, k, dim, largest, sorted);
+  if (self.dim() == 0) {
+    values.copy_(self);
+    indices.zero_();
+    return {values, indices};
+  }
+  if (values.numel() == 0) return {values, indices};
+  dim = at::maybe_wrap_dim(dim, self.dim());
+  const Sorted all = sort_rows(self.transpose(dim, -1).contiguous(), largest);
+  values.copy_(all.keys.narrow(-1, 0, k).transpose(dim, -1));
+  indices.copy_(all.order.narrow(-1, 0, k).transpose(dim, -1));
+  return {values, indices};
+}
+
+// The order of n random 64-bit keys. Two equal ones among a million: once in 40 million permutations.
+Tensor& randperm_out(int64_t n, std::optional<at::Generator> generator, Tensor& out) {
+  TORCH_CHECK(n >= 0, "n must be non-negative, got", n);
+  TORCH_CHECK(dtype_supported(out.scalar_type()), "randperm: dtype ", out.scalar_type(), " has no kernels on usbgpu");
+  check_on_device("randperm", "out", out);
+  resize_out(out, {n});
+  if (n == 0) return out;
+  Tensor keys = empty({n}, at::kLong);
+  keys.random_(std::numeric_limits<int64_t>::min(), std::nullopt, generator);
+  out.copy_(sort_rows(keys, false).order);
+  return out;
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("topk.values", &topk_out);
+  m.impl("randperm.generator_out", &randperm_out);
+}
+
+}  // namespace
+}  // namespace usbgpu::aten
+
+namespace at::native {
+REGISTER_PRIVATEUSE1_DISPATCH(sort_stub, &usbgpu::aten::sort_stub_kernel)
+}  // namespace at::native
