@@ -22,7 +22,8 @@ def random():
 ])
 def test_reductions(random, name, dtype, op, reference):
     """Each thread gets the same result, over its wave and over the group, twice in a row."""
-    source = f'''extern "C" __global__ void USBGPU_BLOCK({THREADS}) k({name}* p, {name}* wave, {name}* group, {name}* again) {{
+    source = f'''
+    extern "C" __global__ void USBGPU_BLOCK({THREADS}) k({name}* p, {name}* wave, {name}* group, {name}* again) {{
       auto op = []({name} a, {name} b) -> {name} {{ return {op}; }};
       int i = threadIdx.x;
       wave[i] = usbgpu::wave_reduce(p[i], op);
@@ -67,7 +68,8 @@ ATOMICS = {
 @pytest.mark.parametrize("name", ATOMICS)
 def test_atomics(name):
     call, spelled, dtype, start, expected = ATOMICS[name]
-    source = f'extern "C" __global__ void k({spelled}* q) {{ {spelled}* p = q + 1; int i = blockIdx.x * 128 + threadIdx.x; {call}; }}'
+    source = f'''extern "C" __global__ void k({spelled}* q) {{
+      {spelled}* p = q + 1; int i = blockIdx.x * 128 + threadIdx.x; {call}; }}'''
     cells = np.array([11, start, 13], dtype)
     Program(source, threads=2).launch("k", (2,), (128,), cells)
     # The neighbours are untouched: a 16-bit update works on the word around it.

@@ -42,7 +42,8 @@ def compiled(monkeypatch):
 
 
 def specs(count, types=("float", "int"), family="step", macro="STEP"):
-    return [(family, f"{family}_{n}_{t}", f"{macro}({family}_{n}_{t}, {t}, +{n} *)") for n in range(count) for t in types]
+    names = [(f"{family}_{n}_{t}", n, t) for n in range(count) for t in types]
+    return [(family, name, f"{macro}({name}, {t}, +{n} *)") for name, n, t in names]
 
 
 def symbols(result):

@@ -23,7 +23,8 @@ def processes(monkeypatch):
     """Counts the processes that the toolchain starts."""
     started = []
     run = subprocess.run
-    monkeypatch.setattr(toolchain.subprocess, "run", lambda command, **kw: started.append(command) or run(command, **kw))
+    monkeypatch.setattr(toolchain.subprocess, "run",
+                        lambda command, **options: started.append(command) or run(command, **options))
     toolchain._find_cached.cache_clear()
     yield started
     toolchain._find_cached.cache_clear()

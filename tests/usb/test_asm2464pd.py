@@ -7,8 +7,7 @@ import pytest
 import usb1
 
 from torch_usbgpu import errors
-from torch_usbgpu.pcie import tlp
-from torch_usbgpu.usb import asm2464pd
+from torch_usbgpu.usb import asm2464pd, tlp
 from torch_usbgpu.usb.asm2464pd import Adapter
 from torch_usbgpu.usb.facts import FACTS
 

@@ -119,8 +119,7 @@ def is_warm(gpu: Gpu) -> bool:
     mark, ours = regs.read_block("SCRATCH_REG6", 2)
     if ours != layout.LAYOUT_VERSION or mark != CLEAN or not gpu.psp.is_alive():
         return False
-    status = "GCVM_L2_PROTECTION_FAULT_STATUS"
-    return regs.read(status if status in regs else f"{status}_LO32") == 0 and gpu.smu.is_alive()
+    return regs.read(gpu.memory.fault_register("GC")) == 0 and gpu.smu.is_alive()
 
 
 def reset_if_used(gpu: Gpu) -> str:

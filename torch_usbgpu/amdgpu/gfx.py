@@ -29,6 +29,8 @@ HQD_FIRST = "CP_MQD_BASE_ADDR"    # registers 0x3209..0x3240 mirror MQD bytes 0x
 HQD_START = struct_fields("v11_compute_mqd")["cp_mqd_base_addr_lo"][0]
 HQD_END = struct_fields("v11_compute_mqd")["cp_hqd_pq_wptr_hi"][0] + 4
 DEQUEUE_RESET_WAVES = 2
+# force_order_between_read_write_to_same_address; gfx12's headers do not name the bit, its driver sets it all the same.
+TCP_KEEP_ORDER = 1 << 29
 
 HANG_REGISTERS = ("GRBM_STATUS", "GRBM_STATUS2", "CP_STAT", "CP_CPC_STATUS", "CP_CPC_BUSY_STAT", "CP_CPC_STALLED_STAT1",
                   "CP_MEC_RS64_INSTR_PNTR", "CP_MEC_RS64_EXCEPTION_STATUS")
@@ -127,7 +129,7 @@ class Gfx:
 
     def _write_constants(self) -> None:
         gpu, regs = self._gpu, self._gpu.regs
-        regs.update("TCP_CNTL", force_order_between_read_write_to_same_address=1)
+        regs.write("TCP_CNTL", regs.read("TCP_CNTL") | TCP_KEEP_ORDER)
         regs.write("RLC_CNTL", rlc_enable_f32=1)
         regs.update("RLC_SRM_CNTL", srm_enable=1, auto_incr_addr=1)
         regs.write("RLC_SPM_MC_CNTL", rlc_spm_vmid=0xF)

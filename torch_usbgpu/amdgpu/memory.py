@@ -188,7 +188,7 @@ class Memory:
         state = {}
         for hub in ("GC", "MM"):
             if self._hub_ready[hub]:
-                status = f"{hub}VM_L2_PROTECTION_FAULT_STATUS"
+                status = self.fault_register(hub)
                 state[status] = self._gpu.regs[status].describe(self._gpu.regs.read(status))
         return state
 
@@ -293,13 +293,16 @@ class Memory:
             regs.read("MMVM_L2_BANK_SELECT_RESERVED_CID2")
 
     # ---- faults
+    def fault_register(self, hub: str) -> str:
+        name = f"{hub}VM_L2_PROTECTION_FAULT_STATUS"
+        return name if name in self._gpu.regs else f"{name}_LO32"       # gfx12
+
     def read_fault(self, hub: str) -> HubFault | None:
         """The hub's latched fault. Read twice, because the first read may be stale."""
         if not self._hub_ready[hub]:
             return None
         regs = self._gpu.regs
-        name = f"{hub}VM_L2_PROTECTION_FAULT_STATUS"
-        name = name if name in regs else f"{name}_LO32"       # gfx12
+        name = self.fault_register(hub)
         status = regs.read(name)
         if status:
             status = regs.read(name) or status

@@ -1,1 +1,1 @@
-"""PCIe as seen through the adapter: transaction layer packets and configuration space."""
+"""PCIe as seen through the adapter: configuration space, bridges, BARs."""

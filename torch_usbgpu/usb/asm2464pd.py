@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import usb1
 
 from .. import errors
-from ..pcie import tlp
+from . import tlp
 from .facts import FACTS
 from .pending import Pending
 from .transfers import BULK_IN, BULK_OUT, Transfers

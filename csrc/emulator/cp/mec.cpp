@@ -17,9 +17,6 @@ constexpr struct {
                     {0xB8, Reg::COMPUTE_STATIC_THREAD_MGMT_SE6}, {0xBC, Reg::COMPUTE_STATIC_THREAD_MGMT_SE7}};
 }  // namespace
 
-// Stands in where the shader cores are not linked: a dispatch then stops its queue.
-__attribute__((weak)) std::unique_ptr<ShaderArray> ShaderArray::create(const ShaderOptions&) { return nullptr; }
-
 Mec::Mec(Board& board, Gfx& gfx, const GpuOptions& options)
     : board_(board),
       gfx_(gfx),
@@ -149,6 +146,7 @@ void Mec::doorbell(uint32_t offset, uint64_t wptr) {
 void Mec::begin(Queue& queue) {
   queue.restart = false;
   queue.buffers.clear();
+  queue.nested.store(false);
   queue.request_written = false;
   queue.fetched_rptr = queue.rptr;
   queue.sh.fill(0);
@@ -190,7 +188,7 @@ bool Mec::idle() {
   std::lock_guard guard(board_.lock);
   if (!gfx_.mec_runs()) return true;
   for (const Queue& queue : queues_)
-    if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || !queue.buffers.empty())) return false;
+    if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || queue.nested.load())) return false;
   return true;
 }
 

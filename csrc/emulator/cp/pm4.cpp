@@ -58,6 +58,7 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   const size_t depth = queue.buffers.size();
   const Outcome outcome = execute(queue, packet);
   if (outcome != Outcome::done) return outcome;
+  queue.nested.store(!queue.buffers.empty());
   queue.request_written = false;
   if (in_ring) {
     std::lock_guard guard(board_.lock);
@@ -71,6 +72,7 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
     }
   }
   while (!queue.buffers.empty() && queue.buffers.back().left == 0) queue.buffers.pop_back();
+  queue.nested.store(!queue.buffers.empty());
   if (queue.buffers.empty()) report_rptr(queue);
   return Outcome::done;
 }
@@ -96,7 +98,7 @@ Mec::Outcome Mec::execute(Queue& queue, const Packet& packet) {
     case op::ACQUIRE_MEM:
       if (!needs(7)) return bad_opcode(queue, packet);
       // memory has no caches here but the shader cores' decoded code
-      if ((packet.body[6] & 3) && shaders_) shaders_->invalidate_code();
+      if (packet.body[6] & 3) shaders_->invalidate_code();
       std::atomic_thread_fence(std::memory_order_seq_cst);
       return Outcome::done;
     case op::RELEASE_MEM: return needs(7) ? release_mem(queue, packet) : bad_opcode(queue, packet);
@@ -313,10 +315,6 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   state.num_se = geometry.num_se;
   state.num_sa_per_se = geometry.num_sa_per_se;
   state.num_wgp_per_sa = geometry.num_wgp_per_sa;
-  if (!shaders_) {
-    stop(queue, "this build has no shader cores");
-    return Outcome::stop;
-  }
   const DispatchResult result = shaders_->run(state, shader_space_, queue.cancel);
   {
     std::lock_guard guard(board_.lock);

@@ -29,32 +29,41 @@ const Inst* writelane(Wave& w, const Inst* i) {
 // that are not to be written leave EXEC until .dpp_end.
 // Control dword of DPP16: [16:8] pattern, 18 fetch inactive, 19 bound_ctrl, [27:24] bank mask,
 // [31:28] row mask.
-USBGPU_INLINE int dpp16_source(unsigned control, unsigned lane) {  // -1: outside of the row
-  const unsigned row = lane & 16, n = lane & 15, amount = control & 15;
-  if (control < 0x100) return static_cast<int>((lane & ~3u) | (control >> (2 * (lane & 3)) & 3));         // quad_perm
+constexpr U32 kLaneNumber = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                             16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+struct Pattern { U32 from; U32 inside; };  // lane to read; all ones where it is in the row
+USBGPU_INLINE Pattern dpp16_pattern(unsigned control) {
+  const U32 lane = kLaneNumber, row = lane & 16, n = lane & 15;
+  const unsigned amount = control & 15;
+  const U32 always = ~U32{};
+  if (control < 0x100) return {(lane & ~3u) | ((U32{} + control) >> (2 * (lane & 3)) & 3), always};      // quad_perm
   switch (control >> 4) {
-    case 0x10: return n + amount < 16 ? static_cast<int>(lane + amount) : -1;                             // row_shl
-    case 0x11: return n >= amount ? static_cast<int>(lane - amount) : -1;                                 // row_shr
-    case 0x12: return static_cast<int>(row | ((n - amount) & 15));                                        // row_ror
-    case 0x14: return static_cast<int>(amount == 0 ? row | (15 - n) : (lane & ~7u) | (7 - (lane & 7)));   // mirror, half mirror
-    case 0x15: return static_cast<int>(row | amount);                                                     // row_share
-    default: return static_cast<int>(row | (n ^ amount));                                                 // row_xmask
+    case 0x10: return {lane + amount, bits<U32>(n + amount < 16)};                                       // row_shl
+    case 0x11: return {lane - amount, bits<U32>(n >= amount)};                                           // row_shr
+    case 0x12: return {row | ((n - amount) & 15), always};                                               // row_ror
+    case 0x14: return {amount == 0 ? row | (15 - n) : (lane & ~7u) | (7 - (lane & 7)), always};          // mirror, half mirror
+    case 0x15: return {row | amount, always};                                                            // row_share
+    default: return {row | (n ^ amount), always};                                                        // row_xmask
   }
 }
 const Inst* dpp16(Wave& w, const Inst* i) {
   const uint32_t control = static_cast<uint32_t>(i->imm), exec = exec_of(w);
-  const unsigned pattern = control >> 8 & 0x1FF, banks = control >> 24 & 15, rows = control >> 28;
+  const unsigned banks = control >> 24 & 15, rows = control >> 28;
   const bool fetch_inactive = control >> 18 & 1, bound_control = control >> 19 & 1;
+  const Pattern pattern = dpp16_pattern(control >> 8 & 0x1FF);
   const uint32_t* in = lanes_at(w, i->src[0]);
-  alignas(128) uint32_t r[kLanes];
-  uint32_t written = 0;
-  for (unsigned lane = 0; lane < kLanes; ++lane) {
-    const int from = dpp16_source(pattern, lane);
-    const bool valid = from >= 0 && (fetch_inactive || (exec >> from & 1));
-    r[lane] = valid ? in[from] : 0;
-    const bool enabled = (rows >> (lane >> 4) & 1) && (banks >> (lane >> 2 & 3) & 1);
-    written |= static_cast<uint32_t>(enabled && (valid || bound_control)) << lane;
-  }
+  alignas(128) uint32_t from[kLanes], r[kLanes];
+  const U32 bounded = pattern.from & 31;
+  __builtin_memcpy(from, &bounded, sizeof from);
+  for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = in[from[lane]];
+  const U32 active = bits<U32>(((U32{} + exec) >> bounded & 1) != 0);
+  const U32 valid = fetch_inactive ? pattern.inside : pattern.inside & active;
+  const U32 value = lanes_of(r) & valid;
+  __builtin_memcpy(r, &value, sizeof r);
+  // lanes whose row and bank are enabled: a nibble of banks for each of the two rows, four lanes per bank
+  uint32_t enabled = 0;
+  for (unsigned bank = 0; bank < 8; ++bank) enabled |= ((rows >> (bank >> 2)) & (banks >> (bank & 3)) & 1u ? 0xFu : 0) << (4 * bank);
+  const uint32_t written = enabled & (bound_control ? ~0u : mask_of(bits<I32>(valid)));
   put(w, i->dst, r);
   w.staged_exec = exec;
   w.sgpr[kExec] = exec & written;

@@ -11,6 +11,16 @@ template <class F> const Inst* div_scale(Wave& w, const Inst* i) {
   const stored<F>* value = values<F>(w, i, 0, staged[0]);
   const stored<F>* denominator = values<F>(w, i, 1, staged[1]);
   const stored<F>* numerator = values<F>(w, i, 2, staged[2]);
+  // mostly nothing needs scaling: one look at the exponents of all lanes
+  uint32_t special = 0;
+  for (unsigned lane = 0; lane < kLanes; ++lane)
+    special |= sem::may_scale(sem::as<F>(denominator[lane]), sem::as<F>(numerator[lane])) ? 1u : 0u;
+  if (!special) {
+    __builtin_memcpy(r, value, sizeof r);
+    results<F>(w, i, r);
+    set_scalar<uint32_t>(w, i->dst2, 0);
+    return i + 1;
+  }
   uint32_t mask = 0;
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const sem::DivScale<F> scaled = sem::div_scale(sem::as<F>(value[lane]), sem::as<F>(denominator[lane]), sem::as<F>(numerator[lane]));

@@ -12,13 +12,9 @@ using sem::f32;
 template <class T> USBGPU_INLINE void packed_source(Wave& w, const Inst* i, unsigned n, bool high, u16* out) {
   const unsigned shift = ((high ? i->opsel_hi : i->opsel) >> n & 1) ? 16 : 0;
   const u16 flip = sign_bit<T> && ((high ? i->neg_hi : i->neg) >> n & 1) ? 0x8000 : 0;
-  if (is_vgpr(i->src[n])) {
-    const uint32_t* in = lanes_at(w, i->src[n]);
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = static_cast<u16>((in[lane] >> shift) ^ flip);
-  } else {
-    const u16 value = static_cast<u16>((scalar<uint32_t>(w, i, i->src[n]) >> shift) ^ flip);
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = value;
-  }
+  U16 v = halves_of(raw_lanes<U32>(w, i, n), shift);
+  if (flip) v ^= flip;
+  __builtin_memcpy(out, &v, sizeof v);
 }
 template <auto f, class R, class... A> struct Packed {
   static const Inst* run(Wave& w, const Inst* i) { return with(w, i, std::index_sequence_for<A...>{}); }
@@ -29,9 +25,10 @@ template <auto f, class R, class... A> struct Packed {
       (packed_source<A>(w, i, n, high, in[n]), ...);
       compute(i, half_result[high], in[n]...);
     }
-    alignas(128) uint32_t r[kLanes];
-    for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = sem::pair(half_result[0][lane], half_result[1][lane]);
-    store<U32>(w, i->dst, lanes_of(r));
+    U16 low, high;
+    __builtin_memcpy(&low, half_result[0], sizeof low);
+    __builtin_memcpy(&high, half_result[1], sizeof high);
+    store<U32>(w, i->dst, convert<U32>(low) | convert<U32>(high) << 16);
     return i + 1;
   }
   template <class... P> USBGPU_INLINE static void compute(const Inst* i, u16* r, const P*... p) {

@@ -23,15 +23,31 @@ const Inst* exec_fault(Wave& w, const Inst* i) {
 
 struct alignas(64) Matrix { float at[kSize][kSize]; };
 
+using Words = uint32_t __attribute__((vector_size(64)));  // the lower 16 lanes
+USBGPU_INLINE void widen(bfloat, Words low_halves, float* out) {
+  low_halves <<= 16;
+  __builtin_memcpy(out, &low_halves, sizeof low_halves);
+}
+USBGPU_INLINE void widen(half, Words low_halves, float* out) {
+#if defined(__F16C__) && defined(__clang__)
+  using Shorts = uint16_t __attribute__((vector_size(32)));
+  using Halves = _Float16 __attribute__((vector_size(32)));
+  using Floats = float __attribute__((vector_size(64)));
+  const Floats values = convert<Floats>(bits<Halves>(convert<Shorts>(low_halves)));
+  __builtin_memcpy(out, &values, sizeof values);
+#else
+  for (unsigned lane = 0; lane < kSize; ++lane) out[lane] = sem::f32(half{static_cast<u16>(low_halves[lane])});
+#endif
+}
 // [k][row of A or column of B] as f32. neg changes the sign of even k, neg_hi of odd k.
 template <class T> USBGPU_INLINE void unpack(Wave& w, const Inst* i, unsigned n, Matrix& m) {
-  const u16 flip_even = i->neg >> n & 1 ? 0x8000 : 0, flip_odd = i->neg_hi >> n & 1 ? 0x8000 : 0;
+  const uint32_t flip = (i->neg >> n & 1 ? 0x8000u : 0) | (i->neg_hi >> n & 1 ? 0x80000000u : 0);
   for (unsigned j = 0; j < kSize / 2; ++j) {
-    const uint32_t* in = lanes_at(w, i->src[n]) + j * kLanes;
-    for (unsigned lane = 0; lane < kSize; ++lane) {
-      m.at[2 * j][lane] = sem::f32(T{static_cast<u16>(sem::low16(in[lane]) ^ flip_even)});
-      m.at[2 * j + 1][lane] = sem::f32(T{static_cast<u16>(sem::high16(in[lane]) ^ flip_odd)});
-    }
+    Words pairs;
+    __builtin_memcpy(&pairs, lanes_at(w, i->src[n]) + j * kLanes, sizeof pairs);
+    pairs ^= flip;
+    widen(T{}, pairs & 0xFFFFu, m.at[2 * j]);
+    widen(T{}, pairs >> 16, m.at[2 * j + 1]);
   }
 }
 using Row = float __attribute__((vector_size(32)));  // eight columns
@@ -128,10 +144,14 @@ template <unsigned kBits> const Inst* wmma_integer(Wave& w, const Inst* i) {
   const bool vector = is_vgpr(i->src[2]);
   const int32_t constant = vector ? 0 : scalar<int32_t>(w, i, i->src[2]);
   const uint32_t* c = vector ? lanes_at(w, i->src[2]) : nullptr;
+  using Sums = int32_t __attribute__((vector_size(64)));
   for (unsigned row = 0; row < kSize; ++row) {
-    int32_t sum[kSize]{};  // at most 16 * 255 * 255
-    for (unsigned k = 0; k < kSize; ++k)
-      for (unsigned n = 0; n < kSize; ++n) sum[n] += a[k][row] * b[k][n];
+    Sums sum{};  // at most 16 * 255 * 255
+    for (unsigned k = 0; k < kSize; ++k) {
+      Sums columns;
+      __builtin_memcpy(&columns, b[k], sizeof columns);
+      sum += a[k][row] * columns;
+    }
     for (unsigned n = 0; n < kSize; ++n) {
       const int64_t total = int64_t{sum[n]} + (vector ? static_cast<int32_t>(c[row * kSize + n]) : constant);
       d[row][n] = static_cast<int32_t>(i->clamp ? (total > INT32_MAX ? INT32_MAX : total < INT32_MIN ? INT32_MIN : total) : total);

@@ -172,6 +172,12 @@ template <class F> USBGPU_SEM DivScale<F> div_scale(F value, F denominator, F nu
   if (e2 <= D::kTiny) return {ldexp(value, D::kScale), false};
   return {value, false};
 }
+// False where div_scale returns its value as it is and no flag.
+template <class F> USBGPU_SEM bool may_scale(F denominator, F numerator) {
+  using D = DivFormat<F>;
+  const int e1 = exponent_of(denominator), e2 = exponent_of(numerator), difference = e2 - e1;
+  return (difference >= D::kHuge) | (e1 == 0) | (e1 >= 2 * D::kBias - 1) | (difference <= 1 - D::kBias) | (e2 <= D::kTiny);
+}
 // fma and scaling with one rounding.
 USBGPU_SEM float div_fmas(float a, float b, float c, bool vcc) {
   if (!vcc) return canon(fma(a, b, c));

@@ -55,46 +55,38 @@ template <class B> USBGPU_INLINE B modified(B v, B sign, bool abs, bool neg) {
   if (neg) v = static_cast<B>(v ^ sign);
   return v;
 }
+// These are written on lane vectors: from a scalar loop clang makes pieces that stall store forwarding.
+USBGPU_INLINE U16 halves_of(U32 v, unsigned shift) { return convert<U16>(v >> shift); }
+template <class V> USBGPU_INLINE V raw_lanes(Wave& w, const Inst* i, unsigned n) {
+  if (is_vgpr(i->src[n])) return load_lanes<V>(w, i->src[n]);
+  return V{} + scalar<element_t<V>>(w, i, i->src[n]);
+}
 template <class T> USBGPU_INLINE const uint16_t* stage16(Wave& w, const Inst* i, unsigned n, uint16_t* out) {
-  const unsigned shift = i->opsel >> n & 1 ? 16 : 0;
-  const uint16_t clear = sign_bit<T> && (i->abs >> n & 1) ? 0x7FFF : 0xFFFF;
-  const uint16_t flip = sign_bit<T> && (i->neg >> n & 1) ? 0x8000 : 0;
-  if (is_vgpr(i->src[n])) {
-    const uint32_t* in = lanes_at(w, i->src[n]);
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = static_cast<uint16_t>(in[lane] >> shift);
-  } else {
-    const uint32_t value = scalar<uint32_t>(w, i, i->src[n]) >> shift;
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = static_cast<uint16_t>(value);
+  U16 v = halves_of(raw_lanes<U32>(w, i, n), i->opsel >> n & 1 ? 16 : 0);
+  if constexpr (sign_bit<T>) {
+    if (i->abs >> n & 1) v &= 0x7FFF;
+    if (i->neg >> n & 1) v ^= 0x8000;
   }
-  if constexpr (sign_bit<T>)
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = static_cast<uint16_t>((out[lane] & clear) ^ flip);
+  __builtin_memcpy(out, &v, sizeof v);
   return out;
 }
 template <class T> USBGPU_INLINE const uint32_t* stage32(Wave& w, const Inst* i, unsigned n, uint32_t* out) {
   const bool abs = sign_bit<T> && (i->abs >> n & 1), neg = sign_bit<T> && (i->neg >> n & 1);
-  if (!is_vgpr(i->src[n])) {
-    const uint32_t value = modified<uint32_t>(scalar<uint32_t>(w, i, i->src[n]), static_cast<uint32_t>(sign_bit<T>), abs, neg);
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = value;
-    return out;
-  }
-  const uint32_t* in = lanes_at(w, i->src[n]);
-  if (!(abs | neg)) return in;
-  const uint32_t clear = abs ? 0x7FFFFFFFu : ~0u, flip = neg ? 0x80000000u : 0;
-  for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = (in[lane] & clear) ^ flip;
+  const bool vector = is_vgpr(i->src[n]);
+  if (vector && !(abs | neg)) return lanes_at(w, i->src[n]);
+  U32 v = raw_lanes<U32>(w, i, n);
+  if (abs) v &= 0x7FFFFFFFu;
+  if (neg) v ^= 0x80000000u;
+  __builtin_memcpy(out, &v, sizeof v);
   return out;
 }
 template <class T> USBGPU_INLINE const uint64_t* stage64(Wave& w, const Inst* i, unsigned n, uint64_t* out) {
-  const bool abs = sign_bit<T> && (i->abs >> n & 1), neg = sign_bit<T> && (i->neg >> n & 1);
-  const uint64_t clear = abs ? ~sign_bit<T> : ~0ull, flip = neg ? sign_bit<T> : 0;
-  if (is_vgpr(i->src[n])) {
-    const uint32_t *low = lanes_at(w, i->src[n]), *high = low + kLanes;
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = low[lane] | static_cast<uint64_t>(high[lane]) << 32;
-  } else {
-    const uint64_t value = scalar<uint64_t>(w, i, i->src[n]);
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = value;
+  U64 v = raw_lanes<U64>(w, i, n);
+  if constexpr (sign_bit<T>) {
+    if (i->abs >> n & 1) v &= ~sign_bit<T>;
+    if (i->neg >> n & 1) v ^= sign_bit<T>;
   }
-  if constexpr (sign_bit<T>)
-    for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = (out[lane] & clear) ^ flip;
+  __builtin_memcpy(out, &v, sizeof v);
   return out;
 }
 // The values of source n in all lanes: in the register file where possible, else staged in `into`.
@@ -110,13 +102,12 @@ template <> USBGPU_INLINE const uint32_t* values<lane_bit>(Wave& w, const Inst* 
 }
 // The destination as a source (v_fmac): no modifiers but the half that opsel bit 3 selects.
 template <class T> USBGPU_INLINE const stored<T>* accumulator(Wave& w, const Inst* i, stored<T>* into) {
-  const uint32_t* in = lanes_at(w, i->dst);
   if constexpr (sizeof(T) == 4) {
-    return in;
+    return lanes_at(w, i->dst);
   } else {
     static_assert(sizeof(T) == 2);
-    const unsigned shift = i->opsel & 8 ? 16 : 0;
-    for (unsigned lane = 0; lane < kLanes; ++lane) into[lane] = static_cast<uint16_t>(in[lane] >> shift);
+    const U16 v = halves_of(load_lanes<U32>(w, i->dst), i->opsel & 8 ? 16 : 0);
+    __builtin_memcpy(into, &v, sizeof v);
     return into;
   }
 }
@@ -150,13 +141,10 @@ USBGPU_INLINE U32 lanes_of(const uint32_t* r) {
 }
 // Writes one half of each lane; the other half stays.
 USBGPU_INLINE void store_halves(Wave& w, const Inst* i, const uint16_t* r) {
-  alignas(128) uint32_t merged[kLanes];
-  const uint32_t* old = lanes_at(w, i->dst);
-  if (i->opsel & 8)
-    for (unsigned lane = 0; lane < kLanes; ++lane) merged[lane] = (old[lane] & 0xFFFFu) | static_cast<uint32_t>(r[lane]) << 16;
-  else
-    for (unsigned lane = 0; lane < kLanes; ++lane) merged[lane] = (old[lane] & 0xFFFF0000u) | r[lane];
-  store<U32>(w, i->dst, lanes_of(merged));
+  U16 halves;
+  __builtin_memcpy(&halves, r, sizeof halves);
+  const U32 value = convert<U32>(halves), old = load_lanes<U32>(w, i->dst);
+  store<U32>(w, i->dst, i->opsel & 8 ? (old & 0xFFFFu) | value << 16 : (old & 0xFFFF0000u) | value);
 }
 template <class T> USBGPU_INLINE void results(Wave& w, const Inst* i, stored<T>* r) {
   if constexpr (has_output_modifiers<T>) {
@@ -167,13 +155,9 @@ template <class T> USBGPU_INLINE void results(Wave& w, const Inst* i, stored<T>*
   } else if constexpr (sizeof(T) == 4) {
     store<U32>(w, i->dst, lanes_of(r));
   } else {
-    alignas(128) uint32_t low[kLanes], high[kLanes];
-    for (unsigned lane = 0; lane < kLanes; ++lane) {
-      low[lane] = static_cast<uint32_t>(r[lane]);
-      high[lane] = static_cast<uint32_t>(r[lane] >> 32);
-    }
-    store<U32>(w, i->dst, lanes_of(low));
-    store<U32>(w, i->dst + 128, lanes_of(high));
+    U64 wide;
+    __builtin_memcpy(&wide, r, sizeof wide);
+    store<U64>(w, i->dst, wide);
   }
 }
 template <class T> struct limits;

@@ -109,7 +109,8 @@ USBGPU_FN __half atomicAdd(__half* address, __half value) {
   return usbgpu::atomic_update(address, [value](__half old) { return (__half)(old + value); });
 }
 USBGPU_FN __nv_bfloat16 atomicAdd(__nv_bfloat16* address, __nv_bfloat16 value) {
-  return usbgpu::atomic_update(address, [value](__nv_bfloat16 old) { return (__nv_bfloat16)((float)old + (float)value); });
+  return usbgpu::atomic_update(address,
+                               [value](__nv_bfloat16 old) { return (__nv_bfloat16)((float)old + (float)value); });
 }
 // The shared-memory scopes of CUDA are no faster here.
 template <class T> USBGPU_FN T atomicAdd_block(T* address, T value) { return atomicAdd(address, value); }

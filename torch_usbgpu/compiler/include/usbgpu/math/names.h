@@ -88,7 +88,8 @@ USBGPU_FN bool isfinite(double x) { return __builtin_fabs(x) < __builtin_inf(); 
 #define USBGPU_CLASSIFY(name)                                          \
   USBGPU_FN bool name(_Float16 x) { return name((float)x); }           \
   USBGPU_FN bool name(__bf16 x) { return name((float)x); }             \
-  template <class T, class = usbgpu::enable_if_t<usbgpu::is_integral_v<T>>> USBGPU_FN bool name(T x) { return name((double)x); }
+  template <class T, class = usbgpu::enable_if_t<usbgpu::is_integral_v<T>>> \
+  USBGPU_FN bool name(T x) { return name((double)x); }
 USBGPU_CLASSIFY(isnan) USBGPU_CLASSIFY(isinf) USBGPU_CLASSIFY(isfinite)
 #undef USBGPU_CLASSIFY
 USBGPU_FN bool signbit(float x) { return usbgpu::math::signbit(x); }

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from torch_usbgpu.pcie import tlp
+from torch_usbgpu.usb import tlp
 
 
 @pytest.mark.parametrize(("fmt", "posted"), [
