@@ -146,6 +146,7 @@ void Mec::doorbell(uint32_t offset, uint64_t wptr) {
 void Mec::begin(Queue& queue) {
   queue.restart = false;
   queue.buffers.clear();
+  queue.nested.store(false);
   queue.request_written = false;
   queue.fetched_rptr = queue.rptr;
   queue.sh.fill(0);
@@ -187,7 +188,7 @@ bool Mec::idle() {
   std::lock_guard guard(board_.lock);
   if (!gfx_.mec_runs()) return true;
   for (const Queue& queue : queues_)
-    if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || !queue.buffers.empty())) return false;
+    if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || queue.nested.load())) return false;
   return true;
 }
 

@@ -51,6 +51,7 @@ class Mec final : public Agent {
     std::atomic<bool> cancel{false};
     // the engine's own
     std::vector<Buffer> buffers;
+    std::atomic<bool> nested{false};  // inside an indirect buffer, for others to see
     std::array<uint32_t, sh_registers> sh{};
     bool request_written = false;  // first half of a write-then-wait
     uint64_t fetched_rptr = 0;     // rptr of the packet in work

@@ -58,6 +58,7 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   const size_t depth = queue.buffers.size();
   const Outcome outcome = execute(queue, packet);
   if (outcome != Outcome::done) return outcome;
+  queue.nested.store(!queue.buffers.empty());
   queue.request_written = false;
   if (in_ring) {
     std::lock_guard guard(board_.lock);
@@ -71,6 +72,7 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
     }
   }
   while (!queue.buffers.empty() && queue.buffers.back().left == 0) queue.buffers.pop_back();
+  queue.nested.store(!queue.buffers.empty());
   if (queue.buffers.empty()) report_rptr(queue);
   return Outcome::done;
 }

@@ -79,8 +79,8 @@ void Sdma::attach_queue(Queue& queue) {
   regs.on_write(at("RB_WPTR"), push);
   regs.on_write(at("RB_WPTR_HI"), push);
   regs.on_read(at("CONTEXT_STATUS"), [&queue](uint32_t) {
-    const bool empty = queue.rptr >= queue.wptr && queue.buffers.empty();
-    return uint32_t{queue.enabled} | uint32_t{!queue.buffers.empty()} << 1 | uint32_t{empty} << 2 | uint32_t{queue.stuck} << 4;  // selected, use_ib, idle, exception
+    const bool empty = queue.rptr >= queue.wptr && !queue.nested.load();
+    return uint32_t{queue.enabled} | uint32_t{queue.nested.load()} << 1 | uint32_t{empty} << 2 | uint32_t{queue.stuck} << 4;  // selected, use_ib, idle, exception
   });
 }
 
@@ -145,7 +145,7 @@ bool Sdma::idle() {
   std::lock_guard guard(board_.lock);
   if (!runs()) return true;
   for (const Queue& queue : queues_)
-    if (queue.enabled && !queue.stuck && (queue.rptr < queue.wptr || !queue.buffers.empty())) return false;
+    if (queue.enabled && !queue.stuck && (queue.rptr < queue.wptr || queue.nested.load())) return false;
   return true;
 }
 
@@ -158,6 +158,7 @@ bool Sdma::step() {
     if (queue.restart) {
       queue.restart = false;
       queue.buffers.clear();
+      queue.nested.store(false);
       queue.polling = false;
     }
     if (queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;

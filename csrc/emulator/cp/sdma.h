@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ class Sdma final : public Agent {
     uint64_t rptr = 0, wptr = 0;
     // the engine's own
     std::vector<Buffer> buffers;
+    std::atomic<bool> nested{false};  // inside an indirect buffer, for others to see
     uint64_t at = 0;          // rptr of the packet in work
     uint32_t polls_left = 0;  // POLL_REGMEM with a limit
     bool polling = false;

@@ -107,6 +107,7 @@ Sdma::Outcome Sdma::run_packet(Queue& queue, uint64_t wptr) {
     const Outcome outcome = execute(queue, words_);
     if (outcome != Outcome::done) return outcome;
   }
+  queue.nested.store(!queue.buffers.empty());
   if (in_ring) {
     uint64_t report = 0, rptr;
     {
@@ -123,6 +124,7 @@ Sdma::Outcome Sdma::run_packet(Queue& queue, uint64_t wptr) {
   buffer.va += 4 * (dwords + skip);
   buffer.left -= static_cast<uint32_t>(std::min<uint64_t>(buffer.left, dwords + skip));
   while (!queue.buffers.empty() && queue.buffers.back().left == 0) queue.buffers.pop_back();
+  queue.nested.store(!queue.buffers.empty());
   if (queue.buffers.empty()) {
     uint64_t report = 0, rptr;
     {

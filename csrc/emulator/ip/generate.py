@@ -91,7 +91,7 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
     rows = [f"inline constexpr uint32_t {name}_addresses[] = {{",
             *(f"  {chip.address.get(r, 0xFFFFFFFF):#x},  // {r}" for r in registers), "};",
             f"inline constexpr FieldFact {name}_fields[] = {{",
-            *("  {%d, %d}," % chip.fields.get(f, (0, 0)) for f in fields), "};"]
+            *(f"  {{{lsb}, {msb}}}," for lsb, msb in (chip.fields.get(f, (0, 0)) for f in fields)), "};"]
     for ip in ids:
         bases = ", ".join(f"{b:#x}" for b in chip.segments[ip])
         rows.append(f"inline constexpr uint32_t {name}_{ip}_bases[] = {{{bases}}};")

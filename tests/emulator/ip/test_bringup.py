@@ -4,6 +4,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from torch_usbgpu import emulated_firmware
 
 from .board import DATA, FB, RWX, SRAM_BUS, SRAM_VA, SYSTEM, TMR, UC, VA, VRAM_BYTES, VRAM_VA, WRITE, Board, image, wait
