@@ -36,9 +36,10 @@ def test_put(dtype, accumulate):
 
     rows, columns = I([0, 2, 3, 0]), I([1, 1, 4, 1 if accumulate else 2])
     check(run, random((4, 5, 3), dtype), rows, columns, random((4, 3), dtype, 1))
-    check(lambda x, r, v: x.clone().index_put_((None, r), v, accumulate=accumulate), random((4, 5, 3), dtype), I([1, 3]),
+    put = torch.ops.aten.index_put_
+    check(lambda x, r, v: put(x.clone(), [None, r], v, accumulate), random((4, 5, 3), dtype), I([1, 3]),
           random((2, 3), dtype, 1))
-    check(lambda x, r, c, v: x.clone().index_put_((r, None, c), v, accumulate=accumulate), random((4, 5, 3), dtype),
+    check(lambda x, r, c, v: put(x.clone(), [r, None, c], v, accumulate), random((4, 5, 3), dtype),
           I([1, 3]), I([0, 2]), random((5,), dtype, 1))
 
 
