@@ -367,8 +367,7 @@ class Array final : public ShaderArray {
 }  // namespace
 
 Worker::Worker()
-    : waves(new Wave[kMaxWaves]), lds_storage(new std::byte[kMaxLds + 2 * kLdsGuard]()) {
-  // Large zero pages would be touched needlessly: only what handlers rely on is set here.
+    : waves(new Wave[kMaxWaves]()), lds_storage(new std::byte[kMaxLds + 2 * kLdsGuard]()) {
   for (unsigned n = 0; n < kMaxWaves; ++n) fill_constants(waves[n]);
   const auto address = reinterpret_cast<uintptr_t>(lds_storage.get());
   lds = reinterpret_cast<uint8_t*>((address + kLdsGuard - 1) / kLdsGuard * kLdsGuard);
