@@ -17,23 +17,23 @@ namespace at::native {
 namespace {
 
 using usbgpu::aten::arithmetic_type;
-using usbgpu::aten::compute_dtype;
+using usbgpu::aten::floating_type;
 using usbgpu::aten::Pointwise;
 
 #define ACTIVATION(NAME, OP, ITERATOR)         \
   void NAME##_usbgpu(ITERATOR& iter) {         \
     static Pointwise op(OP);                   \
-    op(iter, arithmetic_type(iter));           \
+    op(iter, floating_type(iter, OP));         \
   }
 #define ACTIVATION_SCALAR(NAME, OP, ITERATOR)                  \
   void NAME##_usbgpu(ITERATOR& iter, const Scalar& scalar) {   \
     static Pointwise op(OP);                                   \
-    op(iter, arithmetic_type(iter), {scalar});                 \
+    op(iter, floating_type(iter, OP), {scalar});               \
   }
 #define ACTIVATION_SCALARS(NAME, OP, ITERATOR)                                  \
   void NAME##_usbgpu(ITERATOR& iter, const Scalar& first, const Scalar& second) { \
     static Pointwise op(OP);                                                    \
-    op(iter, arithmetic_type(iter), {first, second});                           \
+    op(iter, floating_type(iter, OP), {first, second});                         \
   }
 
 ACTIVATION(silu, "silu", TensorIteratorBase)
@@ -51,14 +51,18 @@ ACTIVATION_SCALAR(leaky_relu_backward, "leaky_relu_backward", TensorIteratorBase
 ACTIVATION_SCALAR(hardshrink, "hardshrink", TensorIteratorBase)
 ACTIVATION_SCALAR(softshrink, "softshrink", TensorIteratorBase)
 ACTIVATION_SCALAR(shrink_backward, "shrink_backward", TensorIteratorBase)
-ACTIVATION_SCALARS(threshold, "threshold", TensorIteratorBase)
 ACTIVATION_SCALARS(softplus, "softplus", TensorIteratorBase)
 ACTIVATION_SCALARS(softplus_backward, "softplus_backward", TensorIteratorBase)
 ACTIVATION_SCALARS(hardtanh_backward, "hardtanh_backward", TensorIterator)
 
+// relu's backward too: any dtype
+void threshold_usbgpu(TensorIteratorBase& iter, const Scalar& threshold, const Scalar& value) {
+  static Pointwise op("threshold");
+  op(iter, arithmetic_type(iter), {threshold, value});
+}
 void elu_usbgpu(TensorIteratorBase& iter, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale) {
   static Pointwise op("elu");
-  op(iter, arithmetic_type(iter), {alpha.toDouble() * scale.toDouble(), scale, input_scale});
+  op(iter, floating_type(iter, "elu"), {alpha.toDouble() * scale.toDouble(), scale, input_scale});
 }
 void elu_backward_usbgpu(TensorIteratorBase& iter, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale,
                          bool is_result) {
@@ -72,9 +76,8 @@ void elu_backward_usbgpu(TensorIteratorBase& iter, const Scalar& alpha, const Sc
 Tensor& gelu_out(const Tensor& self, std::string_view approximate, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::gelu_out, self, approximate, out);
   static Pointwise exact("gelu"), by_tanh("gelu_tanh");
-  auto iter = TensorIterator::unary_float_op(out, self);
-  TORCH_CHECK(isFloatingType(self.scalar_type()), "\"gelu\" not implemented for '", self.scalar_type(), "'");
-  (get_gelutype_enum(approximate) == GeluType::Tanh ? by_tanh : exact)(iter, arithmetic_type(iter));
+  auto iter = TensorIterator::unary_op(out, self);
+  (get_gelutype_enum(approximate) == GeluType::Tanh ? by_tanh : exact)(iter, floating_type(iter, "gelu"));
   return out;
 }
 
@@ -82,7 +85,7 @@ Tensor& gelu_backward_out(const Tensor& grad, const Tensor& self, std::string_vi
   FALLBACK_UNLESS_SUPPORTED(at::_ops::gelu_backward_grad_input, grad, self, approximate, grad_input);
   static Pointwise exact("gelu_backward"), by_tanh("gelu_tanh_backward");
   auto iter = TensorIterator::borrowing_binary_op(grad_input, grad, self);
-  (get_gelutype_enum(approximate) == GeluType::Tanh ? by_tanh : exact)(iter, arithmetic_type(iter));
+  (get_gelutype_enum(approximate) == GeluType::Tanh ? by_tanh : exact)(iter, floating_type(iter, "gelu"));
   return grad_input;
 }
 

@@ -1,6 +1,4 @@
-// Values out of nothing: fill, zero, arange, linspace, eye; masks by position (tril, triu) and by
-// operand (masked_fill); equal.
-#include <ATen/ExpandUtils.h>
+// Values out of nothing: fill, zero, arange, linspace, eye; tril and triu; equal.
 #include <ATen/TensorIterator.h>
 #include <ATen/native/Fill.h>
 #include <ATen/ops/all.h>
@@ -9,10 +7,10 @@
 #include <ATen/ops/eye_ops.h>
 #include <ATen/ops/fill_ops.h>
 #include <ATen/ops/linspace_ops.h>
-#include <ATen/ops/masked_fill_ops.h>
 #include <ATen/ops/equal_ops.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "../../torch_usbgpu/kernels/factories_args.h"
@@ -207,34 +205,7 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
 Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("tril", self, diagonal, out); }
 Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("triu", self, diagonal, out); }
 
-// ---- masks by operand
-
-Tensor& masked_fill_scalar(Tensor& self, const Tensor& mask, const Scalar& value) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Scalar, self, mask, value);
-  static Pointwise op("masked_fill", /*bool_operand=*/1);
-  TORCH_CHECK(mask.scalar_type() == at::kBool, "masked_fill_ only supports boolean masks, but got mask with dtype ", mask.scalar_type());
-  TORCH_CHECK(self.device() == mask.device(), "expected self and mask to be on the same device, but got mask on ",
-              mask.device(), " and self on ", self.device());
-  const auto expanded = at::expand_inplace(self, mask, "masked_fill_");
-  auto iter = at::TensorIteratorConfig()
-                  .set_check_mem_overlap(false)   // self is read and written at the same place
-                  .check_all_same_dtype(false)
-                  .resize_outputs(false)
-                  .add_output(self)
-                  .add_const_input(self)
-                  .add_const_input(*expanded)
-                  .build();
-  op(iter, self.scalar_type(), {value});
-  return self;
-}
-
-Tensor& masked_fill_tensor(Tensor& self, const Tensor& mask, const Tensor& value) {
-  TORCH_CHECK(value.dim() == 0, "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with ",
-              value.dim(), " dimension(s).");
-  return masked_fill_scalar(self, mask, value.item());
-}
-
-// ----
+// ---- comparison as a whole
 
 bool equal(const Tensor& self, const Tensor& other) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::equal, self, other);
@@ -255,8 +226,6 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("eye.m_out", &eye_m_out);
   m.impl("tril.out", &tril_out);
   m.impl("triu.out", &triu_out);
-  m.impl("masked_fill_.Scalar", &masked_fill_scalar);
-  m.impl("masked_fill_.Tensor", &masked_fill_tensor);
   m.impl("equal", &equal);
 }
 

@@ -31,6 +31,10 @@ void check_dtypes(const char* op, const Tensor& self, const Tensor& target, cons
               weight && weight->defined() ? weight->scalar_type() : at::kFloat);
 }
 
+at::OptionalTensorRef optional(const std::optional<Tensor>& tensor) {
+  return tensor && tensor->defined() ? at::OptionalTensorRef(*tensor) : at::OptionalTensorRef();
+}
+
 Tensor contiguous_weight(const std::optional<Tensor>& weight) {
   return weight && weight->defined() ? weight->contiguous() : Tensor();
 }
@@ -109,10 +113,9 @@ std::tuple<Tensor&, Tensor&> nll_loss_forward_out(const Tensor& self, const Tens
   FALLBACK_UNLESS_SUPPORTED(at::_ops::nll_loss_forward_output, self, target, weight, reduction, ignore_index, output,
                             total_weight);
   check_same_device("nll_loss_forward", {{"self", &self}, {"target", &target}, {"output", &output}});
-  const Tensor weights = weight.value_or(Tensor());
-  check_same_device("nll_loss_forward", {{"self", &self}, {"weight", &weights}});
+  if (weight && weight->defined()) check_same_device("nll_loss_forward", {{"self", &self}, {"weight", &*weight}});
   OutputOf<at::meta::structured_nll_loss_forward> op{&output, &total_weight};
-  op.meta(self, target, weights, reduction, ignore_index);
+  op.meta(self, target, optional(weight), reduction, ignore_index);
   forward("nll_loss", self, target, weight, reduction, ignore_index, output, total_weight);
   return {output, total_weight};
 }
@@ -123,9 +126,8 @@ Tensor& nll_loss_backward_out(const Tensor& grad_output, const Tensor& self, con
   FALLBACK_UNLESS_SUPPORTED(at::_ops::nll_loss_backward_grad_input, grad_output, self, target, weight, reduction,
                             ignore_index, total_weight, grad_input);
   check_same_device("nll_loss_backward", {{"grad_output", &grad_output}, {"self", &self}, {"target", &target}});
-  const Tensor weights = weight.value_or(Tensor());
   OutputOf<at::meta::structured_nll_loss_backward> op(grad_input);
-  op.meta(grad_output, self, target, weights, reduction, ignore_index, total_weight);
+  op.meta(grad_output, self, target, optional(weight), reduction, ignore_index, total_weight);
   backward("nll_loss_backward", grad_output, self, target, weight, reduction, ignore_index, total_weight, grad_input);
   return grad_input;
 }

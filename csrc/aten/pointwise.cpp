@@ -3,10 +3,9 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
-#include <bit>
 #include <cstring>
 
-#include "../../torch_usbgpu/kernels/pointwise_args.h"
+#include "aten/arguments.h"
 
 namespace usbgpu::aten {
 
@@ -57,36 +56,6 @@ uint64_t bits_of(T value) {
   return bits;
 }
 
-// Granlund-Montgomery: for n < 2^31, (mulhi(n, magic) + n) >> shift == n / value.
-kernels::Divisor divisor(uint32_t value) {
-  uint32_t shift = 0;
-  while (shift < 32 && (uint64_t{1} << shift) < value) ++shift;
-  const uint64_t magic = ((uint64_t{1} << 32) * ((uint64_t{1} << shift) - value)) / value + 1;
-  return {value, static_cast<uint32_t>(magic), shift};
-}
-
-// Ranks are rounded up so that few kernels serve all.
-int rank_class(int dims) { return dims <= 2 ? 2 : dims <= 4 ? 4 : static_cast<int>(std::bit_ceil(static_cast<unsigned>(dims))); }
-
-// A kernel's argument struct, filled in the order of pointwise_args.h. All fields are 4 or 8 bytes
-// and the 8-byte ones come first, so that there is no padding but at the end.
-class ArgumentBuffer {
- public:
-  void word(uint64_t value) { put(&value, sizeof value); }
-  void half(uint32_t value) { put(&value, sizeof value); }
-  void align() { size_ = (size_ + 7) / 8 * 8; }
-  const void* data() const { return bytes_; }
-  size_t size() const { return size_; }
-
- private:
-  void put(const void* value, size_t bytes) {
-    TORCH_INTERNAL_ASSERT(size_ + bytes <= sizeof bytes_);
-    std::memcpy(bytes_ + size_, value, bytes);
-    size_ += bytes;
-  }
-  alignas(8) char bytes_[2560] = {};   // 5 operands x 64 dimensions
-  size_t size_ = 0;
-};
 static_assert(sizeof(kernels::ContiguousArgs<3, 1>) == 40 && sizeof(kernels::StridedArgs<3, 1, 2>) == 88);
 
 }  // namespace

@@ -35,6 +35,17 @@ class Pointwise {
 // The type to compute in: the iterator's common dtype, with f16 and bf16 widened to f32.
 inline at::ScalarType arithmetic_type(const at::TensorIteratorBase& iter) { return compute_dtype(iter.common_dtype()); }
 
+// The same, of operations that ATen defines for some types only: the CPU's words for the others.
+inline at::ScalarType floating_type(const at::TensorIteratorBase& iter, const char* op) {
+  TORCH_CHECK_NOT_IMPLEMENTED(c10::isFloatingType(iter.common_dtype()), "\"", op, "\" not implemented for '", iter.common_dtype(), "'");
+  return arithmetic_type(iter);
+}
+inline at::ScalarType integral_type(const at::TensorIteratorBase& iter, const char* op, bool bool_too) {
+  TORCH_CHECK_NOT_IMPLEMENTED(c10::isIntegralType(iter.common_dtype(), bool_too), "\"", op, "\" not implemented for '",
+                              iter.common_dtype(), "'");
+  return iter.common_dtype();
+}
+
 // The bits of a value as `type`, in the low end of a word (what from_bits of kernels/convert.h reads).
 uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type);
 

@@ -13,6 +13,8 @@ namespace {
 
 using usbgpu::aten::arithmetic_type;
 using usbgpu::aten::compute_dtype;
+using usbgpu::aten::floating_type;
+using usbgpu::aten::integral_type;
 using usbgpu::aten::Pointwise;
 
 // name -> stub, computed in the common dtype
@@ -20,6 +22,16 @@ using usbgpu::aten::Pointwise;
   void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
     static Pointwise op(#NAME);                                         \
     op(iter, arithmetic_type(iter));                                    \
+  }
+#define FLOATING_BINARY(NAME)                                           \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
+    static Pointwise op(#NAME);                                         \
+    op(iter, floating_type(iter, #NAME));                               \
+  }
+#define INTEGRAL_BINARY(NAME, BOOL_TOO)                                 \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
+    static Pointwise op(#NAME);                                         \
+    op(iter, integral_type(iter, #NAME, BOOL_TOO));                     \
   }
 #define BINARY_ITERATOR(NAME)                                           \
   void NAME##_usbgpu(TensorIterator& iter) {                            \
@@ -45,26 +57,26 @@ BINARY(div_floor)
 BINARY(div_trunc)
 BINARY(remainder)
 BINARY(fmod)
-BINARY(atan2)
-BINARY(hypot)
-BINARY(copysign)
-BINARY(nextafter)
+FLOATING_BINARY(atan2)
+FLOATING_BINARY(hypot)
+FLOATING_BINARY(copysign)
+FLOATING_BINARY(nextafter)
 BINARY(heaviside)
-BINARY(xlogy)
-BINARY(xlog1py)
-BINARY(logaddexp)
-BINARY(logaddexp2)
-BINARY(gcd)
-BINARY(lcm)
+FLOATING_BINARY(xlogy)
+FLOATING_BINARY(xlog1py)
+FLOATING_BINARY(logaddexp)
+FLOATING_BINARY(logaddexp2)
+INTEGRAL_BINARY(gcd, false)
+INTEGRAL_BINARY(lcm, false)
 BINARY(maximum)
 BINARY(minimum)
 BINARY(fmax)
 BINARY(fmin)
-BINARY(bitwise_and)
-BINARY(bitwise_or)
-BINARY(bitwise_xor)
-BINARY(lshift)
-BINARY(rshift)
+INTEGRAL_BINARY(bitwise_and, true)
+INTEGRAL_BINARY(bitwise_or, true)
+INTEGRAL_BINARY(bitwise_xor, true)
+INTEGRAL_BINARY(lshift, false)
+INTEGRAL_BINARY(rshift, false)
 BINARY(eq)
 BINARY(ne)
 BINARY(lt)
@@ -74,8 +86,8 @@ BINARY(ge)
 BINARY_ITERATOR(logical_and)
 BINARY_ITERATOR(logical_or)
 BINARY_ITERATOR(logical_xor)
-BINARY(sigmoid_backward)
-BINARY(tanh_backward)
+FLOATING_BINARY(sigmoid_backward)
+FLOATING_BINARY(tanh_backward)
 BINARY(mse)
 
 void pow_usbgpu(TensorIteratorBase& iter) {

@@ -26,7 +26,6 @@ UNARY(asinh)
 UNARY(atanh)
 UNARY(asin)
 UNARY(atan)
-UNARY(bitwise_not)
 UNARY(ceil)
 UNARY(cos)
 UNARY(cosh)
@@ -57,6 +56,11 @@ UNARY(trunc)
 UNARY(angle)
 UNARY(abs)
 UNARY(entr)
+
+void bitwise_not_usbgpu(TensorIteratorBase& iter) {
+  static Pointwise op("bitwise_not");
+  op(iter, usbgpu::aten::integral_type(iter, "bitwise_not", /*bool_too=*/true));
+}
 
 // The output may have another dtype than the (only) input here, and there is no common one.
 void logical_not_usbgpu(TensorIteratorBase& iter) {

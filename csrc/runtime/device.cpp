@@ -26,6 +26,15 @@ uint32_t workgroups(uint64_t items) {
   return static_cast<uint32_t>(std::clamp<uint64_t>((items + kThreads - 1) / kThreads, 1, 4096));
 }
 
+// The end of the heap belongs to code. An image is uploaded ahead of everything that waits in the
+// stream, so it must not lie in a block that a tensor has just freed: commands that still wait may
+// write to that.
+uint64_t code_bytes(const DeviceConfig& config) {
+  constexpr uint64_t kCodeBytes = 16 << 20;  // some ten thousand kernels
+  const uint64_t part = (config.heap_end - config.heap_begin) / 8;
+  return std::min(kCodeBytes, part / BlockAllocator::kGranule * BlockAllocator::kGranule);
+}
+
 }  // namespace
 
 IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
@@ -34,7 +43,9 @@ IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
       block(error) {}
 
 StreamDevice::StreamDevice(DeviceConfig config, std::unique_ptr<Road> road)
-    : config_(std::move(config)), road_(std::move(road)), blocks_(config_.heap_begin, config_.heap_end),
+    : config_(std::move(config)), road_(std::move(road)),
+      blocks_(config_.heap_begin, config_.heap_end - code_bytes(config_)),
+      code_blocks_(config_.heap_end - code_bytes(config_), config_.heap_end),
       stream_(config_.map, config_.scratch), payload_(config_.map.window_bytes / 4) {}
 
 StreamDevice::~StreamDevice() = default;
@@ -134,7 +145,10 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
                                   std::to_string(code.properties) + ")");
   }
   const uint32_t bytes = static_cast<uint32_t>(image.image.size() * 4);
-  const DevicePtr base = allocate(bytes);
+  const DevicePtr base = [&] {
+    std::lock_guard lock(blocks_mutex_);
+    return code_blocks_.allocate(bytes);
+  }();
   std::vector<Command> commands;
   std::vector<std::byte> data(bytes);
   std::memcpy(data.data(), image.image.data(), bytes);

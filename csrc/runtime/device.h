@@ -84,6 +84,7 @@ class StreamDevice final : public Device {
   mutable std::recursive_mutex mutex_;      // the stream; held while Python drives the cable
   mutable std::mutex blocks_mutex_;         // never held while Python runs: tensors die with the GIL taken
   BlockAllocator blocks_;
+  BlockAllocator code_blocks_;  // guarded by blocks_mutex_, too; never freed
   CommandStream stream_;
   std::vector<uint32_t> payload_;
   std::unordered_map<std::string, std::unique_ptr<Kernel>> kernels_;   // key: family/symbol

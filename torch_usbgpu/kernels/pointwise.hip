@@ -12,6 +12,10 @@
 
 namespace usbgpu::kernels {
 
+// bool lives in memory as a byte: arrays of the compiler's own bool end up in scratch.
+template <class T> struct Memory { using Type = T; };
+template <> struct Memory<bool> { using Type = uint8_t; };
+
 struct Scalar {};   // stands for the type of an operand that is passed by value
 
 template <class T, int N>
@@ -68,13 +72,13 @@ __device__ __forceinline__ void store_pack(uint64_t base, uint32_t byte_offset, 
 // One operand of the vector kernel: N items of In converted to T.
 template <class T, class In, int N>
 struct Loaded {
-  T item[N];
+  typename Memory<T>::Type item[N];
   __device__ __forceinline__ Loaded(uint64_t operand, uint32_t first) {
     if constexpr (same<In, Scalar>) {
 #pragma unroll
       for (int i = 0; i < N; ++i) item[i] = from_bits<T>(operand);
     } else {
-      const Pack<In, N> pack = load_pack<In, N>(operand, first * sizeof(In));
+      const auto pack = load_pack<typename Memory<In>::Type, N>(operand, first * sizeof(In));
 #pragma unroll
       for (int i = 0; i < N; ++i) item[i] = convert<T>(pack.item[i]);
     }
@@ -86,7 +90,7 @@ __device__ __forceinline__ T load(uint64_t operand, uint32_t byte_offset) {
   if constexpr (same<In, Scalar>) {
     return from_bits<T>(operand);
   } else {
-    return convert<T>(*global_at<const In>(operand, byte_offset));
+    return convert<T>(*global_at<const typename Memory<In>::Type>(operand, byte_offset));
   }
 }
 
@@ -94,10 +98,10 @@ template <int N, class Op, class Out, class... In, class... A, int... I, class A
 __device__ __forceinline__ void apply_pack(const Args& args, uint32_t first, Types<In...>, Types<A...>, Indices<I...>) {
   using Scalars = typename Signature<decltype(&Op::apply)>::Scalars;
   const Scalars scalars{args.param};
-  const auto compute = [&](const auto&... loaded) {
-    Pack<Out, N> out;
+  const auto compute = [&](const Loaded<A, In, N>&... loaded) {
+    Pack<typename Memory<Out>::Type, N> out;
 #pragma unroll
-    for (int k = 0; k < N; ++k) out.item[k] = convert<Out>(Op::apply(scalars, loaded.item[k]...));
+    for (int k = 0; k < N; ++k) out.item[k] = convert<Out>(Op::apply(scalars, A(loaded.item[k])...));
     store_pack(args.operand[0], first * sizeof(Out), out);
   };
   compute(Loaded<A, In, N>(args.operand[I + 1], first)...);

@@ -123,13 +123,16 @@ def test_spinning_wave_lets_others_run():
     assert result["counters"]["instructions"] >= 10000
 
 
+@pytest.mark.parametrize("body", ["again: s_branch again",
+                                  # the loop is decoded again from its middle, then runs into known code
+                                  "s_mov_b32 s0, 0\nagain: s_add_i32 s0, s0, 1\ns_cbranch_execnz again\ns_endpgm"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_cancel_ends_an_endless_kernel(threads):
+def test_cancel_ends_an_endless_kernel(threads, body):
     machine = Machine(threads=threads)
     timer = threading.Timer(0.2, machine.cores.cancel)
     timer.start()
     start = time.monotonic()
-    result = machine.run_code(assemble("again: s_branch again"), threads=64, groups=100)
+    result = machine.run_code(assemble(body), threads=64, groups=100)
     assert result["end"] == "cancelled"
     assert time.monotonic() - start < 10
     # the cores work again afterwards

@@ -1,0 +1,32 @@
+"""Operators on the emulated GPU. USBGPU_DEVICE chooses another device for these very tests."""
+import os
+
+import pytest
+
+os.environ.setdefault("USBGPU_DEVICE", "emulated")
+
+import torch  # noqa: E402
+
+import torch_usbgpu  # noqa: E402, F401  registers the device
+
+
+@pytest.fixture(autouse=True)
+def no_fallback(request):
+    """An operator test that ran on the CPU has tested nothing. Marked tests expect fallbacks."""
+    if request.node.get_closest_marker("expects_fallback"):
+        yield
+        return
+    before = torch.usbgpu.set_fallback("error")
+    yield
+    torch.usbgpu.set_fallback(before)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if outcome.get_result().failed:      # a GPU that stopped in one test shall not fail the next ones
+        torch.usbgpu.reset()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "expects_fallback: operators of this test may run on the CPU")
