@@ -38,15 +38,15 @@ struct SubRev { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(
 struct Mul { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) * bits<F32>(b)); } };
 struct Fma { USBGPU_INLINE static U32 apply(U32 a, U32 b, U32 c) { return canonical(fused(bits<F32>(a), bits<F32>(b), bits<F32>(c))); } };
 
-// The number wins over NaN, -0 is below +0 (sem::max on vectors).
+// As a loop: clang turns whole-vector selects on several conditions into packed masks and back.
 struct Max {
   USBGPU_INLINE static U32 apply(U32 x, U32 y) {
-    const F32 a = bits<F32>(x), b = bits<F32>(y);
-    const U32 above = bits<U32>(a > b), below = bits<U32>(a < b);
-    const U32 ordered = (x & above) | (y & below) | (x & y & ~(above | below));
-    const U32 a_number = bits<U32>(a == a), b_number = bits<U32>(b == b);
-    const U32 one_nan = (x & a_number) | (y & b_number), both = a_number & b_number;
-    return (ordered & both) | (one_nan & ~both) | (~(a_number | b_number) & sem::kNanF32);
+    alignas(128) uint32_t a[kLanes], b[kLanes], r[kLanes];
+    __builtin_memcpy(a, &x, sizeof a);
+    __builtin_memcpy(b, &y, sizeof b);
+    for (unsigned lane = 0; lane < kLanes; ++lane)
+      r[lane] = sem::as<uint32_t>(sem::max(sem::as<float>(a[lane]), sem::as<float>(b[lane])));
+    return lanes_of(r);
   }
 };
 
