@@ -5,16 +5,17 @@
     tensor([2., 2., 2.], device='usbgpu:0')
 
 Importing this package registers the device with torch, and touches no hardware: the GPU boots on
-first use. The driver below (`torch_usbgpu.usb`, `.amdgpu`, `.runtime`, `.compiler`) needs no torch: as
-long as torch is not imported, neither does this module import it. (`import torch` then registers
-the device through the `torch.backends` entry point, or call `torch_usbgpu.register()`.)
+first use. The driver below (`torch_usbgpu.usb`, `.amdgpu`, `.runtime`, `.compiler`) needs no torch and works
+where torch is not installed.
 """
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
 import threading
+import warnings
 
 __version__ = "0.1.0"
 __all__ = ["register"]
@@ -24,7 +25,6 @@ TORCH_OLDEST, TORCH_BELOW = (2, 13), (2, 14)
 
 _lock = threading.Lock()
 _registered = False
-_wanted = False      # somebody imported us before torch
 
 
 def _check_torch_version(version: str) -> None:
@@ -77,12 +77,11 @@ def _patch_dlpack_device(torch) -> None:
 def _autoload() -> None:
     """Entry point `torch.backends`, called at the end of `import torch`.
 
-    Registers if the user asked for the device (USBGPU_DEVICE, or imported us before torch) or an adapter
-    is attached: merely being installed must not change torch.accelerator. Never raises, because
+    Registers if the user asked for the device (USBGPU_DEVICE) or an adapter is attached: merely being installed must not change torch.accelerator. Never raises, because
     then `import torch` would fail for everybody; no device I/O, only a look at the list of USB devices.
     """
     try:
-        if _wanted or os.environ.get("USBGPU_DEVICE") or _adapter_is_attached():
+        if os.environ.get("USBGPU_DEVICE") or _adapter_is_attached():
             register()
     except Exception as error:  # noqa: BLE001
         logging.getLogger(__name__).warning("usbgpu is not available: %s", error)
@@ -98,13 +97,19 @@ def _adapter_is_attached() -> bool:
 
 
 def _register_at_import() -> None:
-    global _wanted
     torch = sys.modules.get("torch")
     if torch is None:
-        _wanted = True
-    elif not getattr(torch.__spec__, "_initializing", False):
-        register()
-    # else: torch itself is loading our entry point, and asks _autoload next
+        if importlib.util.find_spec("torch") is None:
+            return      # the driver alone
+        # Outside register()'s lock: at its end, torch loads our own entry point.
+        importlib.import_module("torch")
+    elif getattr(torch.__spec__, "_initializing", False):
+        return          # torch itself is loading our entry point, and asks _autoload next
+    if importlib.util.find_spec(f"{__name__}._C") is None:
+        warnings.warn("torch_usbgpu's operators are not built, so torch has no device usbgpu; only the driver works. "
+                      "Next: pip install -e . in the checkout.", stacklevel=3)
+        return
+    register()
 
 
 _register_at_import()

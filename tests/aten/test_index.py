@@ -36,9 +36,10 @@ def test_put(dtype, accumulate):
 
     rows, columns = I([0, 2, 3, 0]), I([1, 1, 4, 1 if accumulate else 2])
     check(run, random((4, 5, 3), dtype), rows, columns, random((4, 3), dtype, 1))
-    check(lambda x, r, v: x.clone().index_put_((None, r), v, accumulate=accumulate), random((4, 5, 3), dtype), I([1, 3]),
+    put = torch.ops.aten.index_put_
+    check(lambda x, r, v: put(x.clone(), [None, r], v, accumulate), random((4, 5, 3), dtype), I([1, 3]),
           random((2, 3), dtype, 1))
-    check(lambda x, r, c, v: x.clone().index_put_((r, None, c), v, accumulate=accumulate), random((4, 5, 3), dtype),
+    check(lambda x, r, c, v: put(x.clone(), [r, None, c], v, accumulate), random((4, 5, 3), dtype),
           I([1, 3]), I([0, 2]), random((5,), dtype, 1))
 
 
@@ -156,3 +157,11 @@ def test_out_of_bounds_is_told_at_the_next_read_and_nothing_is_lost(call):
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(torch.ones(4, 3, device=DEVICE))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_masked_fill(dtype):
+    x, mask = random((6, 4), dtype), random((4,), torch.bool, 5)
+    check(torch.masked_fill, x, mask, 1)
+    check(torch.masked_fill, x.t(), mask[:, None], 1)
+    check(lambda x, m, v: x.clone().masked_fill_(m, v), x, mask, random((), dtype, 3))

@@ -74,7 +74,8 @@ const Inst* Program::decode_from(uint64_t pc) {
   std::array<uint32_t, kMaxDwords> words;
   std::array<uint16_t, 16> counts{};
   const auto close = [&] {
-    if (!heads.empty()) std::memcpy(reinterpret_cast<char*>(&out[heads.back().second]) + kBlockCounts, counts.data(), sizeof counts);
+    // Called again after a .goto: the block's counts are written already then.
+    if (!heads.empty() && counts[kBlockTotal]) std::memcpy(reinterpret_cast<char*>(&out[heads.back().second]) + kBlockCounts, counts.data(), sizeof counts);
     counts = {};
   };
   const Handler nop = find_handler("s_nop")->select(Shape{});

@@ -38,6 +38,18 @@ struct SubRev { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(
 struct Mul { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) * bits<F32>(b)); } };
 struct Fma { USBGPU_INLINE static U32 apply(U32 a, U32 b, U32 c) { return canonical(fused(bits<F32>(a), bits<F32>(b), bits<F32>(c))); } };
 
+// As a loop: clang turns whole-vector selects on several conditions into packed masks and back.
+struct Max {
+  USBGPU_INLINE static U32 apply(U32 x, U32 y) {
+    alignas(128) uint32_t a[kLanes], b[kLanes], r[kLanes];
+    __builtin_memcpy(a, &x, sizeof a);
+    __builtin_memcpy(b, &y, sizeof b);
+    for (unsigned lane = 0; lane < kLanes; ++lane)
+      r[lane] = sem::as<uint32_t>(sem::max(sem::as<float>(a[lane]), sem::as<float>(b[lane])));
+    return lanes_of(r);
+  }
+};
+
 template <class Op, auto general> Handler binary(const Shape& s) {
   return unmodified(s) ? select_binary<Op, U32>(s) : lanewise<general>;
 }
