@@ -291,8 +291,9 @@ class Event(torch.Event):
     were seen to have passed."""
 
     def __new__(cls, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False):
-        return super().__new__(cls, device=torch.device("usbgpu", 0), enable_timing=enable_timing, blocking=blocking,
-                               interprocess=interprocess)
+        # a plain torch.Event: elapsed_time() takes no instance of a subclass
+        return torch.Event(device=torch.device("usbgpu", 0), enable_timing=enable_timing, blocking=blocking,
+                           interprocess=interprocess)
 
 
 def current_stream(device: Device = None) -> torch.Stream:

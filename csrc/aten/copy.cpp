@@ -36,6 +36,12 @@ at::ScalarType bits_type(at::ScalarType type) {
   }
 }
 
+// The elements as they are in memory: a view without the lazy conjugation and negation.
+Tensor plain(const Tensor& tensor) {
+  Tensor result = tensor.is_conj() ? at::_conj(tensor) : tensor;
+  return result.is_neg() ? at::_neg_view(result) : result;
+}
+
 bool same_block(const Tensor& a, const Tensor& b) {
   return a.strides() == b.strides() && a.is_non_overlapping_and_dense();
 }
@@ -71,17 +77,21 @@ void copy_elements(Tensor dst, Tensor src) {
 }
 
 void copy_on_device(const Tensor& dst, const Tensor& src) {
-  const bool bits_only = dst.scalar_type() == src.scalar_type() && dst.is_conj() == src.is_conj() && dst.is_neg() == src.is_neg();
-  if (bits_only) return copy_elements(dst, src);
-  if (src.is_neg() != dst.is_neg() && dtype_supported(src.scalar_type())) {
-    // a lazily negated tensor: materialise, then copy
-    Tensor plain = at::_neg_view(src);
-    Tensor negated = at::neg(plain);
-    return copy_elements(dst, negated);
-  }
-  if (dtype_supported(dst.scalar_type()) && dtype_supported(src.scalar_type())) return copy_elements(dst, src);
-  // A conversion from or to a dtype without kernels: over the CPU, counted by copy_in and copy_out.
-  dst.copy_(src.to(at::kCPU).to(dst.scalar_type()));
+  const bool same_bits = dst.is_conj() == src.is_conj() && dst.is_neg() == src.is_neg();
+  const bool kernels = dtype_supported(dst.scalar_type()) && dtype_supported(src.scalar_type());
+  if (same_bits && (kernels || dst.scalar_type() == src.scalar_type())) return copy_elements(plain(dst), plain(src));
+  if (kernels) return copy_elements(plain(dst), at::neg(plain(src)));   // real: they differ in the sign only
+  // A conversion from or to a dtype without kernels, or a conjugation: over the CPU.
+  Tensor host = plain(src).to(at::kCPU);
+  if (src.is_conj()) host = host.conj();
+  if (src.is_neg()) host = at::_neg_view(host);
+  host = host.to(dst.scalar_type());
+  if (dst.is_conj()) host = host.conj();
+  if (dst.is_neg()) host = at::_neg_view(host);
+  host = host.resolve_conj().resolve_neg().contiguous();
+  Tensor staged = empty(host.sizes(), host.scalar_type());
+  device().copy_in(address(staged), host.const_data_ptr(), host.nbytes());
+  copy_elements(plain(dst), staged);
 }
 
 void copy_to_device(const Tensor& dst, const Tensor& src) {
@@ -91,11 +101,12 @@ void copy_to_device(const Tensor& dst, const Tensor& src) {
     host = host.to(to);
   }
   host = host.resolve_conj().resolve_neg();
-  if (host.scalar_type() == to && same_block(dst, host)) {
+  const bool as_is = host.scalar_type() == to && !dst.is_conj() && !dst.is_neg();
+  if (as_is && same_block(dst, host)) {
     return device().copy_in(address(dst), host.const_data_ptr(), host.nbytes());
   }
   host = host.contiguous();
-  if (host.scalar_type() == to && dst.is_contiguous()) {
+  if (as_is && dst.is_contiguous()) {
     return device().copy_in(address(dst), host.const_data_ptr(), host.nbytes());
   }
   Tensor staged = empty(host.sizes(), host.scalar_type());
@@ -115,9 +126,9 @@ void copy_to_host(const Tensor& dst, const Tensor& source) {
   const bool bits = src.scalar_type() == to && src.is_conj() == dst.is_conj() && src.is_neg() == dst.is_neg();
   if (!src.is_non_overlapping_and_dense()) {
     Tensor packed = empty(src.sizes(), src.scalar_type());
-    copy_elements(packed, src.is_conj() || src.is_neg() ? reinterpret(src, src.scalar_type()) : src);
-    if (src.is_conj()) packed._set_conj(true);
-    if (src.is_neg()) packed._set_neg(true);
+    copy_elements(packed, plain(src));
+    if (source.is_conj()) packed._set_conj(true);
+    if (source.is_neg()) packed._set_neg(true);
     src = packed;
   }
   if (bits && same_block(dst, src)) {
@@ -166,6 +177,17 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_copy_from", &copy_from);
   m.impl("_copy_from_and_resize", &copy_from_and_resize);
   m.impl("_local_scalar_dense", &local_scalar_dense);
+}
+
+// Lazily conjugated or negated tensors reach copy_from as they are. Without this ATen would first
+// materialise them by a clone, that is by a copy, without end.
+TORCH_LIBRARY_IMPL(aten, Conjugate, m) {
+  m.impl("_copy_from", torch::CppFunction::makeFallthrough());
+  m.impl("_copy_from_and_resize", torch::CppFunction::makeFallthrough());
+}
+TORCH_LIBRARY_IMPL(aten, Negative, m) {
+  m.impl("_copy_from", torch::CppFunction::makeFallthrough());
+  m.impl("_copy_from_and_resize", torch::CppFunction::makeFallthrough());
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
   resize_out(out, self.sizes());
   const auto item = c10::elementSize(self.scalar_type());
   TORCH_CHECK_NOT_IMPLEMENTED(item <= 8, what, ": dtype ", self.scalar_type(), " has no kernels on usbgpu");
-  const bool lower = what[2] == 'i';   // tril, triu
+  const bool lower = what[3] == 'l';   // tril, triu
   const Tensor source = self.contiguous();
   return through_contiguous(out, [&](Tensor& to) {
     Kernel* kernel = cache.get(key(lower, item), [&] {

@@ -1,8 +1,9 @@
-// Boolean masks: nonzero, masked_select, masked_scatter_. Kernels: index.hip.
+// Boolean masks: masked_fill_, nonzero, masked_select, masked_scatter_. Kernels: index.hip.
 #include "aten/walk.h"
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/MemoryOverlap.h>
+#include <ATen/ops/masked_fill_ops.h>
 #include <ATen/ops/masked_scatter_ops.h>
 #include <ATen/ops/masked_select_ops.h>
 #include <ATen/ops/nonzero_ops.h>
@@ -14,9 +15,58 @@
 namespace usbgpu::aten {
 namespace {
 
+using at::Scalar;
 using at::ScalarType;
 using at::Tensor;
 using usbgpu_family::CompactArgs;
+
+// value_address: of one element of self's dtype, 0: `bits`
+void launch_masked_fill(const Tensor& self, const Tensor& mask_, uint64_t bits, uint64_t value_address) {
+  static KernelCache cache;
+  TORCH_CHECK(mask_.scalar_type() == at::kBool, "masked_fill_ only supports boolean masks, but got mask with dtype ",
+              mask_.scalar_type());
+  at::assert_no_internal_overlap(self);
+  at::assert_no_partial_overlap(self, mask_);
+  const auto mask = at::expand_inplace(self, mask_, "masked_fill_");
+  const size_t bytes = self.element_size();
+  Kernel* kernel = cache.get(bytes, [&]() -> KernelSource {
+    const std::string n = std::to_string(bytes), symbol = "masked_fill_w" + n;
+    return {"index", symbol, "USBGPU_MOVE(" + symbol + ", MaskedFillArgs, masked_fill<" + n + ">)"};
+  });
+  auto iter = at::TensorIteratorConfig()
+                  .set_check_mem_overlap(false)
+                  .check_all_same_dtype(false)
+                  .resize_outputs(false)
+                  .add_output(self)
+                  .add_const_input(*mask)
+                  .build();
+  in_32_bits(iter, [&](at::TensorIteratorBase& piece) {
+    const usbgpu_family::MaskedFillArgs args{walk_of<2>(piece), bits, value_address};
+    launch(kernel, grid_for(args.walk.count), kGroup256, args);
+  });
+}
+
+Tensor& masked_fill_scalar(Tensor& self, const Tensor& mask, const Scalar& value) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Scalar, self, mask, value);
+  check_same_device("masked_fill_", {{"self", &self}, {"mask", &mask}});
+  launch_masked_fill(self, mask, scalar_bits(value, self.scalar_type()), 0);
+  return self;
+}
+
+Tensor& masked_fill_tensor(Tensor& self, const Tensor& mask, const Tensor& value) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Tensor, self, mask, value);
+  check_same_device("masked_fill_", {{"self", &self}, {"mask", &mask}});
+  TORCH_CHECK(value.dim() == 0, "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with ", value.dim(),
+              " dimension(s).");
+  if (value.is_cpu()) {
+    launch_masked_fill(self, mask, scalar_bits(value.item(), self.scalar_type()), 0);
+  } else {
+    check_same_device("masked_fill_", {{"self", &self}, {"value", &value}});
+    const Tensor converted = value.to(self.scalar_type());
+    launch_masked_fill(self, mask, 0, address(converted));
+  }
+  return self;
+}
 
 // ---- compaction: count per group, prefix of the counts, then each group writes its own
 
@@ -142,6 +192,8 @@ Tensor& masked_scatter(Tensor& self, const Tensor& mask_, const Tensor& source_)
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("masked_fill_.Scalar", &masked_fill_scalar);
+  m.impl("masked_fill_.Tensor", &masked_fill_tensor);
   m.impl("nonzero", &nonzero);
   m.impl("nonzero.out", &nonzero_out);
   m.impl("masked_select", &masked_select);

@@ -157,3 +157,11 @@ def test_out_of_bounds_is_told_at_the_next_read_and_nothing_is_lost(call):
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(torch.ones(4, 3, device=DEVICE))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_masked_fill(dtype):
+    x, mask = random((6, 4), dtype), random((4,), torch.bool, 5)
+    check(torch.masked_fill, x, mask, 1)
+    check(torch.masked_fill, x.t(), mask[:, None], 1)
+    check(lambda x, m, v: x.clone().masked_fill_(m, v), x, mask, random((), dtype, 3))

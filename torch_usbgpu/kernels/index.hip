@@ -141,6 +141,16 @@ USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
 }
 
 template <uint32_t Bytes>
+USBGPU_INLINE void masked_fill(const MaskedFillArgs& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2> position(args.walk, i);
+  if (!*position.of<uint8_t>(args.walk, 1)) return;
+  *position.of<T>(args.walk, 0) = args.value_address ? at<T>(args.value_address)[0] : (T)args.value;
+}
+
+template <uint32_t Bytes>
 USBGPU_INLINE void strided_copy(const CopyArgs& args) {
   using T = typename word<Bytes>::type;
   const uint32_t i = blockIdx.x * 256 + threadIdx.x;

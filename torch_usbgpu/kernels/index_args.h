@@ -28,6 +28,12 @@ struct IndexArgs {
   uint64_t error_block;
 };
 
+struct MaskedFillArgs {
+  Walk<2> walk;              // result, mask
+  uint64_t value;            // bits
+  uint64_t value_address;    // or where they are
+};
+
 struct CopyArgs {
   Walk<2> walk;              // result, source
 };

@@ -1,6 +1,7 @@
 // Device guard: one device, streams that share its one in-order queue, events as sequence numbers.
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 
@@ -92,7 +93,9 @@ class UsbGpuGuard final : public c10::impl::DeviceGuardImplInterface {
     TORCH_CHECK(from && to, "Both events must be recorded before calculating elapsed time.");
     synchronizeEvent(from);
     synchronizeEvent(to);
-    return static_cast<double>(static_cast<Event*>(to)->passed_ns - static_cast<Event*>(from)->passed_ns) * 1e-6;
+    // the later event may have been looked at first
+    const int64_t between = static_cast<Event*>(to)->passed_ns - static_cast<Event*>(from)->passed_ns;
+    return static_cast<double>(std::max<int64_t>(between, 0)) * 1e-6;
   }
 
   c10::DeviceCapability getDeviceCapability(c10::Device) const override {

@@ -72,7 +72,9 @@ def header(enums: dict[str, list[str]]) -> str:
         body = ", ".join(f"{prefix}{v}" for v in values)
         out.append(f"enum class {name} : uint8_t {{ {body}, count }};")
     out.append(f"""
-struct OperandRow {{ Field field; OperandKind kind; Type type; uint16_t bits; bool read, write; }};  // bits 0: a lane mask
+struct OperandRow {{  // bits 0: a lane mask
+  Field field; OperandKind kind; Type type; uint16_t bits; bool read, write;
+}};
 struct OpRow {{
   const char* name;
   uint16_t op;
@@ -84,7 +86,11 @@ struct OpRow {{
   bool reads_vcc, writes_vcc, writes_exec, literal;  // literal: fmaak/fmamk, s_setreg_imm32
   OperandRow operands[{MAX_OPERANDS}];
 }};
-struct FieldRow {{ Field field; uint8_t lo, width; enum Kind : uint8_t {{ bits, vgpr8, src9, ssrc8, sgpr7, sgpr_div2, sgpr_div4, vdsty }} kind; }};
+struct FieldRow {{
+  Field field;
+  uint8_t lo, width;
+  enum Kind : uint8_t {{ bits, vgpr8, src9, ssrc8, sgpr7, sgpr_div2, sgpr_div4, vdsty }} kind;
+}};
 struct FormatRow {{
   const char* name;
   Format format;
@@ -125,7 +131,8 @@ def op_row(row: dict, fmt: str, short: set[str]) -> str:
     operands = ", ".join(map(operand, row["operands"]))
     literal = bool(re.search(r"fmaak|fmamk|setreg_imm32", name))
     has_e32 = fmt in ("VOP3", "VOP3SD") and name in short
-    return (f'{{"{name}", {row["op"]}, Format::{fmt.replace(".", "_")}, InstClass::{class_of(name, fmt)}, {len(row["operands"])}, '
+    return (f'{{"{name}", {row["op"]}, Format::{fmt.replace(".", "_")}, InstClass::{class_of(name, fmt)}, '
+            f'{len(row["operands"])}, '
             f'{flag("llvm22" in row)}, {flag(has_e32)}, {flag("r:vcc" in implicit)}, {flag("w:vcc" in implicit)}, '
             f'{flag("w:exec" in implicit)}, {flag(literal)}, {{{operands}}}}},')
 
@@ -152,7 +159,8 @@ def tables(arch: str, data: dict) -> str:
         numbers = index.get(name) if name != "VOPD" else index["VOPD.opx"]
         width = op_field["hi"] - op_field["lo"] + 1 if op_field else 0
         size = 1 << width
-        out.append(f"const int16_t index_{name}[] = {{{', '.join(str((numbers or {}).get(n, -1)) for n in range(size))}}};")
+        cells = ", ".join(str((numbers or {}).get(n, -1)) for n in range(size))
+        out.append(f"const int16_t index_{name}[] = {{{cells}}};")
         mask = value = 0
         for match in fmt["match"]:
             mask |= ((1 << (match["hi"] - match["lo"] + 1)) - 1) << match["lo"]
@@ -166,7 +174,8 @@ def tables(arch: str, data: dict) -> str:
     opy = index["VOPD.opy"]
     out.append(f"const int16_t opy_index[] = {{{', '.join(str(opy.get(n, -1)) for n in range(32))}}};")
     out += [f"}}  // namespace {arch}",
-            f"const ArchTables {arch}_tables{{{arch}::formats, {len(formats)}, {arch}::ops, {len(rows)}, {arch}::opy_index}};"]
+            f"const ArchTables {arch}_tables{{{arch}::formats, {len(formats)}, {arch}::ops, {len(rows)}, "
+            f"{arch}::opy_index}};"]
     return "\n".join(out)
 
 

@@ -15,9 +15,11 @@ from torch_usbgpu._emulator import isa
 from torch_usbgpu.runtime import codeobject
 
 ZIG = str(Path(ziglang.__file__).parent / "zig")
-CC1 = ("-cc1 -triple amdgcn-amd-amdhsa -aux-triple x86_64-unknown-linux-gnu -x hip -fcuda-is-device -target-cpu gfx1100 "
-       "-target-feature +cumode -O3 -std=c++20 -fgnuc-version=4.2.1 -mrelocation-model pic -pic-level 2 -mframe-pointer=none "
-       "-fvisibility=hidden -fapply-global-visibility-to-externs -mllvm -amdgpu-internalize-symbols -nostdsysteminc -nobuiltininc "
+CC1 = ("-cc1 -triple amdgcn-amd-amdhsa -aux-triple x86_64-unknown-linux-gnu -x hip "
+       "-fcuda-is-device -target-cpu gfx1100 -target-feature +cumode -O3 -std=c++20 -fgnuc-version=4.2.1 "
+       "-mrelocation-model pic -pic-level 2 -mframe-pointer=none "
+       "-fvisibility=hidden -fapply-global-visibility-to-externs "
+       "-mllvm -amdgpu-internalize-symbols -nostdsysteminc -nobuiltininc "
        "-disable-free -disable-llvm-verifier -discard-value-names -fno-ident -ffp-contract=off").split()
 
 CODE, DATA, KERNARG, SCRATCH = 0x1_0000_0000, 0x2_0000_0000, 0x3_0000_0000, 0x4_0000_0000
@@ -56,7 +58,8 @@ def assemble(text: str, cpu: str = "gfx1100") -> bytes:
     from elftools.elf.elffile import ELFFile
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "x.o"
-        run = subprocess.run([ZIG, "clang", "--target=amdgcn-amd-amdhsa", f"-mcpu={cpu}", "-x", "assembler", "-c", "-o", str(target), "-"],
+        run = subprocess.run([ZIG, "clang", "--target=amdgcn-amd-amdhsa", f"-mcpu={cpu}", "-x", "assembler", "-c",
+            "-o", str(target), "-"],
                              input=text.encode() + b"\n", capture_output=True)
         assert run.returncode == 0, run.stderr.decode()
         with target.open("rb") as stream:
@@ -96,13 +99,15 @@ class Machine:
         va = self.load(image.placed_at(self._code))
         return {name: Kernel(self, descriptor, va) for name, descriptor in image.kernels.items()}
 
-    def run_code(self, code: bytes, user_data=(), threads=32, groups=1, rsrc1=0xF0 << 12, lds_bytes=0, scratch=0, **more) -> dict:
+    def run_code(self, code: bytes, user_data=(), threads=32, groups=1, rsrc1=0xF0 << 12, lds_bytes=0, scratch=0,
+        **more) -> dict:
         """Runs bare machine code; user SGPRs are s0.., the workgroup id follows them."""
         entry = self.load(code)
         rsrc2 = len(user_data) << 1 | 1 << 7 | -(-lds_bytes // 512) << 15 | (1 if scratch else 0)
         if scratch:
             more.update(self.scratch_for(scratch, threads))
-        return self.cores.run(self.memory, entry, rsrc1, rsrc2, list(user_data), (groups, 1, 1), (threads, 1, 1), **more)
+        return self.cores.run(self.memory, entry, rsrc1, rsrc2, list(user_data), (groups, 1, 1), (threads, 1, 1),
+            **more)
 
     def scratch_for(self, bytes_per_lane: int, threads: int) -> dict:
         wave = -(-bytes_per_lane * 32 // 256) * 256

@@ -14,7 +14,8 @@ from torch_usbgpu._emulator import isa
 from .machine import Machine, compile_hip, compile_to_assembly
 
 SOURCE = (Path(__file__).parent / "kernels.hip").read_text()
-MODES = {"plain": {}, "two_threads": {"threads": 2}, "poison": {"poison": True}, "shuffled": {"shuffle_seed": 7, "threads": 2},
+MODES = {"plain": {}, "two_threads": {"threads": 2}, "poison": {"poison": True},
+    "shuffled": {"shuffle_seed": 7, "threads": 2},
          "strict_waits": {"strict_waits": True, "poison": True}}
 
 

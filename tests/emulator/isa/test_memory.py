@@ -38,7 +38,8 @@ def expected_load(memory: np.ndarray, offsets, exec_mask, kind):
             out[lane] = np.frombuffer(raw, np.uint32)
             continue
         value = int(np.frombuffer(raw, dtype)[0]) & M32
-        out[lane, 0] = value if where == "all" else (OLD & 0xFFFF0000 | value & 0xFFFF) if where == "low" else (OLD & 0xFFFF | value << 16 & M32)
+        low, high = OLD & 0xFFFF0000 | value & 0xFFFF, OLD & 0xFFFF | value << 16 & M32
+        out[lane, 0] = {"all": value, "low": low, "high": high}[where]
     return out
 
 
@@ -92,7 +93,8 @@ def test_global_loads(exec_name, pattern, bridge, rng):
             assert (got[:, dwords:] == OLD).all(), f"{suffix} {form}: wrote a register too many"
 
 
-STORES = {"b8": (1, 0), "b16": (2, 0), "b32": (4, 0), "b64": (8, 0), "b96": (12, 0), "b128": (16, 0), "d16_hi_b8": (1, 16), "d16_hi_b16": (2, 16)}
+STORES = {"b8": (1, 0), "b16": (2, 0), "b32": (4, 0), "b64": (8, 0), "b96": (12, 0), "b128": (16, 0),
+    "d16_hi_b8": (1, 16), "d16_hi_b16": (2, 16)}
 
 
 @pytest.mark.parametrize("bridge", [False, True], ids=["vram", "bridge"])
@@ -117,9 +119,11 @@ def test_global_stores(exec_name, pattern, bridge, rng):
                 want[offsets[lane] + 32:offsets[lane] + 32 + size] = np.frombuffer(raw[:size], np.uint8)
         for prefix, address in (("global", "v2, {}, s[4:5]"), ("flat", "v[2:3], {}")):
             machine.memory.write(target, guard)
-            flat = ["v_add_co_u32 v2, vcc_lo, s4, v2", "v_add_co_ci_u32_e64 v3, null, s5, 0, vcc_lo"] if prefix == "flat" else []
+            flat = ["v_add_co_u32 v2, vcc_lo, s4, v2",
+                "v_add_co_ci_u32_e64 v3, null, s5, 0, vcc_lo"] if prefix == "flat" else []
             code = assemble("\n".join([
-                "v_lshlrev_b32 v1, 2, v0", "global_load_b32 v2, v1, s[2:3]", "v_lshlrev_b32 v1, 4, v0", "global_load_b128 v[4:7], v1, s[0:1]", *flat,
+                "v_lshlrev_b32 v1, 2, v0", "global_load_b32 v2, v1, s[2:3]", "v_lshlrev_b32 v1, 4, v0",
+                "global_load_b128 v[4:7], v1, s[0:1]", *flat,
                 f"s_mov_b32 exec_lo, {EXEC[exec_name]:#x}",
                 f"{prefix}_store_{suffix} {address.format(registers(4, dwords))} offset:32", "s_endpgm"]))
             result = machine.run_code(code, user(values, where, target), sh_mem_bases=0x20001)
@@ -135,18 +139,23 @@ def test_lds_loads_and_stores(exec_name, rng):
         ("ds_load_b32 v4, v2 offset:8", 1, LANES * 4, lambda m, o: m[(o + 8) // 4][:, None]),
         ("ds_load_b64 v[4:5], v2 offset:16", 2, LANES * 8, lambda m, o: m[(o[:, None] + 16) // 4 + np.arange(2)]),
         ("ds_load_b96 v[4:6], v2", 3, LANES * 12, lambda m, o: m[o[:, None] // 4 + np.arange(3)]),
-        ("ds_load_b128 v[4:7], v2 offset:32", 4, (31 - LANES) * 16, lambda m, o: m[(o[:, None] + 32) // 4 + np.arange(4)]),
+        ("ds_load_b128 v[4:7], v2 offset:32", 4, (31 - LANES) * 16, lambda m,
+        o: m[(o[:, None] + 32) // 4 + np.arange(4)]),
         ("ds_load_2addr_b32 v[4:5], v2 offset0:1 offset1:3", 2, LANES * 4, lambda m, o: m[o[:, None] // 4 + [1, 3]]),
-        ("ds_load_2addr_stride64_b32 v[4:5], v2 offset0:1 offset1:0", 2, LANES * 4, lambda m, o: m[o[:, None] // 4 + [64, 0]]),
-        ("ds_load_2addr_b64 v[4:7], v2 offset0:2 offset1:1", 4, LANES * 4, lambda m, o: m[o[:, None] // 4 + [4, 5, 2, 3]]),
-        ("ds_load_b32 v4, v2 offset:4092", 1, LANES * 4, lambda m, o: np.where(LANES == 0, m[1023], 0)[:, None]),  # beyond the end: 0
+        ("ds_load_2addr_stride64_b32 v[4:5], v2 offset0:1 offset1:0", 2, LANES * 4, lambda m,
+        o: m[o[:, None] // 4 + [64, 0]]),
+        ("ds_load_2addr_b64 v[4:7], v2 offset0:2 offset1:1", 4, LANES * 4, lambda m,
+        o: m[o[:, None] // 4 + [4, 5, 2, 3]]),
+        ("ds_load_b32 v4, v2 offset:4092", 1, LANES * 4, lambda m, o: np.where(LANES == 0, m[1023], 0)[:, None]),
+        # beyond the end: 0
     ]:
         content = rng.integers(0, 1 << 32, 1024).astype(np.uint32)
         machine = Machine(threads=1)
         out = np.zeros((32, 4), np.uint32)
         target, where, source = machine.buffer(out), machine.buffer(offsets.astype(np.uint32)), machine.buffer(content)
         fill = ["v_lshlrev_b32 v8, 2, v0"] + [
-            line for k in range(32) for line in (f"global_load_b32 v9, v8, s[4:5] offset:{128 * k}", f"ds_store_b32 v8, v9 offset:{128 * k}")]
+            line for k in range(32) for line in (f"global_load_b32 v9, v8, s[4:5] offset:{128 * k}",
+                f"ds_store_b32 v8, v9 offset:{128 * k}")]
         code = assemble("\n".join(fill) + "\n" + load_program(instruction, result_dwords, mask))
         result = machine.run_code(code, user(target, where, source), lds_bytes=4096)
         assert result["end"] == "complete", result["fault"]
@@ -160,7 +169,8 @@ def test_lds_loads_and_stores(exec_name, rng):
     ("ds_store_b8 v2, v4", LANES * 3, 1, [(0, 0, 1)]), ("ds_store_b16 v2, v4 offset:2", LANES * 4, 1, [(2, 0, 2)]),
     ("ds_store_b8_d16_hi v2, v4", LANES, 1, [(0, 2, 1)]), ("ds_store_b16_d16_hi v2, v4", LANES * 2, 1, [(0, 2, 2)]),
     ("ds_store_b64 v2, v[4:5]", LANES * 8, 2, [(0, 0, 8)]), ("ds_store_b96 v2, v[4:6]", LANES * 12, 3, [(0, 0, 12)]),
-    ("ds_store_b128 v2, v[4:7]", LANES * 16, 4, [(0, 0, 16)]), ("ds_store_b128 v2, v[4:7] offset:1020", LANES * 16, 4, [(1020, 0, 16)]),
+    ("ds_store_b128 v2, v[4:7]", LANES * 16, 4, [(0, 0, 16)]),
+    ("ds_store_b128 v2, v[4:7] offset:1020", LANES * 16, 4, [(1020, 0, 16)]),
     ("ds_store_2addr_b32 v2, v4, v5 offset0:1 offset1:9", LANES * 64, 2, [(4, 0, 4), (36, 4, 4)]),
     ("ds_store_2addr_stride64_b64 v2, v[4:5], v[6:7] offset0:0 offset1:1", LANES * 8, 4, [(0, 0, 8), (512, 8, 8)]),
 ], ids=lambda v: v.split()[0] if isinstance(v, str) else "")
@@ -169,11 +179,16 @@ def test_lds_stores(instruction, offsets, dwords, sites, exec_name, rng):
     machine = Machine(threads=1)
     data = rng.integers(0, 1 << 32, (32, 4)).astype(np.uint32)
     size = 1024
-    target, where, values = machine.buffer(np.zeros(size, np.uint8)), machine.buffer(offsets.astype(np.uint32)), machine.buffer(data)
-    clear = ["v_lshlrev_b32 v8, 2, v0", "v_mov_b32 v9, 0xeeeeeeee"] + [f"ds_store_b32 v8, v9 offset:{128 * k}" for k in range(size // 128)]
-    copy = [line for k in range(size // 128) for line in (f"ds_load_b32 v9, v8 offset:{128 * k}", f"global_store_b32 v8, v9, s[0:1] offset:{128 * k}")]
-    code = assemble("\n".join([*clear, "v_lshlrev_b32 v1, 2, v0", "global_load_b32 v2, v1, s[2:3]", "v_lshlrev_b32 v1, 4, v0",
-                               "global_load_b128 v[4:7], v1, s[4:5]", f"s_mov_b32 exec_lo, {EXEC[exec_name]:#x}", instruction,
+    target, where, values = machine.buffer(np.zeros(size,
+        np.uint8)), machine.buffer(offsets.astype(np.uint32)), machine.buffer(data)
+    clear = ["v_lshlrev_b32 v8, 2, v0",
+        "v_mov_b32 v9, 0xeeeeeeee"] + [f"ds_store_b32 v8, v9 offset:{128 * k}" for k in range(size // 128)]
+    copy = [line for k in range(size // 128) for line in (f"ds_load_b32 v9, v8 offset:{128 * k}",
+        f"global_store_b32 v8, v9, s[0:1] offset:{128 * k}")]
+    code = assemble("\n".join([*clear, "v_lshlrev_b32 v1, 2, v0", "global_load_b32 v2, v1, s[2:3]",
+        "v_lshlrev_b32 v1, 4, v0",
+                               "global_load_b128 v[4:7], v1, s[4:5]", f"s_mov_b32 exec_lo, {EXEC[exec_name]:#x}",
+                               instruction,
                                "s_mov_b32 exec_lo, -1", *copy, "s_endpgm"]))
     result = machine.run_code(code, user(target, where, values), lds_bytes=size)
     assert result["end"] == "complete", result["fault"]
@@ -181,7 +196,8 @@ def test_lds_stores(instruction, offsets, dwords, sites, exec_name, rng):
     for lane in range(32):
         for at, part, n in sites if EXEC[exec_name] >> lane & 1 else []:
             if offsets[lane] + at + n <= size:  # out of range stores are dropped
-                want[offsets[lane] + at:offsets[lane] + at + n] = np.frombuffer(data[lane].tobytes()[part:part + n], np.uint8)
+                want[offsets[lane] + at:offsets[lane] + at + n] = np.frombuffer(data[lane].tobytes()[part:part + n],
+                    np.uint8)
     np.testing.assert_array_equal(machine.fetch(target, np.zeros(size, np.uint8)), want)
 
 
@@ -191,9 +207,11 @@ def _signed(x, bits):
 
 ATOMICS = {  # name: new value of (old, data); by width
     "add_u": lambda o, d, b: o + d, "sub_u": lambda o, d, b: o - d,
-    "min_i": lambda o, d, b: min(_signed(o, b), _signed(d, b)), "max_i": lambda o, d, b: max(_signed(o, b), _signed(d, b)),
+    "min_i": lambda o, d, b: min(_signed(o, b), _signed(d, b)), "max_i": lambda o, d,
+    b: max(_signed(o, b), _signed(d, b)),
     "min_u": lambda o, d, b: min(o, d), "max_u": lambda o, d, b: max(o, d),
-    "and_b": lambda o, d, b: o & d, "or_b": lambda o, d, b: o | d, "xor_b": lambda o, d, b: o ^ d, "swap_b": lambda o, d, b: d,
+    "and_b": lambda o, d, b: o & d, "or_b": lambda o, d, b: o | d, "xor_b": lambda o, d, b: o ^ d, "swap_b": lambda o,
+    d, b: d,
     "inc_u": lambda o, d, b: 0 if o >= d else o + 1, "dec_u": lambda o, d, b: d if o == 0 or o > d else o - 1,
 }
 
@@ -222,11 +240,14 @@ def test_integer_atomics(where, bits, rng):
             "global": f"global_atomic_{plain}_{width} {registers(6, n)}, v2, {registers(4, n)}, s[4:5] glc",
             "flat": f"flat_atomic_{plain}_{width} {registers(6, n)}, v[10:11], {registers(4, n)} glc",
             "ds": f"{lds_name} {registers(6, n)}, v2, {registers(4, n)}"}[prefix]
-        stage = [f"global_load_{move} {registers(8, n)}, v2, s[4:5]", f"ds_store_{move} v2, {registers(8, n)}"] if where == "ds" else []
-        back = [f"ds_load_{move} {registers(8, n)}, v2", f"global_store_{move} v2, {registers(8, n)}, s[4:5]"] if where == "ds" else []
+        stage = [f"global_load_{move} {registers(8, n)}, v2, s[4:5]",
+            f"ds_store_{move} v2, {registers(8, n)}"] if where == "ds" else []
+        back = [f"ds_load_{move} {registers(8, n)}, v2",
+            f"global_store_{move} v2, {registers(8, n)}, s[4:5]"] if where == "ds" else []
         code = assemble("\n".join([
             f"v_lshlrev_b32 v1, {1 + n}, v0", f"global_load_{move} {registers(4, n)}, v1, s[0:1]",
-            "v_and_b32 v2, 15, v0", f"v_lshlrev_b32 v2, {1 + n}, v2", "v_add_co_u32 v10, vcc_lo, s4, v2", "v_add_co_ci_u32_e64 v11, null, s5, 0, vcc_lo",
+            "v_and_b32 v2, 15, v0", f"v_lshlrev_b32 v2, {1 + n}, v2", "v_add_co_u32 v10, vcc_lo, s4, v2",
+            "v_add_co_ci_u32_e64 v11, null, s5, 0, vcc_lo",
             *stage, "v_mov_b32 v6, -1", "v_mov_b32 v7, -1",
             f"s_mov_b32 exec_lo, {mask:#x}", instruction, "s_mov_b32 exec_lo, -1", *back,
             f"global_store_{move} v1, {registers(6, n)}, s[2:3]", "s_endpgm"]))
@@ -265,7 +286,8 @@ def test_compare_and_swap_register_order():
 
 
 @pytest.mark.parametrize("name,old,data,new", [
-    ("add_f32", 1.5, 2.25, 3.75), ("min_f32", 1.5, -2.0, -2.0), ("max_f32", 1.5, 2.0, 2.0), ("min_f32", np.nan, 3.0, 3.0), ("add_f32", 1e-40, 1e-40, 2 * float(np.float32(1e-40)))])
+    ("add_f32", 1.5, 2.25, 3.75), ("min_f32", 1.5, -2.0, -2.0), ("max_f32", 1.5, 2.0, 2.0),
+    ("min_f32", np.nan, 3.0, 3.0), ("add_f32", 1e-40, 1e-40, 2 * float(np.float32(1e-40)))])
 @pytest.mark.parametrize("where", ["global", "ds"])
 def test_float_atomics(where, name, old, data, new):
     machine = Machine(threads=1)
@@ -273,7 +295,8 @@ def test_float_atomics(where, name, old, data, new):
     if where == "global":
         body = ["global_load_b32 v2, v1, s[0:1] offset:4", f"global_atomic_{name} v1, v2, s[0:1]"]
     else:
-        body = ["global_load_b32 v2, v1, s[0:1] offset:4", "global_load_b32 v3, v1, s[0:1]", "ds_store_b32 v1, v3", f"ds_{name} v1, v2",
+        body = ["global_load_b32 v2, v1, s[0:1] offset:4", "global_load_b32 v3, v1, s[0:1]", "ds_store_b32 v1, v3",
+            f"ds_{name} v1, v2",
                 "ds_load_b32 v3, v1", "global_store_b32 v1, v3, s[0:1]"]
     code = assemble("\n".join(["v_mov_b32 v1, 0", *body, "s_endpgm"]))
     assert machine.run_code(code, user(target), threads=1, lds_bytes=512)["end"] == "complete"

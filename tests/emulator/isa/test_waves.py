@@ -64,7 +64,8 @@ def test_only_enabled_workgroup_ids_take_registers():
         v_mov_b32 v2, s3
         global_store_b32 v2, v1, s[0:1]
         s_endpgm"""))
-    result = machine.cores.run(machine.memory, entry, 0xF0 << 12, 2 << 1 | 1 << 9, user(va), (1, 1, 8), (1, 1, 1))  # z only
+    result = machine.cores.run(machine.memory, entry, 0xF0 << 12, 2 << 1 | 1 << 9, user(va), (1, 1, 8),
+        (1, 1, 1))  # z only
     assert result["end"] == "complete"
     assert machine.fetch(va, out).tolist() == list(range(8))
 
@@ -140,15 +141,18 @@ def test_cancel_ends_an_endless_kernel(threads, body):
 
 FAULTS = {  # body: (kind, access, address or None, index of the faulting instruction)
     "illegal word": (".long 0xbfff0000", "illegal_instruction", "execute", None, 1),
-    "image instruction": ("image_load v[4:7], v[0:1], s[4:11] dmask:0xf dim:SQ_RSRC_IMG_2D unorm", "illegal_instruction", "execute", None, 1),
+    "image instruction": ("image_load v[4:7], v[0:1], s[4:11] dmask:0xf dim:SQ_RSRC_IMG_2D unorm",
+    "illegal_instruction", "execute", None, 1),
     "trap": ("s_trap 2", "trap", "execute", 2, 1),
     "halt": ("s_sethalt 5", "trap", "execute", None, 1),
     "unmapped load": ("global_load_b32 v2, v1, s[2:3]", "memory_violation", "read", 0xDEAD_0000_0000, 1),
-    "unmapped store": ("global_store_b64 v1, v[2:3], s[2:3] offset:8", "memory_violation", "write", 0xDEAD_0000_0008, 1),
+    "unmapped store": ("global_store_b64 v1, v[2:3], s[2:3] offset:8", "memory_violation", "write", 0xDEAD_0000_0008,
+    1),
     "unmapped scalar load": ("s_load_b128 s[8:11], s[2:3], 0x10", "memory_violation", "read", 0xDEAD_0000_0010, 1),
     "unmapped atomic": ("global_atomic_add_u32 v1, v2, s[2:3]", "memory_violation", "atomic", 0xDEAD_0000_0000, 1),
     "misaligned atomic": ("global_atomic_add_u32 v1, v2, s[0:1] offset:2", "misaligned_atomic", "atomic", DATA + 2, 1),
-    "misaligned 64-bit atomic": ("global_atomic_add_u64 v1, v[2:3], s[0:1] offset:4", "misaligned_atomic", "atomic", DATA + 4, 1),
+    "misaligned 64-bit atomic": ("global_atomic_add_u64 v1, v[2:3], s[0:1] offset:4", "misaligned_atomic", "atomic",
+    DATA + 4, 1),
     "store to code": ("global_store_b32 v1, v2, s[4:5]", "memory_violation", "write", CODE, 1),
     "jump into nowhere": ("s_setpc_b64 s[2:3]", "memory_violation", "execute", 0xDEAD_0000_0000, None),
     "jump into data": ("s_setpc_b64 s[0:1]", "memory_violation", "execute", DATA, None),
@@ -229,9 +233,11 @@ def test_new_code_at_the_same_address():
     """Decoded code is kept only while the bytes are the same and the instruction cache was not invalidated."""
     machine = Machine(threads=1)
     va = machine.buffer(np.zeros(1, np.uint32))
-    programs = [assemble(f"v_mov_b32 v1, 0\nv_mov_b32 v2, {n}\nglobal_store_b32 v1, v2, s[0:1]\ns_endpgm") for n in (1, 2)]
+    text = "v_mov_b32 v1, 0\nv_mov_b32 v2, {}\nglobal_store_b32 v1, v2, s[0:1]\ns_endpgm"
+    programs = [assemble(text.format(n)) for n in (1, 2)]
     entry = machine.load(programs[0])
-    run = lambda: machine.cores.run(machine.memory, entry, 0xF0 << 12, 2 << 1, user(va), (1, 1, 1), (1, 1, 1))  # noqa: E731
+    run = lambda: machine.cores.run(machine.memory, entry, 0xF0 << 12, 2 << 1, user(va), (1, 1, 1),
+        (1, 1, 1))  # noqa: E731
     run()
     machine.memory.write(entry, programs[1])
     machine.cores.invalidate_code()
@@ -272,10 +278,13 @@ WAITS = {  # instructions between a load into v3 (or s4) and its use -> is the v
     "global, no wait": ("global_load_b32 v3, v1, s[0:1]", "", False),
     "global, wait": ("global_load_b32 v3, v1, s[0:1]", "s_waitcnt vmcnt(0)", True),
     "global, wait for the wrong counter": ("global_load_b32 v3, v1, s[0:1]", "s_waitcnt lgkmcnt(0)", False),
-    "global, one younger outstanding": ("global_load_b32 v3, v1, s[0:1]\nglobal_load_b32 v5, v1, s[0:1]", "s_waitcnt vmcnt(1)", True),
+    "global, one younger outstanding": ("global_load_b32 v3, v1, s[0:1]\nglobal_load_b32 v5, v1, s[0:1]",
+    "s_waitcnt vmcnt(1)", True),
     "global, not yet": ("global_load_b32 v5, v1, s[0:1]\nglobal_load_b32 v3, v1, s[0:1]", "s_waitcnt vmcnt(1)", False),
-    "both halves": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2", "s_waitcnt vmcnt(0)", True),
-    "one half": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2", "s_waitcnt vmcnt(1)", False),
+    "both halves": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2",
+    "s_waitcnt vmcnt(0)", True),
+    "one half": ("global_load_d16_b16 v3, v1, s[0:1]\nglobal_load_d16_hi_b16 v3, v1, s[0:1] offset:2",
+    "s_waitcnt vmcnt(1)", False),
     "lds, no wait": ("ds_load_b32 v3, v1", "", False),
     "lds, wait": ("ds_load_b32 v3, v1", "s_waitcnt lgkmcnt(0)", True),
     "atomic, wait": ("global_atomic_or_b32 v3, v1, v1, s[0:1] glc", "s_waitcnt vmcnt(0)", True),
