@@ -53,12 +53,7 @@ bool on_device(const c10::IValue& value) {
 
 }  // namespace
 
-void boxed_fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  const auto& name = op.operator_name();
-  const std::string full = c10::toString(name);
-  const char* refused = refusal(name.name);
-  TORCH_CHECK_NOT_IMPLEMENTED(!refused, "The operator '", full, "' has no kernel for these arguments on usbgpu, and ",
-                              refused, ".");
+void count_fallback(const std::string& full) {
   const auto now = mode.load();
   TORCH_CHECK_NOT_IMPLEMENTED(now != FallbackMode::error, "The operator '", full,
                               "' has no kernel on usbgpu for these arguments, and USBGPU_FALLBACK=error forbids to run "
@@ -73,6 +68,15 @@ void boxed_fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     TORCH_WARN("The operator '", full, "' has no kernel on usbgpu yet and runs on the CPU: its operands travel over "
                "the cable and back. torch.usbgpu.fallbacks() counts them; USBGPU_FALLBACK=error forbids it.");
   }
+}
+
+void boxed_fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const auto& name = op.operator_name();
+  const std::string full = c10::toString(name);
+  const char* refused = refusal(name.name);
+  TORCH_CHECK_NOT_IMPLEMENTED(!refused, "The operator '", full, "' has no kernel for these arguments on usbgpu, and ",
+                              refused, ".");
+  count_fallback(full);
   // Wrong device mixes would otherwise be hidden by the copies: say it as torch does.
   const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
   for (const c10::IValue& value : arguments) {

@@ -15,6 +15,10 @@ namespace usbgpu::aten {
 
 enum class FallbackMode { warn, silent, error };
 
+// Counts and, once per operator, warns; throws where USBGPU_FALLBACK forbids it. For operators that must
+// take their way to the CPU by hand, because the boxed fallback cannot run them.
+void count_fallback(const std::string& full_name);
+
 void boxed_fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack);
 
 // operator name -> times it ran on the CPU since the last reset
