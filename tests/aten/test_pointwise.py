@@ -247,7 +247,7 @@ BACKWARD = {
     "logsigmoid": F.logsigmoid, "hardsigmoid": F.hardsigmoid, "hardswish": F.hardswish, "hardshrink": F.hardshrink,
     "softshrink": F.softshrink, "hardtanh": F.hardtanh, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
     "logit": lambda x: torch.logit(x * 0.1 + 0.5, eps=0.1), "prelu": lambda x: F.prelu(x, torch.tensor([0.2], device=x.device, dtype=x.dtype)),
-    "glu": lambda x: F.glu(x, 0), "mse": lambda x: F.mse_loss(x, x.detach() * 0.5), "huber": lambda x: F.huber_loss(x, x.detach() * 3),
+    "mse": lambda x: F.mse_loss(x, x.detach() * 0.5), "huber": lambda x: F.huber_loss(x, x.detach() * 3),
     "smooth_l1": lambda x: F.smooth_l1_loss(x, x.detach() * 3), "pow": lambda x: x ** 3, "exp": torch.exp,
     "where": lambda x: torch.where(x > 0, x * 2, x * 3), "clamp": lambda x: x.clamp(-1, 1), "atan2": lambda x: torch.atan2(x, x + 5),
 }
