@@ -90,7 +90,8 @@ def run(epochs: int, show_progress: bool = True) -> dict:
     shuffle = torch.Generator().manual_seed(SEED)
     worst, link, gpu_seconds = 0.0, None, 0.0
     steps = len(images) // BATCH
-    with tqdm(total=epochs * steps, unit="step", disable=not show_progress, file=sys.stdout, leave=False) as bar:
+    # None: a bar on a terminal, none in a log
+    with tqdm(total=epochs * steps, unit="step", disable=None if show_progress else True, file=sys.stdout, leave=False) as bar:
         for epoch in range(epochs):
             order = torch.randperm(len(images), generator=shuffle)
             gpu_loss = cpu_loss = 0.0
@@ -107,7 +108,7 @@ def run(epochs: int, show_progress: bool = True) -> dict:
                 gpu_loss += on_gpu / steps
                 cpu_loss += on_cpu / steps
                 bar.update()
-                bar.set_postfix(loss=f"{on_gpu:.4f}")
+                bar.set_postfix(loss=f"{on_gpu:.4f}", refresh=False)
             bar.write(f"epoch {epoch + 1:2d}   loss on usbgpu {gpu_loss:.6f}   on the CPU {cpu_loss:.6f}", file=sys.stdout)
     return {"accuracy": gpu.accuracy(test_images, test_labels), "cpu_accuracy": cpu.accuracy(test_images, test_labels),
             "worst_difference": worst, "seconds": gpu_seconds, "link": link, "steps": epochs * steps,
