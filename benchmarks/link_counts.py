@@ -57,12 +57,13 @@ def main() -> None:
         control = CONTROL_SECONDS * (stats["control_out"] + stats["control_in"])
         serial, bulk = (100 * host.nbytes / seconds / LINK_BYTES_PER_SECOND
                         for seconds in (stats["modelled_seconds"], stats["modelled_seconds"] - control))
-        overlap = f", {bulk:.0f} % with the control transfers hidden behind bulk ones, as they are submitted" if hidden else ""
-        print(f"    = {serial:.0f} % of the link's 700 MB/s when everything is serial{overlap}")
+        overlap = f", {bulk:.0f} % with the control transfers hidden behind bulk ones, as they are submitted"
+        print(f"    = {serial:.0f} % of the link's 700 MB/s when everything is serial{overlap if hidden else ''}")
 
     measure("a + b", lambda: a + a)
     measure("(a + b).sum().item()", lambda: (a + a).sum().item())
-    measure("100 additions, then synchronize()", lambda: [a.add(1.0) for _ in range(100)] and torch.usbgpu.synchronize())
+    measure("100 additions, then synchronize()",
+            lambda: [a.add(1.0) for _ in range(100)] and torch.usbgpu.synchronize())
     measure("copy in, 4 bytes", lambda: torch.ones(1).to("usbgpu") + 1)
     measure("copy in, 32 MiB", lambda: on_gpu.copy_(host))
     rates(lambda: on_gpu.copy_(host), hidden=True)

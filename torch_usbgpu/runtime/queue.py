@@ -60,7 +60,8 @@ def timeout_seconds() -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.") from None
+        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.",
+                          "Set it to a number, e.g. 300.") from None
 
 
 def behind(sequence: int, reached: int) -> bool:
@@ -77,7 +78,8 @@ class Road:
         compile_kernels: torch_usbgpu.kernels.compile_kernels, or what takes its place in a test
     """
 
-    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
+    def __init__(self, adapter, gpu,
+                 compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
         self.adapter = adapter
         self.gpu = gpu
         self.compile_kernels = compile_kernels
