@@ -14,8 +14,8 @@ SAMPLES = 3
 RTOL, ATOL = 2e-4, 2e-5
 # Their results are random, or memory that nobody wrote; the jiterator is for CUDA alone.
 LEFT_OUT = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multinomial", "exponential", "cauchy",
-          "geometric", "fractional_max_pool", "scaled_dot_product_attention", "multi_head_attention",
-          "jiterator")
+            "geometric", "fractional_max_pool", "scaled_dot_product_attention", "multi_head_attention",
+            "jiterator")
 GAPS = {
     "sparse.sampled_addmm": "sparse layouts have no kernels",
     "sparse.mm.reduce": "sparse layouts have no kernels",
