@@ -208,7 +208,8 @@ PYBIND11_MODULE(_runtime, module) {
             {"reserved", s.reserved}, {"reserved_peak", s.reserved_peak}, {"allocations", s.allocations}, {"frees", s.frees},
             {"retries", s.retries}, {"ooms", s.ooms}};
       })
-      .def("kernel", &StreamDevice::kernel, py::return_value_policy::reference)
+      // without the GIL: whoever holds the stream may be waiting for it
+      .def("kernel", &StreamDevice::kernel, py::return_value_policy::reference, Release())
       .def("load", [](StreamDevice& device, const py::object& image) {
         LoadedImage loaded = image_of(image);
         std::vector<Kernel*> kernels;
