@@ -66,7 +66,15 @@ class StreamDevice final : public Device {
   void clear_error_block();
 
  private:
-  using Lock = std::unique_lock<std::recursive_mutex>;
+  // Callers may hold the GIL (torch's bindings of events, streams and storages do), and the thread
+  // that has the stream may be waiting for it: so the wait gives it up.
+  class Lock {
+   public:
+    explicit Lock(const StreamDevice& device);
+
+   private:
+    std::unique_lock<std::recursive_mutex> held_;
+  };
   using MemoryKernels = std::array<Kernel*, 5>;   // by log2 of the item's bytes
 
   void launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds);

@@ -58,6 +58,12 @@ class PythonRoad final : public Road {
     road_ = py::object();
   }
 
+  void block(const std::function<void()>& waiting) override {
+    if (!Py_IsInitialized() || !PyGILState_Check()) return waiting();
+    py::gil_scoped_release release;
+    waiting();
+  }
+
   Window acquire() override {
     py::gil_scoped_acquire gil;
     auto [index, address, bytes, sentinel, sequence] =
@@ -208,8 +214,7 @@ PYBIND11_MODULE(_runtime, module) {
             {"reserved", s.reserved}, {"reserved_peak", s.reserved_peak}, {"allocations", s.allocations}, {"frees", s.frees},
             {"retries", s.retries}, {"ooms", s.ooms}};
       })
-      // without the GIL: whoever holds the stream may be waiting for it
-      .def("kernel", &StreamDevice::kernel, py::return_value_policy::reference, Release())
+      .def("kernel", &StreamDevice::kernel, py::return_value_policy::reference)
       .def("load", [](StreamDevice& device, const py::object& image) {
         LoadedImage loaded = image_of(image);
         std::vector<Kernel*> kernels;
