@@ -179,12 +179,13 @@ class Device:
         packed = bytearray(pack_arguments(args))
         expected = descriptor.explicit_bytes
         if len(args) != len(descriptor.arguments) or len(packed) != expected:
-            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} bytes; "
-                              f"{len(args)} of {len(packed)} bytes were given.",
+            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} "
+                              f"bytes; {len(args)} of {len(packed)} bytes were given.",
                               "Check the order and the NumPy types of the arguments.")
         if threads[0] * threads[1] * threads[2] > descriptor.max_threads:
             raise LaunchError(f"Kernel {kernel.symbol} was compiled for at most {descriptor.max_threads} threads per "
-                              f"workgroup; {threads} were asked for.", "Use a smaller block or another __launch_bounds__.")
+                              f"workgroup; {threads} were asked for.",
+                              "Use a smaller block or another __launch_bounds__.")
         start, hidden = descriptor.hidden_block(groups, threads, dynamic_lds_bytes)
         if hidden:
             packed += bytes(start - len(packed)) + hidden

@@ -80,7 +80,8 @@ class Road:
         compile_kernels: torch_usbgpu.kernels.compile_kernels, or what takes its place in a test
     """
 
-    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
+    def __init__(self, adapter, gpu,
+                 compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
         self.adapter = adapter
         self.gpu = gpu
         self.compile_kernels = compile_kernels
