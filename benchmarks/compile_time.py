@@ -21,7 +21,8 @@ KERNEL = '''#define ELEMENTWISE(symbol, T, expression) \\
   }
 '''
 EXPRESSIONS = ("x + x", "x * x - 1", "x > 0 ? x : 0", "exp(float(x))", "tanh(float(x))",
-               "1 / (1 + exp(-float(x)))", "log(float(x))", "x < 2 ? -x : x * 3", "erf(float(x))", "sqrt(float(x))", "x / (x + 1)", "fabs(float(x))")
+               "1 / (1 + exp(-float(x)))", "log(float(x))", "x < 2 ? -x : x * 3", "erf(float(x))", "sqrt(float(x))",
+               "x / (x + 1)", "fabs(float(x))")
 
 
 def _cpu_seconds() -> float:

@@ -49,25 +49,26 @@ def main() -> None:
     host = torch.randn(8 << 20)
     on_gpu = torch.empty(8 << 20, device="usbgpu")
 
-    def rates(copy) -> None:
+    def rates(copy, hidden: bool) -> None:
         torch.usbgpu.synchronize()
         torch.usbgpu.reset_link_stats()
         copy()
         stats = torch.usbgpu.link_stats()
         control = CONTROL_SECONDS * (stats["control_out"] + stats["control_in"])
-        share = [100 * host.nbytes / seconds / LINK_BYTES_PER_SECOND for seconds in
-                 (stats["modelled_seconds"], stats["modelled_seconds"] - control)]
-        print(f"    = {share[0]:.0f} % of the link's 700 MB/s when everything is serial, "
-              f"{share[1]:.0f} % with the control transfers behind the bulk ones (copy in submits them so)")
+        serial, bulk = (100 * host.nbytes / seconds / LINK_BYTES_PER_SECOND
+                        for seconds in (stats["modelled_seconds"], stats["modelled_seconds"] - control))
+        overlap = f", {bulk:.0f} % with the control transfers hidden behind bulk ones, as they are submitted"
+        print(f"    = {serial:.0f} % of the link's 700 MB/s when everything is serial{overlap if hidden else ''}")
 
     measure("a + b", lambda: a + a)
     measure("(a + b).sum().item()", lambda: (a + a).sum().item())
-    measure("100 additions, then synchronize()", lambda: [a.add(1.0) for _ in range(100)] and torch.usbgpu.synchronize())
+    measure("100 additions, then synchronize()",
+            lambda: [a.add(1.0) for _ in range(100)] and torch.usbgpu.synchronize())
     measure("copy in, 4 bytes", lambda: torch.ones(1).to("usbgpu") + 1)
     measure("copy in, 32 MiB", lambda: on_gpu.copy_(host))
-    rates(lambda: on_gpu.copy_(host))
+    rates(lambda: on_gpu.copy_(host), hidden=True)
     measure("copy out, 32 MiB", lambda: on_gpu.cpu())
-    rates(lambda: on_gpu.cpu())
+    rates(lambda: on_gpu.cpu(), hidden=False)
 
     images, labels, _, _ = demo.load_digits()
     trainer = demo.Trainer(demo.make_model(), images, labels, "usbgpu")

@@ -81,7 +81,8 @@ def zig_clang() -> str | None:
     package = Path(spec.origin).parent
     wrapper = BUILD / "clang"
     wrapper.parent.mkdir(parents=True, exist_ok=True)
-    write_if_changed(wrapper, f'#!/bin/sh\nexec "{package}/zig" clang -nobuiltininc -isystem "{package}/lib/include" "$@"\n')
+    command = f'exec "{package}/zig" clang -nobuiltininc -isystem "{package}/lib/include" "$@"'
+    write_if_changed(wrapper, f"#!/bin/sh\n{command}\n")
     wrapper.chmod(0o755)
     probe = subprocess.run([wrapper, "-std=c++20", "-x", "c++", "-fsyntax-only", "-"],
                            input="#include <cstdint>\n#include <cmath>\n", text=True, capture_output=True)
@@ -112,7 +113,8 @@ def ninja_text(modules: list[str]) -> str:
         f"builddir = {BUILD}",
         "rule cxx", f"  command = {launcher}{cxx} -MMD -MF $out.d {common} $flags -c $in -o $out",
         "  depfile = $out.d", "  deps = gcc", "  description = $in",
-        "rule handler", f"  command = {launcher}{clang} -MMD -MF $out.d {common} -O3 -fno-exceptions -fno-rtti $flags -c $in -o $out",
+        "rule handler",
+        f"  command = {launcher}{clang} -MMD -MF $out.d {common} -O3 -fno-exceptions -fno-rtti $flags -c $in -o $out",
         "  depfile = $out.d", "  deps = gcc", "  description = $in ($level)",
         "rule link", f"  command = {cxx} {link} @$out.rsp -o $out $libs",
         "  rspfile = $out.rsp", "  rspfile_content = $in", "  description = $out", ""]
@@ -125,7 +127,8 @@ def ninja_text(modules: list[str]) -> str:
             levels = [("baseline", "")] + ([("v3", "-march=x86-64-v3")] if X86 else [])
             for level, flags in levels:
                 target = BUILD / "obj" / f"{stem}.{level}.o"
-                lines.extend([f"build {target}: handler {path}", f"  flags = {flags} -DISA_LEVEL={level}", f"  level = {level}"])
+                lines.extend([f"build {target}: handler {path}", f"  flags = {flags} -DISA_LEVEL={level}",
+                              f"  level = {level}"])
                 objects.append(str(target))
             return objects
         target = BUILD / "obj" / module / f"{stem}.o"

@@ -77,8 +77,9 @@ def _patch_dlpack_device(torch) -> None:
 def _autoload() -> None:
     """Entry point `torch.backends`, called at the end of `import torch`.
 
-    Registers if the user asked for the device (USBGPU_DEVICE) or an adapter is attached: merely being installed must not change torch.accelerator. Never raises, because
-    then `import torch` would fail for everybody; no device I/O, only a look at the list of USB devices.
+    Registers if the user asked for the device (USBGPU_DEVICE) or an adapter is attached: merely being
+    installed must not change torch.accelerator. Never raises, because then `import torch` would fail for
+    everybody; no device I/O, only a look at the list of USB devices.
     """
     try:
         if os.environ.get("USBGPU_DEVICE") or _adapter_is_attached():

@@ -71,7 +71,8 @@ class Trainer:
 def show_link(stats: dict) -> None:
     transfers = stats["control_out"] + stats["control_in"] + stats["bulk_out"] + stats["bulk_in"]
     print(f"One training step over the cable: {transfers} USB transfers "
-          f"({stats['control_out'] + stats['control_in']} control, {stats['bulk_out']} bulk out, {stats['bulk_in']} bulk in), "
+          f"({stats['control_out'] + stats['control_in']} control, {stats['bulk_out']} bulk out, "
+          f"{stats['bulk_in']} bulk in), "
           f"{stats['bytes_out']:,} bytes out, {stats['bytes_in']:,} bytes in, {stats['launches']} kernel launches; "
           f"{1e3 * stats['modelled_seconds']:.2f} ms by the link model")
 
@@ -90,7 +91,9 @@ def run(epochs: int, show_progress: bool = True) -> dict:
     shuffle = torch.Generator().manual_seed(SEED)
     worst, link, gpu_seconds = 0.0, None, 0.0
     steps = len(images) // BATCH
-    with tqdm(total=epochs * steps, unit="step", disable=not show_progress, file=sys.stdout, leave=False) as bar:
+    # None: a bar on a terminal, none in a log
+    with tqdm(total=epochs * steps, unit="step", disable=None if show_progress else True, file=sys.stdout,
+              leave=False) as bar:
         for epoch in range(epochs):
             order = torch.randperm(len(images), generator=shuffle)
             gpu_loss = cpu_loss = 0.0
@@ -107,8 +110,9 @@ def run(epochs: int, show_progress: bool = True) -> dict:
                 gpu_loss += on_gpu / steps
                 cpu_loss += on_cpu / steps
                 bar.update()
-                bar.set_postfix(loss=f"{on_gpu:.4f}")
-            bar.write(f"epoch {epoch + 1:2d}   loss on usbgpu {gpu_loss:.6f}   on the CPU {cpu_loss:.6f}", file=sys.stdout)
+                bar.set_postfix(loss=f"{on_gpu:.4f}", refresh=False)
+            bar.write(f"epoch {epoch + 1:2d}   loss on usbgpu {gpu_loss:.6f}   on the CPU {cpu_loss:.6f}",
+                      file=sys.stdout)
     return {"accuracy": gpu.accuracy(test_images, test_labels), "cpu_accuracy": cpu.accuracy(test_images, test_labels),
             "worst_difference": worst, "seconds": gpu_seconds, "link": link, "steps": epochs * steps,
             "fallbacks": torch.usbgpu.fallbacks()}

@@ -17,13 +17,14 @@ from .errors import ConfigError
 from .kernel import CompiledKernel, compile_kernel
 
 __all__ = [
-    "CompiledKernel", "Event", "Stream", "amp", "compile_kernel", "current_device", "current_stream", "default_stream",
-    "device", "device_count", "device_of", "empty_cache", "fallbacks", "get_amp_supported_dtype", "get_device_capability",
-    "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all", "init", "initial_seed", "is_available",
-    "is_bf16_supported", "is_initialized", "link_stats", "manual_seed", "manual_seed_all", "max_memory_allocated",
-    "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved", "memory_stats", "reset",
-    "reset_fallbacks", "reset_link_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback",
-    "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize",
+    "CompiledKernel", "Event", "Stream", "amp", "compile_kernel", "current_device", "current_stream",
+    "default_stream", "device", "device_count", "device_of", "empty_cache", "fallbacks", "get_amp_supported_dtype",
+    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all", "init",
+    "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "link_stats", "manual_seed",
+    "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
+    "memory_reserved", "memory_stats", "reset", "reset_fallbacks", "reset_link_stats", "reset_peak_memory_stats",
+    "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all", "set_stream", "stream",
+    "synchronize",
 ]
 
 Device = torch.types.Device

@@ -119,15 +119,16 @@ def sdma_file() -> bytes:
     box = Container("sdma_firmware_header_v2_0", (2, 0))
     context, control = psp_image("SDMA_UCODE_TH0"), psp_image("SDMA_UCODE_TH1")
     box.append(context)
-    box.values = {"ctx_ucode_size_bytes": len(context), "ctl_ucode_offset": box.append(control), "ctl_ucode_size_bytes": len(control)}
+    box.values = {"ctx_ucode_size_bytes": len(context), "ctl_ucode_offset": box.append(control),
+                  "ctl_ucode_size_bytes": len(control)}
     return box.to_bytes()
 
 
 def cp_file(engine: str) -> bytes:
     box = Container("gfx_firmware_header_v2_0", (2, 0))
     code, stack = psp_image(f"RS64_{engine}"), psp_image(f"RS64_{engine}_P0_STACK")
-    box.values = {"ucode_offset_bytes": box.append(code), "ucode_size_bytes": len(code), "data_offset_bytes": box.append(stack),
-                  "data_size_bytes": len(stack), "ucode_start_addr_lo": START_ADDRESS & 0xFFFFFFFF,
+    box.values = {"ucode_offset_bytes": box.append(code), "ucode_size_bytes": len(code),
+                  "data_offset_bytes": box.append(stack), "data_size_bytes": len(stack), "ucode_start_addr_lo": START_ADDRESS & 0xFFFFFFFF,
                   "ucode_start_addr_hi": START_ADDRESS >> 32}
     return box.to_bytes()
 
@@ -145,7 +146,8 @@ def rlc_file() -> bytes:
     common = psp_image("RLC_G")
     box.append(common)
     fields = _layout("rlc_firmware_header_v2_3")["fields"]
-    stems = {"RLC_IRAM": "rlc_iram_ucode", "RLC_DRAM_BOOT": "rlc_dram_ucode", "RLC_P": "rlcp_ucode", "RLC_V": "rlcv_ucode"}
+    stems = {"RLC_IRAM": "rlc_iram_ucode", "RLC_DRAM_BOOT": "rlc_dram_ucode", "RLC_P": "rlcp_ucode",
+             "RLC_V": "rlcv_ucode"}
     for name, stem in stems.items():
         image = psp_image(name)
         offset = next(f for f in fields if f.endswith(f"{stem}_offset_bytes"))

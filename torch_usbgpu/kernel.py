@@ -28,7 +28,8 @@ class CompiledKernel:
     def __repr__(self) -> str:
         return f"<usbgpu kernel {self.name}>"
 
-    def __call__(self, *args: Any, grid: int | Sequence[int], block: int | Sequence[int], shared_bytes: int = 0) -> None:
+    def __call__(self, *args: Any, grid: int | Sequence[int], block: int | Sequence[int],
+                 shared_bytes: int = 0) -> None:
         from . import runtime
 
         parameters = [a for a in self._handle.descriptor.arguments if not a.kind.startswith("hidden")]
@@ -56,7 +57,7 @@ def _pack(kernel: str, position: int, value: Any, size: int) -> Any:
         return int(value.data_ptr())
     if isinstance(value, np.generic):
         if value.dtype.itemsize != size:
-            raise LaunchError(f"{where} has {value.dtype.itemsize} bytes ({value.dtype}), but the parameter has {size}.",
+            raise LaunchError(f"{where} has {value.dtype.itemsize} bytes ({value.dtype}), the parameter has {size}.",
                               "Pass the NumPy type that matches the parameter.")
         return value
     if isinstance(value, bool):

@@ -153,23 +153,14 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
     std::lock_guard lock(blocks_mutex_);
     return code_blocks_.allocate(bytes);
   }();
-  std::vector<Command> commands;
   std::vector<std::byte> data(bytes);
   std::memcpy(data.data(), image.image.data(), bytes);
   for (const auto& [at, target] : image.pointers) {
     const uint64_t address = base + target;
     std::memcpy(data.data() + at, &address, sizeof address);
   }
-  for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
-    Command command;
-    command.kind = Command::Kind::write;
-    command.code = true;
-    command.to = base + at;
-    command.offset = at;
-    command.bytes = std::min(CommandStream::kLargestWrite, bytes - at);
-    commands.push_back(command);
-  }
-  stream_.append_front(commands, data);
+  images_.push_back({base, std::move(data)});
+  queue_code(images_.size() - 1);
   std::vector<DevicePtr> starts;
   for (size_t i = 0; i < kernels.size(); ++i) {
     kernels[i]->code = image.kernels[i].second;
@@ -182,6 +173,24 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
   for (Kernel* kernel : kernels) {
     auto next = std::upper_bound(starts.begin(), starts.end(), kernel->code.entry);
     code_[kernel->code.entry] = {next == starts.end() ? base + bytes : *next, kernel->symbol};
+  }
+}
+
+void StreamDevice::queue_code(size_t first) {
+  for (size_t i = first; i < images_.size(); ++i) {
+    const auto& [base, data] = images_[i];
+    const uint32_t bytes = static_cast<uint32_t>(data.size());
+    std::vector<Command> commands;
+    for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
+      Command command;
+      command.kind = Command::Kind::write;
+      command.code = true;
+      command.to = base + at;
+      command.offset = at;
+      command.bytes = std::min(CommandStream::kLargestWrite, bytes - at);
+      commands.push_back(command);
+    }
+    stream_.append_front(commands, data);
   }
 }
 
@@ -340,6 +349,7 @@ void StreamDevice::read_back(std::span<std::byte> into) {
   submit_all(into);
   unchecked_ = false;
   check_status(into.last(kStatusBytes));
+  images_there_ = images_.size();
 }
 
 void StreamDevice::check_status(std::span<const std::byte> status) {
@@ -383,8 +393,10 @@ void StreamDevice::submit_all(std::span<std::byte> readback) {
     } while (next < stream_.size());
     stream_.clear();
   } catch (...) {
-    // What was encoded is gone or failed; the rest would run on half-made inputs.
+    // What was encoded is gone or failed; the rest would run on half-made inputs. Code is different: its
+    // kernels count as loaded and will be launched again, so whatever may not have arrived goes once more.
     stream_.clear();
+    queue_code(images_there_);
     throw;
   }
 }
@@ -420,6 +432,9 @@ void StreamDevice::discard_pending() {
   const Lock lock(*this);
   stream_.clear();
   unchecked_ = false;
+  // The lost work may have held code that never arrived, and a reset of the whole GPU loses all of it.
+  images_there_ = 0;
+  queue_code(0);
 }
 
 }  // namespace usbgpu::runtime

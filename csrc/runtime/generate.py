@@ -17,7 +17,8 @@ def header() -> str:
     bases = json.loads(CHIPS.read_text())["ip_bases"]["segments"]["GC"]
     registers = json.loads(GC.read_text())["registers"]
     window = enums["pm4_reg_window"]["SET_SH_REG"][0]
-    lines = ["// Generated from asic/enums.json and asic/registers/gc_11_0_0.json.", "#pragma once", "#include <cstdint>",
+    lines = ["// Generated from asic/enums.json and asic/registers/gc_11_0_0.json.", "#pragma once",
+             "#include <cstdint>",
              "namespace usbgpu::runtime::pm4 {", "enum Opcode : uint32_t {"]
     lines += [f"  OP_{name} = {value:#x}," for name, value in enums["pm4_op"].items()]
     lines += ["};", "enum Event : uint32_t {"]

@@ -9,6 +9,8 @@ import torch
 import torch_usbgpu  # noqa: F401
 from torch_usbgpu import demo
 
+from .run import output
+
 MOST_TRANSFERS = 12
 
 
@@ -52,3 +54,16 @@ def test_demo_reaches_its_promise(capsys):
     assert demo.main(["--epochs", "8", "--no-progress"]) == 0
     printed = capsys.readouterr().out
     assert "AMD Radeon RX 7900 XTX, emulated" in printed and "fell back to the CPU: none" in printed
+
+
+def test_strict_dock_has_nothing_to_object_to():
+    """Strict mode raises on everything that hardware would answer with silence, and lands bulk data late."""
+    assert output("""
+import torch, torch_usbgpu
+from torch_usbgpu import demo, runtime
+images, labels, _, _ = demo.load_digits()
+trainer = demo.Trainer(demo.make_model(), images, labels, "usbgpu")
+losses = [trainer.step(torch.arange(i * 64, i * 64 + 64)) for i in range(8)]
+assert losses[-1] < losses[0]
+print(runtime.device().handle.violations)
+""", USBGPU_EMULATOR="strict").strip() in ("[]", "()")

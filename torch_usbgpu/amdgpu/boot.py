@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, UsbGpuError
+from ..errors import BootError, DeviceLost, UsbGpuError
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -300,6 +300,8 @@ def shut_down(gpu: Gpu) -> None:
         gpu.smu.stop()
         gpu.interrupts.stop()
         gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
+    except DeviceLost as error:
+        log.info("nothing to shut down: %s", error.found)
     except UsbGpuError as error:
         # The mark stays at RUNNING, so that the next process resets the board.
         log.warning("the GPU was not left clean: %s", error.found)

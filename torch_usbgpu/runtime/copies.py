@@ -46,7 +46,8 @@ def poll_equal(address: int, value: int) -> bytes:
 
 
 def copy_linear(to: int, source: int, nbytes: int) -> bytes:
-    return struct.pack("<7I", opcodes()["COPY"], nbytes - 1, 0, source & 0xFFFFFFFF, source >> 32, to & 0xFFFFFFFF, to >> 32)
+    return struct.pack("<7I", opcodes()["COPY"], nbytes - 1, 0, source & 0xFFFFFFFF, source >> 32,
+                       to & 0xFFFFFFFF, to >> 32)
 
 
 def fence(address: int, value: int) -> bytes:

@@ -38,7 +38,7 @@ class Kernel:
 
 def _triple(value: int | Sequence[int], what: str) -> tuple[int, int, int]:
     sizes = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
-    if not 1 <= len(sizes) <= 3 or any(v < 0 for v in sizes):
+    if not 1 <= len(sizes) <= 3 or any(not 0 <= v < 1 << 32 for v in sizes):
         raise LaunchError(f"{what} is {value!r}; one to three sizes are possible.", "Pass e.g. (64,) or (8, 8).")
     return (*sizes, *(1,) * (3 - len(sizes)))
 
@@ -179,12 +179,13 @@ class Device:
         packed = bytearray(pack_arguments(args))
         expected = descriptor.explicit_bytes
         if len(args) != len(descriptor.arguments) or len(packed) != expected:
-            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} bytes; "
-                              f"{len(args)} of {len(packed)} bytes were given.",
+            raise LaunchError(f"Kernel {kernel.symbol} takes {len(descriptor.arguments)} arguments of {expected} "
+                              f"bytes; {len(args)} of {len(packed)} bytes were given.",
                               "Check the order and the NumPy types of the arguments.")
         if threads[0] * threads[1] * threads[2] > descriptor.max_threads:
             raise LaunchError(f"Kernel {kernel.symbol} was compiled for at most {descriptor.max_threads} threads per "
-                              f"workgroup; {threads} were asked for.", "Use a smaller block or another __launch_bounds__.")
+                              f"workgroup; {threads} were asked for.",
+                              "Use a smaller block or another __launch_bounds__.")
         start, hidden = descriptor.hidden_block(groups, threads, dynamic_lds_bytes)
         if hidden:
             packed += bytes(start - len(packed)) + hidden

@@ -58,9 +58,12 @@ def timeout_seconds() -> float:
     """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT)."""
     text = os.environ.get("USBGPU_TIMEOUT", "300")
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.") from None
+        seconds = 0.0
+    if not seconds > 0:     # also nan, with which nothing would ever count as late
+        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.")
+    return seconds
 
 
 def behind(sequence: int, reached: int) -> bool:
@@ -77,7 +80,8 @@ class Road:
         compile_kernels: torch_usbgpu.kernels.compile_kernels, or what takes its place in a test
     """
 
-    def __init__(self, adapter, gpu, compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
+    def __init__(self, adapter, gpu,
+                 compile_kernels: Callable[[str, Sequence[tuple[str, str, str]]], tuple[list, dict]]):
         self.adapter = adapter
         self.gpu = gpu
         self.compile_kernels = compile_kernels
