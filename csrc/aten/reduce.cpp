@@ -227,6 +227,10 @@ void norm_usbgpu(TensorIterator& iter, const Scalar& p) {
   static Reduction zero("norm0"), one("norm1"), two("norm2"), largest("norm_max"), smallest("norm_min"), general("norm");
   const auto type = compute_dtype(iter.dtype(0));
   const double order = p.toDouble();
+  if (iter.numel() == 0) {   // no group has an element: torch leaves these to the kernel, unlike those of sum()
+    iter.output().fill_(order < 0 ? std::numeric_limits<double>::infinity() : 0.0);
+    return;
+  }
   if (order == 0) return zero(iter, type);
   if (order == 1) return one(iter, type);
   if (order == 2) return two(iter, type);
@@ -234,6 +238,10 @@ void norm_usbgpu(TensorIterator& iter, const Scalar& p) {
   general(iter, type, {order});
 }
 void powsum_usbgpu(TensorIterator& iter, const Scalar& p) {
+  if (iter.numel() == 0) {
+    iter.output().zero_();
+    return;
+  }
   static Reduction op("powsum");
   op(iter, compute_dtype(iter.dtype(0)), {p.toDouble()});
 }

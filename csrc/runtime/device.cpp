@@ -50,6 +50,10 @@ StreamDevice::StreamDevice(DeviceConfig config, std::unique_ptr<Road> road)
 
 StreamDevice::~StreamDevice() = default;
 
+StreamDevice::Lock::Lock(const StreamDevice& device) : held_(device.mutex_, std::try_to_lock) {
+  if (!held_) device.road_->block([this] { held_.lock(); });
+}
+
 // ---------------------------------------------------------------- memory
 
 DevicePtr StreamDevice::allocate(size_t bytes) {
@@ -87,7 +91,7 @@ Kernel* StreamDevice::kernel(std::string_view family, std::string_view symbol, s
   std::string key;
   key.reserve(family.size() + symbol.size() + 1);
   key.append(family).append("/").append(symbol);
-  Lock lock(mutex_);
+  const Lock lock(*this);
   auto& slot = kernels_[key];
   if (!slot) {
     slot = std::make_unique<Kernel>();
@@ -99,7 +103,7 @@ Kernel* StreamDevice::kernel(std::string_view family, std::string_view symbol, s
 }
 
 void StreamDevice::launch(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds) {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   launch_locked(kernel, grid, block, args, bytes, lds);
 }
 
@@ -149,23 +153,14 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
     std::lock_guard lock(blocks_mutex_);
     return code_blocks_.allocate(bytes);
   }();
-  std::vector<Command> commands;
   std::vector<std::byte> data(bytes);
   std::memcpy(data.data(), image.image.data(), bytes);
   for (const auto& [at, target] : image.pointers) {
     const uint64_t address = base + target;
     std::memcpy(data.data() + at, &address, sizeof address);
   }
-  for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
-    Command command;
-    command.kind = Command::Kind::write;
-    command.code = true;
-    command.to = base + at;
-    command.offset = at;
-    command.bytes = std::min(CommandStream::kLargestWrite, bytes - at);
-    commands.push_back(command);
-  }
-  stream_.append_front(commands, data);
+  images_.push_back({base, std::move(data)});
+  queue_code(images_.size() - 1);
   std::vector<DevicePtr> starts;
   for (size_t i = 0; i < kernels.size(); ++i) {
     kernels[i]->code = image.kernels[i].second;
@@ -181,8 +176,26 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
   }
 }
 
+void StreamDevice::queue_code(size_t first) {
+  for (size_t i = first; i < images_.size(); ++i) {
+    const auto& [base, data] = images_[i];
+    const uint32_t bytes = static_cast<uint32_t>(data.size());
+    std::vector<Command> commands;
+    for (uint32_t at = 0; at < bytes; at += CommandStream::kLargestWrite) {
+      Command command;
+      command.kind = Command::Kind::write;
+      command.code = true;
+      command.to = base + at;
+      command.offset = at;
+      command.bytes = std::min(CommandStream::kLargestWrite, bytes - at);
+      commands.push_back(command);
+    }
+    stream_.append_front(commands, data);
+  }
+}
+
 std::vector<Kernel*> StreamDevice::load(const LoadedImage& image) {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   std::vector<Kernel*> kernels;
   for (const auto& [symbol, code] : image.kernels) {
     foreign_.push_back(std::make_unique<Kernel>());
@@ -238,7 +251,7 @@ void StreamDevice::write(DevicePtr to, std::span<const std::byte> from) {
 
 void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
   if (bytes == 0) return;
-  Lock lock(mutex_);
+  const Lock lock(*this);
   const std::span<const std::byte> source{static_cast<const std::byte*>(from), bytes};
   const bool whole_dwords = to % 4 == 0 && bytes % 4 == 0;
   if (bytes <= kInlineBytes && whole_dwords) {
@@ -260,7 +273,7 @@ void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
 
 void StreamDevice::copy(DevicePtr to, DevicePtr from, size_t bytes) {
   if (bytes == 0) return;
-  Lock lock(mutex_);
+  const Lock lock(*this);
   const uint64_t low_bits = to | from | bytes;
   const unsigned width = low_bits % 16 == 0 ? 16 : low_bits % 4 == 0 ? 4 : 1;   // bytes an item
   const uint64_t items = bytes / width;
@@ -284,7 +297,7 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
     throw std::invalid_argument("fill: address and size must be multiples of a pattern of 1, 2, 4 or 8 bytes");
   if (pattern_bytes < 8) pattern &= (1ull << 8 * pattern_bytes) - 1;
   for (unsigned width = pattern_bytes; width < 8; width *= 2) pattern |= pattern << 8 * width;
-  Lock lock(mutex_);
+  const Lock lock(*this);
   const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
   const uint64_t items = bytes / width;
   const kernels::FillArgs args{to, pattern, items};
@@ -293,7 +306,7 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
 
 void StreamDevice::copy_out(void* to, DevicePtr from, size_t bytes) {
   if (bytes == 0) return;
-  Lock lock(mutex_);
+  const Lock lock(*this);
   // Reading a little before and behind is harmless: blocks are whole granules.
   const uint32_t align = bytes <= kSmallReadBytes ? 8 : 16;
   const uint32_t before = static_cast<uint32_t>(from % align);
@@ -336,6 +349,7 @@ void StreamDevice::read_back(std::span<std::byte> into) {
   submit_all(into);
   unchecked_ = false;
   check_status(into.last(kStatusBytes));
+  images_there_ = images_.size();
 }
 
 void StreamDevice::check_status(std::span<const std::byte> status) {
@@ -351,7 +365,7 @@ void StreamDevice::check_status(std::span<const std::byte> status) {
 }
 
 void StreamDevice::clear_error_block() {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   Command command;
   command.kind = Command::Kind::clear_error;
   stream_.append(command);
@@ -379,32 +393,34 @@ void StreamDevice::submit_all(std::span<std::byte> readback) {
     } while (next < stream_.size());
     stream_.clear();
   } catch (...) {
-    // What was encoded is gone or failed; the rest would run on half-made inputs.
+    // What was encoded is gone or failed; the rest would run on half-made inputs. Code is different: its
+    // kernels count as loaded and will be launched again, so whatever may not have arrived goes once more.
     stream_.clear();
+    queue_code(images_there_);
     throw;
   }
 }
 
 void StreamDevice::flush() {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   if (!stream_.empty()) submit_all({});
 }
 
 void StreamDevice::synchronize() {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   if (stream_.empty() && !unchecked_) return;
   std::vector<std::byte> status(kSectorBytes);
   read_back(status);
 }
 
 uint64_t StreamDevice::record() {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   flush();
   return last_submitted_;
 }
 
 bool StreamDevice::query(uint64_t sequence) {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   return sequence == 0 || road_->reached(static_cast<uint32_t>(sequence));
 }
 
@@ -413,9 +429,12 @@ void StreamDevice::wait(uint64_t sequence) {
 }
 
 void StreamDevice::discard_pending() {
-  Lock lock(mutex_);
+  const Lock lock(*this);
   stream_.clear();
   unchecked_ = false;
+  // The lost work may have held code that never arrived, and a reset of the whole GPU loses all of it.
+  images_there_ = 0;
+  queue_code(0);
 }
 
 }  // namespace usbgpu::runtime

@@ -66,7 +66,15 @@ class StreamDevice final : public Device {
   void clear_error_block();
 
  private:
-  using Lock = std::unique_lock<std::recursive_mutex>;
+  // Callers may hold the GIL (torch's bindings of events, streams and storages do), and the thread
+  // that has the stream may be waiting for it: so the wait gives it up.
+  class Lock {
+   public:
+    explicit Lock(const StreamDevice& device);
+
+   private:
+    std::unique_lock<std::recursive_mutex> held_;
+  };
   using MemoryKernels = std::array<Kernel*, 5>;   // by log2 of the item's bytes
 
   void launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const void* args, size_t bytes, uint32_t lds);
@@ -75,6 +83,7 @@ class StreamDevice final : public Device {
   void write(DevicePtr to, std::span<const std::byte> from);          // dword aligned, inline
   void resolve_kernels();                                             // compiles what waits; throws after loading the rest
   void place(const LoadedImage& image, std::vector<Kernel*>& kernels); // allocates, queues the upload in front
+  void queue_code(size_t first);                                      // images_[first..], in front of everything
   void submit_all(std::span<std::byte> readback);
   void read_back(std::span<std::byte> into);                          // what read_* commands put at the read-back area
   void check_status(std::span<const std::byte> sector_end);
@@ -85,6 +94,9 @@ class StreamDevice final : public Device {
   mutable std::mutex blocks_mutex_;         // never held while Python runs: tensors die with the GIL taken
   BlockAllocator blocks_;
   BlockAllocator code_blocks_;  // guarded by blocks_mutex_, too; never freed
+  struct PlacedImage { DevicePtr base; std::vector<std::byte> data; };
+  std::vector<PlacedImage> images_;   // all code ever placed, to be uploaded again after a failure
+  size_t images_there_ = 0;           // the first so many are known to have arrived
   CommandStream stream_;
   std::vector<uint32_t> payload_;
   std::unordered_map<std::string, std::unique_ptr<Kernel>> kernels_;   // key: family/symbol

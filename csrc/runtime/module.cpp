@@ -58,6 +58,12 @@ class PythonRoad final : public Road {
     road_ = py::object();
   }
 
+  void block(const std::function<void()>& waiting) override {
+    if (!Py_IsInitialized() || !PyGILState_Check()) return waiting();
+    py::gil_scoped_release release;
+    waiting();
+  }
+
   Window acquire() override {
     py::gil_scoped_acquire gil;
     auto [index, address, bytes, sentinel, sequence] =

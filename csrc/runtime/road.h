@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,6 +65,8 @@ struct RoadMap {
 class Road {
  public:
   virtual ~Road() = default;
+  // Runs what waits for another thread of this device, without anything that the others may need.
+  virtual void block(const std::function<void()>& waiting) { waiting(); }
   virtual Window acquire() = 0;
   virtual void submit(const Window& window, std::span<const uint32_t> payload) = 0;
   // Submits, then blocks until the GPU has released `into.size()` bytes (a multiple of 512).

@@ -196,3 +196,25 @@ def test_fork_after_use_is_refused():
 
 def test_dlpack_device():
     assert torch.ones(1, device="usbgpu").__dlpack_device__()[1] == 0
+
+
+def test_code_lost_with_the_work_is_uploaded_again():
+    # The kernel's first launch travels with its code in a submission that dies: the code may never have
+    # arrived, although the kernel counts as loaded.
+    poke = torch.usbgpu.compile_kernel(
+        'extern "C" __global__ void poke(float* p) { *(volatile float*)0x123456789000ull = p[0]; }', "poke")
+    fresh = torch.usbgpu.compile_kernel(
+        'extern "C" __global__ void fresh(float* p) { p[threadIdx.x] = 5.0f + threadIdx.x; }', "fresh")
+    x = torch.arange(4.0, device="usbgpu")
+    x.sum().item()
+    for _ in range(3):
+        with pytest.raises(errors.GpuFault):
+            poke(x, grid=1, block=1)
+            torch.usbgpu.synchronize()
+        with pytest.raises(errors.GpuFault):        # refused before it is sent
+            fresh(x, grid=1, block=4)
+            torch.erfc(x).cpu()
+        torch.usbgpu.reset()
+        torch.testing.assert_close(torch.erfc(x).cpu(), torch.erfc(torch.arange(4.0)))
+    fresh(x, grid=1, block=4)
+    assert x.tolist() == [5, 6, 7, 8]

@@ -96,6 +96,16 @@ def test_empty(name):
     assert_same(getattr(x.to("usbgpu"), name)(0), getattr(x, name)(0))
 
 
+@pytest.mark.parametrize("order", (0, 1, 2, 3))
+def test_norm_of_nothing(order):
+    x = torch.empty(0, 4)
+    y = x.to("usbgpu")
+    for dims in (None, 0):
+        del_me = torch.full((4,), 7.0).to("usbgpu")   # the result is likely to get this block: it must not show through
+        del del_me
+        assert_same(torch.linalg.vector_norm(y, order, dims), torch.linalg.vector_norm(x, order, dims))
+
+
 def test_zero_dimensional():
     x = torch.tensor(3.0)
     for name in ("sum", "mean", "max", "min", "argmax", "amax", "any"):

@@ -162,3 +162,13 @@ def test_close_twice_and_reopen_warm():
             device.close()
     finally:
         adapter_close()
+
+
+@pytest.mark.parametrize("text", ("soon", "-1", "0", "nan"))
+def test_time_out_that_is_none(monkeypatch, text):
+    from torch_usbgpu.errors import ConfigError
+    from torch_usbgpu.runtime.queue import timeout_seconds
+
+    monkeypatch.setenv("USBGPU_TIMEOUT", text)
+    with pytest.raises(ConfigError, match="USBGPU_TIMEOUT"):
+        timeout_seconds()

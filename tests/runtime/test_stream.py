@@ -1,7 +1,10 @@
 """What the stream device puts into submission windows."""
 from __future__ import annotations
 
+import faulthandler
 import struct
+import threading
+import time
 
 import pytest
 
@@ -195,3 +198,30 @@ def test_ring_entries_wait_then_jump():
                                                             address + WINDOW_BYTES - 4 >> 32, sentinel, 0xFFFFFFFF]
         assert jump == ("INDIRECT_BUFFER", [address & 0xFFFFFFFF, address >> 32, WINDOW_BYTES // 4 - TRAILER | 1 << 23])
         assert filler[0] == "NOP"
+
+
+def test_naming_a_kernel_does_not_hold_up_the_thread_that_has_the_stream(stream, road):
+    """One thread is on the cable (it has the stream and wants the GIL), another asks for a kernel."""
+    on_the_cable, asking = threading.Event(), threading.Event()
+    submit = road.submit
+
+    def slow_submit(window, payload):
+        on_the_cable.set()
+        asking.wait(5)
+        time.sleep(0.05)    # the other thread is inside kernel() by now
+        submit(window, payload)
+
+    road.submit = slow_submit
+    stream.launch(stream.kernel("memory", "k", "line"), (1, 1, 1), (64, 1, 1), bytes(16))
+    flusher = threading.Thread(target=stream.flush, daemon=True)
+    flusher.start()
+    assert on_the_cable.wait(5)
+    # a deadlock would hold the GIL: only the dump of another, native thread gets the test out of it
+    faulthandler.dump_traceback_later(20, exit=True)
+    try:
+        asking.set()
+        stream.kernel("memory", "other", "line")
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    flusher.join(5)
+    assert not flusher.is_alive() and len(road.submissions) == 1

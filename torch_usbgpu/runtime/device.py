@@ -38,7 +38,7 @@ class Kernel:
 
 def _triple(value: int | Sequence[int], what: str) -> tuple[int, int, int]:
     sizes = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
-    if not 1 <= len(sizes) <= 3 or any(v < 0 for v in sizes):
+    if not 1 <= len(sizes) <= 3 or any(not 0 <= v < 1 << 32 for v in sizes):
         raise LaunchError(f"{what} is {value!r}; one to three sizes are possible.", "Pass e.g. (64,) or (8, 8).")
     return (*sizes, *(1,) * (3 - len(sizes)))
 

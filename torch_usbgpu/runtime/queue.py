@@ -20,6 +20,7 @@ ring may run indirect buffers straight from SRAM is inferred.
 """
 from __future__ import annotations
 
+import functools
 import os
 import time
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from typing import Callable, Sequence
 import numpy as np
 
 from torch_usbgpu import _runtime
-from torch_usbgpu.errors import ConfigError, GpuFault, GpuHang, UsbGpuError
+from torch_usbgpu.errors import ConfigError, GpuFault, GpuHang, LinkError, UsbGpuError
 from torch_usbgpu.usb.facts import FACTS
 
 from . import copies
@@ -58,15 +59,34 @@ def timeout_seconds() -> float:
     """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT)."""
     text = os.environ.get("USBGPU_TIMEOUT", "300")
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.",
-                          "Set it to a number, e.g. 300.") from None
+        seconds = 0.0
+    if not seconds > 0:     # also nan, with which nothing would ever count as late
+        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.")
+    return seconds
 
 
 def behind(sequence: int, reached: int) -> bool:
     """Is `reached` before `sequence`? Both count modulo 2**32."""
     return (reached - sequence) & 0x80000000 != 0
+
+
+def stops_if_interrupted(method):
+    """Ctrl-C between the transfers of one operation leaves adapter and rings out of step. The next call would wait
+    for something that was never sent, until its time-out: say at once what helps."""
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        try:
+            return method(self, *args, **kwargs)
+        except UsbGpuError:
+            raise
+        except BaseException as error:
+            if self.failure is None:
+                self.failure = Failure(LinkError(f"A transfer was interrupted ({type(error).__name__}).",
+                                                 "Call torch.usbgpu.reset()."))
+            raise
+    return guarded
 
 
 class Road:
@@ -185,6 +205,7 @@ class Road:
 
     # ---- csrc/runtime/road.h
 
+    @stops_if_interrupted
     def acquire(self) -> tuple[int, int, int, int, int]:
         """A free command window: (index, address, bytes, sentinel, sequence)."""
         self.refuse_if_failed()
@@ -210,11 +231,13 @@ class Road:
         self.gpu.compute_queue.ring_doorbell(self.entry * ENTRY_DWORDS)
         self.adapter.stats.submissions += 1
 
+    @stops_if_interrupted
     def submit(self, window: int, payload: bytes) -> None:
         """Three transfers: arm, bulk OUT, doorbell."""
         self._send_window(window, payload)
         self._ring_doorbell()
 
+    @stops_if_interrupted
     def submit_and_read(self, window: int, payload: bytes, nbytes: int) -> bytes:
         """Five transfers: arm, bulk OUT, arm IN, doorbell, bulk IN (which waits for the GPU)."""
         self._send_window(window, payload)
@@ -234,6 +257,7 @@ class Road:
                 return data
             self.look_for_trouble(deadline)
 
+    @stops_if_interrupted
     def upload(self, data: memoryview) -> tuple[int, int, int]:
         """Two transfers: data into a data window. Returns (address, sentinel address, sentinel)."""
         self.refuse_if_failed()
@@ -260,10 +284,12 @@ class Road:
             sentinel = DATA_SENTINEL | (sentinel + 1) & 0xFFFFFF
         return sentinel
 
+    @stops_if_interrupted
     def bulk_in(self, to: int, data: memoryview) -> None:
         self.refuse_if_failed()
         copies.copy_in(self, to, data)
 
+    @stops_if_interrupted
     def bulk_out(self, data: memoryview, source: int) -> None:
         self.refuse_if_failed()
         copies.copy_out(self, data, source)

@@ -83,7 +83,6 @@ void Mec::write_hqd(uint32_t address, uint32_t value) {
     if (on && !queue->active) {
       queue->rptr = hqd(*queue, Reg::CP_HQD_PQ_RPTR);
       queue->wptr = hqd64(*queue, Reg::CP_HQD_PQ_WPTR_LO, Reg::CP_HQD_PQ_WPTR_HI);
-      queue->cancel.store(false);
       queue->restart = true;
       queue->stuck = queue->waiting = false;
     }
@@ -108,6 +107,7 @@ void Mec::power_on() {
     queue.rptr = queue.wptr = 0;
   }
   unserved_.fill(0);
+  interrupted_ = false;
 }
 
 // CP and CPC: the hardware queues are gone, whatever they were doing.
@@ -121,6 +121,8 @@ void Mec::soft_reset() {
 }
 
 void Mec::interrupt_dispatches() {
+  std::lock_guard guard(board_.lock);
+  interrupted_ = true;
   for (Queue& queue : queues_) queue.cancel.store(true);
 }
 
@@ -145,6 +147,9 @@ void Mec::doorbell(uint32_t offset, uint64_t wptr) {
 // Engine side of an activation; the lock is held.
 void Mec::begin(Queue& queue) {
   queue.restart = false;
+  // Not when the queue was switched on: a dispatch from before that may not have seen yet that it
+  // is cancelled, and would go on for ever.
+  queue.cancel.store(false);
   queue.buffers.clear();
   queue.nested.store(false);
   queue.request_written = false;
@@ -173,14 +178,16 @@ bool Mec::dequeue(Queue& queue) {
 
 void Mec::stop(Queue& queue, std::string why) {
   std::lock_guard guard(board_.lock);
-  queue.stuck = true;
+  if (!queue.restart) queue.stuck = true;  // else the packet is from before a reset: not this queue's any more
   last_stop_ = std::move(why);
 }
 
 void Mec::stop_on_fault(Queue& queue, Field error, std::string why) {
   std::lock_guard guard(board_.lock);
-  uint32_t& word = hqd(queue, Reg::CP_HQD_ERROR);
-  word = board_.regs.insert(error, word, 1);
+  if (!queue.restart) {
+    uint32_t& word = hqd(queue, Reg::CP_HQD_ERROR);
+    word = board_.regs.insert(error, word, 1);
+  }
   stop(queue, std::move(why));
 }
 
@@ -197,7 +204,7 @@ bool Mec::step() {
   for (unsigned i = 0; i < queue_count; i++) {
     Queue& queue = queues_[(turn_ + i) % queue_count];
     std::unique_lock guard(board_.lock);
-    if (!gfx_.mec_runs()) return progressed;
+    if (interrupted_ || !gfx_.mec_runs()) return progressed;
     if (!queue.active) continue;
     if (queue.restart) begin(queue);
     if (dequeue(queue)) {

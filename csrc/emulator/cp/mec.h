@@ -23,7 +23,9 @@ class Mec final : public Agent {
   void doorbell(uint32_t offset, uint64_t wptr);
   bool step() override;
   bool idle() override;
-  void interrupt_dispatches();  // so that a pause need not wait for a long kernel
+  // Ends what runs and starts nothing more before the next power-on, so that whoever waits for the
+  // engine's thread need not wait for a long kernel.
+  void interrupt_dispatches();
 
   struct Totals {
     uint64_t packets = 0, dispatches = 0;
@@ -101,6 +103,7 @@ class Mec final : public Agent {
   std::array<uint32_t, hqd_registers> unserved_{};  // other MEs and pipes: registers without an engine behind them
   std::vector<uint32_t> words_;
   unsigned turn_ = 0;
+  bool interrupted_ = false;  // guarded by board.lock
   Totals totals_;
   std::string last_stop_;
 };

@@ -330,7 +330,8 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   board_.wake.notify();  // kernels store without a notice
   if (result.end == DispatchResult::End::complete) return Outcome::done;
   if (result.end == DispatchResult::End::fault && result.fault) {
-    gfx_.halt_wave(*result.fault, queue.index);
+    std::lock_guard guard(board_.lock);
+    if (!queue.restart) gfx_.halt_wave(*result.fault, queue.index);  // a reset meanwhile has killed it
     stop(queue, "a wave halted: " + result.fault->text);
   } else {
     stop(queue, "the dispatch was cancelled");

@@ -27,8 +27,10 @@ void Runner::run(Agent& agent) {
   // change without a notice (the clock, a port that forgot one).
   auto nap = 200us;
   bool worked = false;
-  while (!stopping_.load()) {
+  for (;;) {
+    // Before the look at stopping_: else the ring of stop() is taken for an old one and slept over.
     const Wake::Seen seen = board_.wake.seen();
+    if (stopping_.load()) return;
     bool progressed = false;
     stepping_.fetch_add(1);
     if (pausing_.load() == 0) progressed = agent.step();

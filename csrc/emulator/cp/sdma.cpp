@@ -127,6 +127,7 @@ Sdma::Outcome Sdma::stop(Queue& queue, std::string why) {
   bool watched;
   {
     std::lock_guard guard(board_.lock);
+    if (queue.restart) return Outcome::stop;  // a packet from before a reset: not this queue's any more
     queue.stuck = true;
     last_stop_ = std::move(why);
     watched = board_.regs.get(watchdog_) & 0xFF;

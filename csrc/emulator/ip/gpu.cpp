@@ -20,7 +20,7 @@ GpuModel::GpuModel(const ChipFacts& chip, const GpuOptions& options)
       gc_(board_, Hub::Kind::gc),
       mm_(board_, Hub::Kind::mm),
       nbio_(attached()),
-      smu_(board_, [this] { mode1_reset(); }),
+      smu_(board_, [this] { reset_asked_.store(true); }),
       gfx_(board_, {.compute = [this] { mec_.soft_reset(); }, .sdma = [this](unsigned engine) { sdma(engine).soft_reset(); }}),
       psp_(board_, {.smu_loaded = [this](uint32_t version) { smu_.start(version); }, .autoload = [this] { gfx_.autoload(); }}),
       mec_(board_, gfx_, options),
@@ -67,13 +67,20 @@ void GpuModel::power_on_blocks() {
 void GpuModel::cold_reset() {
   mec_.interrupt_dispatches();
   Runner::Pause pause(runner_);
+  reset_asked_.store(false);
   board_.vram.discard();
   power_on_blocks();
 }
 
-// Everything but the memory's content; the engines' own threads are caught by their queues
-// having gone.
-void GpuModel::mode1_reset() { power_on_blocks(); }
+// Everything but the memory's content. The SMU asks for it inside a register write, with the board's
+// lock held, which an engine in the middle of a step may be waiting for: the host's access that asked
+// (or its next one, if an engine's packet asked) does it when the lock is free.
+void GpuModel::reset_if_asked() {
+  if (!reset_asked_.load() || !reset_asked_.exchange(false)) return;
+  mec_.interrupt_dispatches();
+  Runner::Pause pause(runner_);
+  power_on_blocks();
+}
 
 GpuIdentity GpuModel::identity() const {
   // Radeon RX 7900 XTX; vendor and device ids as in asic/pci_ids.json
@@ -112,6 +119,7 @@ void GpuModel::vram_write(uint64_t offset, uint32_t value, unsigned byte_enables
 
 uint32_t GpuModel::register_read(uint32_t offset) {
   Runner::Access access(runner_);
+  reset_if_asked();
   if (offset >= register_bytes) return 0xFFFFFFFF;
   return board_.reg_read(offset / 4);
 }
@@ -119,7 +127,9 @@ uint32_t GpuModel::register_read(uint32_t offset) {
 void GpuModel::register_write(uint32_t offset, uint32_t value) {
   Runner::Access access(runner_);
   if (offset >= register_bytes) return;
+  reset_if_asked();
   board_.reg_write(offset / 4, value);
+  reset_if_asked();
 }
 
 // The adapter writes single dwords: each half rings with what the other half last was. A host

@@ -1,6 +1,7 @@
 // The whole board. Tests reach inside through this; everybody else sees class Gpu.
 #pragma once
 
+#include <atomic>
 #include <unordered_map>
 
 #include "emulator/cp/mec.h"
@@ -43,7 +44,7 @@ class GpuModel final : public Gpu {
  private:
   Board& attached();
   void power_on_blocks();
-  void mode1_reset();
+  void reset_if_asked();
 
   Board board_;
   InterruptRing ih_;
@@ -55,6 +56,7 @@ class GpuModel final : public Gpu {
   Mec mec_;
   Sdma sdma0_, sdma1_;
   Runner runner_;
+  std::atomic<bool> reset_asked_{false};  // mode 1
   std::unordered_map<uint32_t, uint64_t> doorbells_;  // 64-bit slots, written by halves
 };
 

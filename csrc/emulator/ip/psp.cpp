@@ -210,8 +210,10 @@ bool Psp::run_frame(uint64_t ring, uint32_t wptr) {
   }
   {
     std::lock_guard guard(board_.lock);
+    if (!ring_works_) return true;  // destroyed meanwhile, its size may be anything
     ring_rptr_ = (ring_rptr_ + frame::total_bytes / 4) % (ring_bytes_ / 4);
-    if (wptr >= ring_bytes_ / 4) ring_rptr_ = wptr;  // a pointer outside the ring is never reached
+    // a pointer outside the ring, or inside a frame, is never reached: it must not keep us busy for ever
+    if (wptr >= ring_bytes_ / 4 || (wptr | ring_rptr_) % (frame::total_bytes / 4)) ring_rptr_ = wptr;
   }
   uint32_t fence = word(*slot, frame::fence_value);
   memory_.store(fence_at, std::as_bytes(std::span(&fence, 1)));

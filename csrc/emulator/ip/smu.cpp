@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 namespace usbgpu::emulator {
 
@@ -23,7 +24,6 @@ Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), mode1
     if (!alive()) return;
     uint32_t argument = board_.regs.get(Reg::MP1_SMN_C2PMSG_82);
     const uint32_t response = handle(message, argument);
-    if (!alive()) return;  // it was the reset
     board_.regs.set(Reg::MP1_SMN_C2PMSG_82, argument);
     board_.regs.set(Reg::MP1_SMN_C2PMSG_90, response);
   });
@@ -32,6 +32,7 @@ Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), mode1
     if (!alive()) return;
     const bool reset = message == facts::smu_debug_msg::Mode1Reset;
     if (reset) mode1_reset_();
+    answer_survives_ = reset;
     board_.regs.set(Reg::MP1_SMN_C2PMSG_54, reset ? result::OK : result::UnknownCmd);
   });
 }
@@ -41,6 +42,7 @@ void Smu::power_on() {
   table_ = 0;
   features_ = false;
   clocks_ = {};
+  if (std::exchange(answer_survives_, false)) board_.regs.set(Reg::MP1_SMN_C2PMSG_54, result::OK);
 }
 
 void Smu::start(uint32_t version) {

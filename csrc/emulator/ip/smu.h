@@ -28,6 +28,7 @@ class Smu {
   uint32_t version_ = 0;
   uint64_t table_ = 0;
   bool features_ = false;
+  bool answer_survives_ = false;  // a mode-1 reset was asked for in the debug mailbox, whose answer outlives it
   std::array<Clock, 4> clocks_{};
 };
 

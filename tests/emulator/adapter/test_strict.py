@@ -165,8 +165,9 @@ def test_a_careful_driver_meets_no_violation():
     wire.stream_write(VRAM, b"data" * 1024)
     assert wire.stream_read(VRAM, 4096) == b"data" * 1024
     wire.f2(4096)
-    wire.usb.bulkWrite(OUT, bytes(4096), 1000)
-    while wire.dma(2, SRAM + 4092, nbytes=4) != 1 or wire.read32(VRAM) != 0:
+    # not what the SRAM held before: else data that has not landed yet passes for landed, and overwrites the copy
+    wire.usb.bulkWrite(OUT, b"land" * 1024, 1000)
+    while wire.dma(2, SRAM + 4092, nbytes=4) != 1 or wire.read32(VRAM) != int.from_bytes(b"land", "little"):
         pass
     wire.f2(4096, into_host=True)
     wire.stream_write(VRAM, b"copy" * 1024)

@@ -8,6 +8,7 @@ import pytest
 from torch_usbgpu import emulated_firmware
 
 from .board import DATA, FB, RWX, SRAM_BUS, SRAM_VA, SYSTEM, TMR, UC, VA, VRAM_BYTES, VRAM_VA, WRITE, Board, image, wait
+from .test_pm4 import release
 
 BAD, UNSUPPORTED = 0xFFFF0006, 0xFFFF000A
 ENGINES = ("gc_hub", "mec_start_address", "mec_reset_pulse", "doorbell_routing", "mec_doorbell_range", "sh_mem", "mec_enable", "sdma_engine",
@@ -190,6 +191,26 @@ def test_mode1_reset():
     assert board.field("RLC_RLCS_BOOTLOAD_STATUS", "bootload_complete") == 0
     board.boot(skip=ENGINES)
     assert board.field("RLC_RLCS_BOOTLOAD_STATUS", "bootload_complete") == 1
+
+
+def test_psp_is_not_kept_busy_by_a_write_pointer_inside_a_frame():
+    board = Board().boot(skip=ENGINES)
+    for wptr in (1, 64, 0x7FFFFFFF, 17):
+        board.write("MP0_SMN_C2PMSG_67", wptr)
+        assert board.gpu.wait_idle(), wptr
+
+
+def test_mode1_reset_in_the_middle_of_work():
+    """The engines' threads are in their frames, packets and kernels when everything is reset."""
+    for turn in range(6):
+        board = Board().boot()
+        board.submit(*release(VRAM_VA + DATA, 1) * (1 + turn))
+        board.write("MP0_SMN_C2PMSG_67", 16 * turn)
+        board.write("MP1_SMN_C2PMSG_75", 2)
+        assert board.read("MP1_SMN_C2PMSG_54") == 1
+        assert board.read("CP_HQD_ACTIVE") == 0 and board.read("MP0_SMN_C2PMSG_81") == 0
+        assert board.gpu.wait_idle()
+        assert board.read("MP0_SMN_C2PMSG_81") == 0 and board.read("MP0_SMN_C2PMSG_67") == 0
 
 
 def test_cold_reset_forgets():

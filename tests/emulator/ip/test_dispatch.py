@@ -124,6 +124,28 @@ def test_memory_fault(board):
     assert not wait(lambda: board.peek(DATA) == 2, 0.02)
 
 
+@pytest.mark.parametrize("how", ["switched off and on", "soft reset"])
+def test_endless_kernel_does_not_outlive_its_queue(how):
+    """A new queue at once after the old one: the cancelled kernel has not noticed yet."""
+    board = Board().boot()
+    for turn in range(8):
+        board.poke(KERNARG, *split(VRAM_VA + OUT))
+        board.submit(*program(board, ENDLESS), *dispatch(1), *release(HERE, 1))
+        assert not board.gpu.wait_idle(5)
+        if how == "soft reset":
+            board.write("GRBM_SOFT_RESET", 0x40001)
+            board.write("GRBM_SOFT_RESET", 0)
+            board.mec_reset_pulse()
+            board.mec_enable()
+        else:
+            board.write("GRBM_GFX_CNTL", 4)
+            board.write("CP_HQD_ACTIVE", 0)
+        board.map_compute_queue()
+        board.mec_active()
+        board.submit(*program(board, STORE), *dispatch(1), *release(HERE, turn + 2))
+        assert wait(lambda: board.peek(DATA) == turn + 2), board.gpu.last_stop
+
+
 def test_endless_kernel_can_be_cancelled():
     board = Board().boot()
     board.poke(KERNARG, *split(VRAM_VA + OUT))

@@ -1,0 +1,49 @@
+"""Ctrl-C in the middle of work, in a session that goes on afterwards (a REPL, a notebook)."""
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from torch_usbgpu import errors
+
+SPIN = 'extern "C" __global__ void spin(volatile int* flag) { while (flag[0] == 0) {} }'
+
+
+def bulk_in():
+    for _ in range(1000):
+        torch.zeros(20_000_000).to("usbgpu")
+
+
+def bulk_out():
+    x = torch.zeros(20_000_000, device="usbgpu")
+    for _ in range(1000):
+        x.cpu()
+
+
+def endless_kernel():
+    flag = torch.zeros(1, dtype=torch.int32, device="usbgpu")
+    torch.usbgpu.compile_kernel(SPIN, "spin")(flag, grid=1, block=1)
+    torch.usbgpu.synchronize()
+
+
+@pytest.mark.parametrize("work", (bulk_in, bulk_out, endless_kernel))
+def test_after_an_interruption_the_device_answers_at_once(work, monkeypatch):
+    monkeypatch.setenv("USBGPU_TIMEOUT", "60")
+    x = torch.arange(5.0, device="usbgpu")
+    x.sum().item()
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    started = time.monotonic()
+    try:
+        assert x.tolist() == [0, 1, 2, 3, 4]     # the signal may have come between two operations
+    except errors.UsbGpuError as error:
+        assert "reset()" in error.action
+    assert time.monotonic() - started < 5
+    torch.usbgpu.reset()
+    big = torch.randn(400_000)
+    assert torch.equal(big.to("usbgpu").cpu(), big) and (x + 1).tolist() == [1, 2, 3, 4, 5]
