@@ -103,6 +103,21 @@ def test_fallback_can_be_forbidden():
 
 
 @pytest.mark.expects_fallback
+@pytest.mark.parametrize("view", [lambda x: x[:4, :4], lambda x: x.T[:4, :4], lambda x: x[:4, ::2][:, :4].T])
+def test_fallback_keeps_the_layout_that_formulas_ask_for(view):
+    """det's CPU operator factors A or its transpose by A's layout, and its backward asks A again."""
+    torch.usbgpu.set_fallback("silent")
+    torch.manual_seed(0)
+    cpu = torch.randn(9, 9, dtype=torch.float64, requires_grad=True)
+    gpu = cpu.detach().to("usbgpu").requires_grad_()
+    torch.linalg.det(view(cpu)).backward()
+    result = torch.linalg.det(view(gpu))
+    assert result.device.type == "usbgpu"
+    result.backward()
+    torch.testing.assert_close(gpu.grad.cpu(), cpu.grad)
+
+
+@pytest.mark.expects_fallback
 def test_complex_takes_the_fallback():
     torch.usbgpu.set_fallback("silent")
     x = torch.tensor([1 + 2j, 3 - 1j])

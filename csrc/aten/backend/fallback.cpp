@@ -1,5 +1,7 @@
 #include "aten/backend/fallback.h"
 
+#include <ATen/MemoryOverlap.h>
+#include <ATen/ops/empty_strided.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
 
@@ -8,6 +10,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <span>
 
 namespace usbgpu::aten {
 
@@ -51,6 +54,32 @@ bool on_device(const c10::IValue& value) {
   return false;
 }
 
+// The CPU operator may choose its way by the argument's layout, and autograd's formula asks the original
+// for it again later (linalg_det: is A contiguous?). A plain copy to the CPU is contiguous where the
+// original has gaps, so such arguments get a copy of the same strides. True if any was replaced.
+bool replace_arguments_with_gaps(const c10::FunctionSchema& schema, torch::jit::Stack* stack) {
+  const size_t count = schema.arguments().size(), first = stack->size() - count;
+  bool replaced = false;
+  for (size_t i = 0; i < count; ++i) {
+    const c10::IValue& value = (*stack)[first + i];
+    if (!value.isTensor() || !on_device(value) || schema.arguments()[i].alias_info()) continue;
+    const at::Tensor& tensor = value.toTensor();
+    if (tensor.is_non_overlapping_and_dense() || at::has_internal_overlap(tensor) == at::MemOverlap::Yes) continue;
+    at::Tensor copy = at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
+    copy.copy_(tensor);
+    (*stack)[first + i] = std::move(copy);
+    replaced = true;
+  }
+  return replaced;
+}
+
+// With all device arguments replaced, ATen's fallback has no device to send the results to.
+void return_to(c10::Device device, const c10::FunctionSchema& schema, torch::jit::Stack* stack) {
+  for (c10::IValue& value : std::span(*stack).last(schema.returns().size())) {
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_cpu()) value = value.toTensor().to(device);
+  }
+}
+
 }  // namespace
 
 void count_fallback(const std::string& full) {
@@ -87,7 +116,10 @@ void boxed_fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
                   tensor.device(), "! (in ", full, ")");
     }
   }
+  const c10::Device device(c10::DeviceType::PrivateUse1, 0);
+  const bool replaced = replace_arguments_with_gaps(op.schema(), stack);
   at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
+  if (replaced) return_to(device, op.schema(), stack);
 }
 
 std::map<std::string, uint64_t> fallback_counts() {
