@@ -173,7 +173,17 @@ at::Scalar local_scalar_dense(const Tensor& self) {
   return host.item();
 }
 
+// Not so asynchronous here: a read-back is what finds out.
+void assert_true_with(const Tensor& condition, std::string_view message) {
+  TORCH_CHECK(condition.is_nonzero(), message);
+}
+void assert_true(const Tensor& condition) {
+  assert_true_with(condition, "Expected Tensor with single nonzero value, but got zero");
+}
+
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("_assert_async", &assert_true);
+  m.impl("_assert_async.msg", &assert_true_with);
   m.impl("_copy_from", &copy_from);
   m.impl("_copy_from_and_resize", &copy_from_and_resize);
   m.impl("_local_scalar_dense", &local_scalar_dense);

@@ -2,6 +2,8 @@
 #include "aten/walk.h"
 
 #include <ATen/native/UnaryOps.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/native_dropout_backward_ops.h>
 #include <ATen/ops/native_dropout_ops.h>
 #include <torch/library.h>
@@ -65,6 +67,16 @@ void normal_kernel(const TensorBase& self, double mean, double std, Generator ge
 void log_normal_kernel(at::TensorIteratorBase& iter, double mean, double std, Generator generator) {
   fill_random(Distribution::LogNormal, iter.tensor_base(0), generator, parameters(mean, std));
 }
+// The smallest of exponential variables with rates p[c] is c with probability p[c] / sum(p) (the race
+// that ATen itself runs where it draws without replacement): one race for each draw.
+void multinomial_kernel(Tensor& result, const Tensor& self, int64_t draws, Generator generator) {
+  auto shape = self.sizes().vec();
+  shape.insert(shape.end() - 1, draws);
+  Tensor race = empty(shape, self.scalar_type());
+  race.exponential_(1.0, std::move(generator));
+  result.copy_(at::div(self.unsqueeze(-2), race).argmax(-1));
+}
+
 void exponential_kernel(at::TensorIteratorBase& iter, double lambda, Generator generator) {
   fill_random(Distribution::Exponential, iter.tensor_base(0), generator, parameters(lambda));
 }
@@ -150,6 +162,7 @@ namespace at::native {
 REGISTER_PRIVATEUSE1_DISPATCH(uniform_stub, &usbgpu::aten::uniform_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(normal_stub, &usbgpu::aten::normal_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(log_normal_stub, &usbgpu::aten::log_normal_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(multinomial_with_replacement_stub, &usbgpu::aten::multinomial_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(exponential_stub, &usbgpu::aten::exponential_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(cauchy_stub, &usbgpu::aten::cauchy_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(geometric_stub, &usbgpu::aten::geometric_kernel)

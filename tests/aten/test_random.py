@@ -93,3 +93,26 @@ def test_errors():
         torch.empty(3, device=DEVICE).normal_(generator=torch.Generator())
     with pytest.raises(RuntimeError, match="from"):
         torch.empty(3, device=DEVICE).uniform_(2, 1)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize("rows", [None, 3])
+def test_multinomial(replacement, rows):
+    torch.manual_seed(7)
+    weights = torch.tensor([0.0, 1.0, 2.0, 5.0]) if rows is None else torch.tensor([[0.0, 1.0, 2.0, 5.0]] * rows)
+    on_gpu = weights.to("usbgpu")
+    if replacement:
+        drawn = torch.multinomial(on_gpu, 4000, replacement=True).cpu()
+        share = torch.stack([(drawn == c).float().mean() for c in range(4)])
+        torch.testing.assert_close(share, torch.tensor([0, 1, 2, 5]) / 8, rtol=0, atol=0.03)
+    else:
+        drawn = torch.multinomial(on_gpu, 3).cpu()
+        assert drawn.sort(-1).values.reshape(-1, 3).tolist() == [[1, 2, 3]] * (rows or 1), "zero weight is never drawn"
+    torch.manual_seed(7)
+    again = torch.multinomial(on_gpu, drawn.size(-1), replacement=replacement).cpu()
+    assert torch.equal(drawn, again), "the seed decides"
+
+
+def test_multinomial_refuses_what_is_no_probability():
+    with pytest.raises(RuntimeError, match="inf.*nan|probability"):
+        torch.multinomial(torch.tensor([1.0, -1.0], device="usbgpu"), 1)
