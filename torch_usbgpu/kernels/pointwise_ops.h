@@ -174,9 +174,6 @@ TEST1(op_signbit_integer, a < T(0))
 template <class T> struct op_where {
   static __device__ __forceinline__ T apply(Scalars<T>, bool condition, T a, T b) { return condition ? a : b; }
 };
-template <class T> struct op_masked_fill {
-  static __device__ __forceinline__ T apply(Scalars<T> s, T a, bool mask) { return mask ? s(0) : a; }
-};
 
 // ---- bits
 OP2(op_bitwise_and, T(a & b))

@@ -19,16 +19,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from torch_usbgpu.usb.facts import FACTS
+
 if TYPE_CHECKING:
     from torch_usbgpu.usb.pending import Pending
 
     from .queue import Road
 
 CHUNK_IN_WINDOW = 256 * 1024
-SECTOR = 512
+SECTOR = FACTS["sram"]["sector_bytes"]
 CHUNK_IN = CHUNK_IN_WINDOW - SECTOR    # payload; the last sector holds the sentinel
 CHUNK_OUT = 512 * 1024
-SENTINEL = 0x51000000
+SENTINEL = 0x51000000                  # of data; the low 24 bits vary
 TRANSFER_SECONDS = 10.0
 SLOTS_PER_WINDOW = 16
 POLL_INTERVAL = 0x0FFF0004             # retry for ever, every 4 ticks

@@ -41,7 +41,6 @@ DATA_SLOTS = (16, 24)
 DATA_BYTES = 8 * SLOT_BYTES
 ENTRY_DWORDS = 16           # of the ring; a power of two, so that entries never straddle its end
 COMMAND_SENTINEL = 0x5B000000
-DATA_SENTINEL = 0x51000000
 # In the submission-queue page: the one place that the GPU may write while data streams. The host sees it in XDATA.
 FENCE_OFFSET = FACTS["pcie_address"]["fence"] - FACTS["pcie_address"]["submission_queue"]
 FENCE_XDATA = FACTS["xdata"]["fence"]
@@ -279,9 +278,9 @@ class Road:
 
     def fresh_sentinel(self, at: int) -> int:
         """A value that the SRAM does not hold at `at` now."""
-        sentinel = DATA_SENTINEL | self.sequence & 0xFFFFFF
+        sentinel = copies.SENTINEL | self.sequence & 0xFFFFFF
         while self.shadow_dword(at) == sentinel:
-            sentinel = DATA_SENTINEL | (sentinel + 1) & 0xFFFFFF
+            sentinel = copies.SENTINEL | (sentinel + 1) & 0xFFFFFF
         return sentinel
 
     @stops_if_interrupted
