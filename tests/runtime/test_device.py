@@ -127,15 +127,23 @@ def test_bulk_copy_that_leaves_the_next_sentinel_in_the_sram(device, kernels):
     """What lies in a window must not pass for a submission, even if a user copied just those values."""
     from torch_usbgpu.runtime.queue import COMMAND_SENTINEL
 
+    scrap = device.alloc(24)
+    device.launch(kernels["shape"], 1, 32, [scrap])
+    device.synchronize()
+    while device.road.entry % 8 == 7:       # that window ends where the copy's own sentinel lies
+        device.launch(kernels["shape"], 1, 32, [scrap])
+        device.synchronize()
     entry = device.road.entry % device.road.entries
     n = 1 << 18
     poison = np.full(n, COMMAND_SENTINEL | entry, np.uint32)
-    block = device.alloc(poison.nbytes)
+    block, y = device.alloc(poison.nbytes), device.alloc(4)
     device.copy_in(block, poison)
-    y = device.alloc(4)
+    assert device.road.entry % device.road.entries == entry, "the copy itself took no window"
     device.copy_in(y, np.zeros(1, np.float32))
+    device.reset_link_stats()
     device.launch(kernels["axpy"], 1, 32, [np.float32(0), y, y, np.int32(1)])
     assert read(device, y, 1, np.float32)[0] == 0
+    assert device.link_stats()["by_request"]["sram_arm_out"] == 3, "wiped, seen to be so by a marker, then filled"
     np.testing.assert_array_equal(read(device, block, n, np.uint32), poison)
     device.free(block)
 

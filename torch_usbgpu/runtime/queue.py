@@ -121,6 +121,7 @@ class Road:
         # What each byte of SRAM holds, so that stale content can never pass for a sentinel.
         self.shadow = np.full(SRAM_BYTES, 0xFF, np.uint8)
         self.send(0, bytes(SRAM_BYTES))
+        self.wipe(WINDOW_SLOTS[0], SECTOR_BYTES)    # what lands last: nothing stale is left when it returns
         self.sdma = copies.SdmaRing(self.gpu.sdma_queue)
         ring = [(self.window_address(i % len(WINDOW_SLOTS)), COMMAND_SENTINEL | i) for i in range(self.entries)]
         self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
@@ -149,6 +150,12 @@ class Road:
         """One F2 OUT of whole sectors to `slot`."""
         self.note(slot, data)
         self.adapter.sram_write(slot, data)
+
+    def wipe(self, slot: int, nbytes: int) -> None:
+        """Zeroes that have landed: an old sentinel must be gone before the doorbell, not soon after it."""
+        self.note(slot, bytes(nbytes))
+        self.adapter.sram_write_landed(slot, bytes(nbytes))
+        self.note(0, bytes(SECTOR_BYTES))           # the marker that proves it; sentinels end sectors
 
     def shadow_dword(self, at: int) -> int:
         return int(self.shadow[at:at + 4].view("<u4")[0])
@@ -215,7 +222,7 @@ class Road:
         slot = WINDOW_SLOTS[window]
         if self.shadow_dword((slot + 1) * SLOT_BYTES - 4) == sentinel:
             # Somebody's data happens to stand there (a bulk copy used the whole SRAM): wipe the window.
-            self.send(slot, bytes(SLOT_BYTES))
+            self.wipe(slot, SLOT_BYTES)
         return window, self.window_address(window), SLOT_BYTES, sentinel, self.next_sequence()
 
     def _send_window(self, window: int, payload: bytes) -> None:
