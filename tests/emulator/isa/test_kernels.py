@@ -19,9 +19,13 @@ MODES = {"plain": {}, "two_threads": {"threads": 2}, "poison": {"poison": True},
          "strict_waits": {"strict_waits": True, "poison": True}}
 
 
-@pytest.fixture(params=MODES, ids=MODES.keys())
+ARCHS = ("gfx1100", "gfx1200", "gfx1201")
+
+
+@pytest.fixture(params=[(arch, mode) for arch in ARCHS for mode in MODES], ids="-".join)
 def machine(request):
-    return Machine(**{"threads": 1, **MODES[request.param]})
+    arch, mode = request.param
+    return Machine(arch, **{"threads": 1, **MODES[mode]})
 
 
 def listing(assembly: str) -> list[str]:
@@ -29,21 +33,24 @@ def listing(assembly: str) -> list[str]:
     return [line for line in lines if line and not line.startswith((".", "s_nop"))]
 
 
-def test_disassembly_is_the_compilers():
-    text = ELFFile(io.BytesIO(compile_hip(SOURCE))).get_section_by_name(".text").data()
-    ours = [t for _, _, _, t in isa.disassemble(text) if not t.startswith(("s_nop", "s_code_end"))]
-    theirs = listing(compile_to_assembly(SOURCE))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_disassembly_is_the_compilers(arch):
+    text = ELFFile(io.BytesIO(compile_hip(SOURCE, arch))).get_section_by_name(".text").data()
+    ours = [t for _, _, _, t in isa.disassemble(text, arch) if not t.startswith(("s_nop", "s_code_end"))]
+    theirs = listing(compile_to_assembly(SOURCE, arch))
     assert len(ours) == len(theirs) > 500
     for mine, other in zip(ours, theirs):
-        if re.search(r"\.LBB|@rel32", other):  # label names and relocations are not in the bytes
+        # label names and relocations are not in the bytes; LLVM spells gfx12's operands in words (isa_corpus/ compares those)
+        if arch != "gfx1100" or re.search(r"\.LBB|@rel32", other):
             assert mine.split()[0] == other.split()[0]
         else:
             assert mine == other
 
 
-def test_everything_compiled_is_implemented():
-    text = ELFFile(io.BytesIO(compile_hip(SOURCE))).get_section_by_name(".text").data()
-    assert {k: v for k, v in isa.unsupported(text).items() if not k.startswith("s_code_end")} == {}
+@pytest.mark.parametrize("arch", ARCHS)
+def test_everything_compiled_is_implemented(arch):
+    text = ELFFile(io.BytesIO(compile_hip(SOURCE, arch))).get_section_by_name(".text").data()
+    assert {k: v for k, v in isa.unsupported(text, arch).items() if not k.startswith("s_code_end")} == {}
 
 
 def test_add_with_a_tail(machine, rng):
