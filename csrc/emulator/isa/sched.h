@@ -17,9 +17,8 @@ constexpr int64_t kQuantum = 10000;             // instructions before the next 
 struct Worker {
   Program* program = nullptr;
   Memory memory;
-  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
+  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once; a wave64 takes two
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
-  uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
   std::unique_ptr<std::byte[]> lds_storage;
   uint8_t* lds = nullptr;
 
