@@ -1,4 +1,4 @@
-// GLOBAL, FLAT and SCRATCH loads and stores. Operands as Builder::flat() in lower.cpp lays them out.
+// GLOBAL, FLAT and SCRATCH loads and stores. Operands as Builder::flat() in lower_scalar_memory.cpp lays them out.
 //
 //   GLOBAL   SGPR64 + zext(VGPR32) or VGPR64, plus a signed offset
 //   FLAT     VGPR64 plus offset; addresses in the shared or private aperture go to LDS or scratch
