@@ -68,9 +68,10 @@ const Inst* dpp16(Wave& w, const Inst* i) {
   const U32 valid = fetch_inactive ? pattern.inside : pattern.inside & active;
   const U32 value = lanes_of(r) & valid;
   __builtin_memcpy(r, &value, sizeof r);
-  // lanes whose row and bank are enabled: a nibble of banks for each of the two rows, four lanes per bank
+  // lanes whose row and bank are enabled: a nibble of banks for each of the two rows, four lanes per bank.
+  // Rows 2 and 3 are those of a wave64's upper half.
   uint32_t enabled = 0;
-  for (unsigned bank = 0; bank < 8; ++bank) enabled |= ((rows >> (bank >> 2)) & (banks >> (bank & 3)) & 1u ? 0xFu : 0) << (4 * bank);
+  for (unsigned bank = 0; bank < 8; ++bank) enabled |= ((rows >> ((w.first_lane >> 4) + (bank >> 2))) & (banks >> (bank & 3)) & 1u ? 0xFu : 0) << (4 * bank);
   const uint32_t written = enabled & (bound_control ? ~0u : mask_of(bits<I32>(valid)));
   put(w, i->dst, r);
   w.staged_exec = exec;
