@@ -251,6 +251,10 @@ class EmulatedAdapter:
         """Transfers by kind and request, bytes, TLPs, violations."""
         return self._model.counts()
 
+    def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:
+        """Lets a trace or a debugger watch the GPU's engines and shader cores; without arguments: no more."""
+        self._model.observe(log, session)
+
     @property
     def modelled_seconds(self) -> float:
         """What the transfers would have taken on hardware, by the calibrated model."""
