@@ -1,4 +1,4 @@
-// Python entry points of the adapter: raw transfers with a status, wrapped by torch_usbgpu/emulator.py.
+// Python entry points of the adapter: raw transfers with a status, wrapped by torch_usbgpu/emulator/.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -1,4 +1,4 @@
-// Python entry points of traces and debugger; wrapped by torch_usbgpu/debugger.py and torch_usbgpu/cli.
+// Python entry points of traces and debugger; wrapped by torch_usbgpu/emulator/debugger.py and torch_usbgpu/cli.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -1,6 +1,6 @@
 """Single-stepping a wave: registers as NumPy arrays, breakpoints, memory. docs/emulator-debugger.md is the tour.
 
-    >>> from torch_usbgpu.debugger import Debugger
+    >>> from torch_usbgpu.emulator.debugger import Debugger
     >>> dbg = Debugger.compile(source, "gfx1100")
     >>> x = dbg.array(np.arange(64, dtype=np.float32))
     >>> wave = dbg.launch("scale", grid=1, block=64, args=[x, np.float32(2)])
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _emulator
-from .errors import LaunchError, UsbGpuError
+from .. import _emulator
+from ..errors import LaunchError, UsbGpuError
 
 _debug, _isa = _emulator.debug, _emulator.isa
 
@@ -371,7 +371,7 @@ class Debugger(_Controller):
         Raises:
             CompileError: `log` holds the compiler's messages.
         """
-        from . import compiler
+        from .. import compiler
 
         debugger = cls(arch, **settings)
         debugger.load(compiler.compile(source, arch, options))
@@ -406,7 +406,7 @@ class Debugger(_Controller):
     # ---- code
     def load(self, code_object: bytes) -> Mapping[str, Any]:
         """A code object of the compiler. Its kernels become symbols."""
-        from .runtime import codeobject
+        from ..runtime import codeobject
 
         image = codeobject.load(code_object, self._arch)
         base = self.alloc(len(image.image), execute=True)
@@ -438,7 +438,7 @@ class Debugger(_Controller):
         Raises:
             LaunchError: arguments or sizes that do not fit the kernel.
         """
-        from .runtime.device import pack_arguments
+        from ..runtime.device import pack_arguments
 
         symbol = self._find(kernel)
         descriptor = self.kernels[symbol]
