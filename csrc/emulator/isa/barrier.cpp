@@ -13,6 +13,9 @@ Workgroup::NamedBarrier* named(const Wave& w, int32_t number) {
   return number > 0 && number < static_cast<int32_t>(kNamedBarriers) ? &w.group->named[number] : nullptr;
 }
 
+// Wave number n of a workgroup: a wave64 takes two Wave objects.
+Wave& wave(Worker& worker, unsigned n) { return worker.waves[n * (worker.waves[0].lanes / 32)]; }
+
 void wake(Wave& w) {
   if (w.state == WaveState::at_barrier) w.state = WaveState::ready;
 }
@@ -22,7 +25,7 @@ void complete_named(const Wave& any, int32_t number) {
   if (!b.valid || b.signals < b.members) return;
   b.signals = 0;
   for (unsigned n = 0; n < any.group->waves; ++n) {
-    Wave& w = any.worker->waves[n];
+    Wave& w = wave(*any.worker, n);
     if (w.state == WaveState::ended || w.named_barrier != number) continue;
     w.named_complete = 1;
     wake(w);
@@ -35,7 +38,7 @@ void complete_barrier(Workgroup& group, Worker& worker) {
   if (group.live == 0 || group.arrived < group.live) return;
   group.arrived = 0;
   for (unsigned n = 0; n < group.waves; ++n) {
-    Wave& w = worker.waves[n];
+    Wave& w = wave(worker, n);
     w.signals = 0;
     if (w.state == WaveState::ended) continue;
     w.barrier_complete = 1;

@@ -110,16 +110,16 @@ constexpr HandlerRow rows[] = {
     {"v_dot4_f32_fp8_fp8", always<dot4<fp8, fp8>>, own_all}, {"v_dot4_f32_fp8_bf8", always<dot4<fp8, bf8>>, own_all},
     {"v_dot4_f32_bf8_fp8", always<dot4<bf8, fp8>>, own_all}, {"v_dot4_f32_bf8_bf8", always<dot4<bf8, bf8>>, own_all},
 
-    {"v_s_exp_f32", always<on_scalar<[](float a) { return sem::exp_f32(a); }>>, own_all},
-    {"v_s_log_f32", always<on_scalar<[](float a) { return sem::log_f32(a); }>>, own_all},
-    {"v_s_rcp_f32", always<on_scalar<[](float a) { return sem::rcp_f32(a); }>>, own_all},
-    {"v_s_rsq_f32", always<on_scalar<[](float a) { return sem::rsq_f32(a); }>>, own_all},
-    {"v_s_sqrt_f32", always<on_scalar<[](float a) { return sem::sqrt_f32(a); }>>, own_all},
-    {"v_s_exp_f16", always<on_scalar<[](half a) { return sem::exp_f16(a); }>>, own_all},
-    {"v_s_log_f16", always<on_scalar<[](half a) { return sem::log_f16(a); }>>, own_all},
-    {"v_s_rcp_f16", always<on_scalar<[](half a) { return sem::rcp_f16(a); }>>, own_all},
-    {"v_s_rsq_f16", always<on_scalar<[](half a) { return sem::rsq_f16(a); }>>, own_all},
-    {"v_s_sqrt_f16", always<on_scalar<[](half a) { return sem::sqrt_f16(a); }>>, own_all},
+    {"v_s_exp_f32", always<on_scalar<[](float a) { return sem::exp_f32(a); }>>, own_all | whole_wave},
+    {"v_s_log_f32", always<on_scalar<[](float a) { return sem::log_f32(a); }>>, own_all | whole_wave},
+    {"v_s_rcp_f32", always<on_scalar<[](float a) { return sem::rcp_f32(a); }>>, own_all | whole_wave},
+    {"v_s_rsq_f32", always<on_scalar<[](float a) { return sem::rsq_f32(a); }>>, own_all | whole_wave},
+    {"v_s_sqrt_f32", always<on_scalar<[](float a) { return sem::sqrt_f32(a); }>>, own_all | whole_wave},
+    {"v_s_exp_f16", always<on_scalar<[](half a) { return sem::exp_f16(a); }>>, own_all | whole_wave},
+    {"v_s_log_f16", always<on_scalar<[](half a) { return sem::log_f16(a); }>>, own_all | whole_wave},
+    {"v_s_rcp_f16", always<on_scalar<[](half a) { return sem::rcp_f16(a); }>>, own_all | whole_wave},
+    {"v_s_rsq_f16", always<on_scalar<[](half a) { return sem::rsq_f16(a); }>>, own_all | whole_wave},
+    {"v_s_sqrt_f16", always<on_scalar<[](half a) { return sem::sqrt_f16(a); }>>, own_all | whole_wave},
 };
 
 }  // namespace

@@ -237,6 +237,10 @@ def test_walk():
     assert gpu.translate("mm", VA + 0x10000 - 1, "read")[1] == 0x301FFF  # never mapped
     board.map(VA + 0x40000, DATA, 16, RWX | 4 << 7)                      # FRAGMENT: 64 KiB
     assert gpu.translate("mm", VA + 0x40000 + 0x3000, "read") == (False, DATA + 0x3000, 0xD000)
+    # only the virtual address has to be aligned to the fragment: the run begins before this entry's page
+    board.map(VA + 0x80000, DATA + 0x14000, 16, RWX | 4 << 7)
+    assert gpu.translate("mm", VA + 0x80000 + 0x3010, "read") == (False, DATA + 0x17010, 0xCFF0)
+    assert gpu.translate("mm", VA + 0x80000, "read") == (False, DATA + 0x14000, 0x10000)
 
 
 def test_gc_hub_is_dead_until_initialised():

@@ -40,8 +40,15 @@ def test_disassembly_is_the_compilers(arch):
     theirs = listing(compile_to_assembly(SOURCE, arch))
     assert len(ours) == len(theirs) > 500
     for mine, other in zip(ours, theirs):
-        # label names and relocations are not in the bytes; LLVM spells gfx12's operands in words (isa_corpus/ compares those)
-        if arch != "gfx1100" or re.search(r"\.LBB|@rel32", other):
+        # LLVM's compiler and disassembler write two things differently, ours follows the disassembler: NULL as the offset
+        # register for an offset of zero, and op_sel beside the halves .l and .h that say the same.
+        if re.search(r"v\d+\.[lh]", mine):
+            mine = re.sub(r" op_sel:\[[01,]+\]", "", mine)
+            if arch != "gfx1100":  # true16 is off by default there: halves are written as whole registers
+                mine = mine.replace(".l", "")
+        if arch == "gfx1100":
+            other = re.sub(r"^(s_(?:buffer_)?load_\w+ .*), 0x0$", r"\1, null", other)
+        if re.search(r"\.LBB|@rel32", other):  # label names and relocations are not in the bytes
             assert mine.split()[0] == other.split()[0]
         else:
             assert mine == other
