@@ -25,7 +25,7 @@ from . import _emulator
 _dock = _emulator.adapter
 Status = _dock.Status
 
-EMULATED_CHIPS = {"navi31": "navi31", "gfx1100": "navi31"}
+EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _ERRORS: dict[Any, type[usb1.USBError]] = {
     Status.timeout: usb1.USBErrorTimeout,
     Status.stall: usb1.USBErrorPipe,
