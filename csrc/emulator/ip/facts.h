@@ -75,7 +75,9 @@ struct SmuFacts {
 // SQ_IND indices of a wave's registers and the bits that say why it halted.
 struct WaveFacts {
   uint32_t status, state, exceptions, pc_lo, pc_hi, exec_lo, exec_hi, hw_id1;
-  uint8_t valid, execz, fatal, halt, illegal, mem_viol;
+  uint32_t valid;  // mask; 0 where the status register does not say it
+  uint32_t valid_and_idle;
+  uint8_t execz, fatal, halt, illegal, mem_viol;
 };
 
 struct ChipFacts {

@@ -168,16 +168,17 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
             f'  .waves = {{.status = {waves["STATUS"]}, .state = {waves["STATE_PRIV" if is12 else "STATUS"]},'
             f' .exceptions = {waves["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]}, .pc_lo = {waves["PC_LO"]}, .pc_hi = {waves["PC_HI"]},'
             f' .exec_lo = {waves["EXEC_LO"]}, .exec_hi = {waves["EXEC_HI"]}, .hw_id1 = {waves["HW_ID1"]},',
-            "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], is12) + "},",
+            "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
             f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};"]
 
 
-def wave_bits(fields, is12: bool) -> str:
+def wave_bits(fields, index, is12: bool) -> str:
     """Bits of a halted wave's registers, by what they say."""
     status, state = fields["STATUS"], fields["STATE_PRIV" if is12 else "STATUS"]
     exceptions = fields["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]
-    violation = exceptions["mem_viol"][0] if is12 else exceptions["excp"][1]  # gfx11: the last of the exception bits
-    return (f'.valid = {status["valid"][0]}, .execz = {status["execz"][0]}, .fatal = {status["fatal_halt"][0]},'
+    violation = exceptions["memviol"][0] if is12 else exceptions["excp"][1]  # gfx11: the last of the exception bits
+    valid = 1 << status["valid"][0] if "valid" in status else 0  # gfx12 says it in a register of its own only
+    return (f'.valid = {valid:#x}, .valid_and_idle = {index["VALID_AND_IDLE"]}, .execz = {status["execz"][0]}, .fatal = {status["fatal_halt"][0]},'
             f' .halt = {state["halt"][0]}, .illegal = {exceptions["illegal_inst"][0]}, .mem_viol = {violation}')
 
 

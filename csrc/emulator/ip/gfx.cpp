@@ -125,7 +125,7 @@ uint32_t Gfx::read_wave() {
     const WaveFault& wave = halted.wave;
     if (wave.se == se && wave.sa == sa && (wave.wgp << 2 | wave.simd) == instance && wave.wave_slot == slot) return wave_register(halted, index);
   }
-  return index == board_.chip.waves.status || index == board_.chip.waves.state ? 0 : 0xBEBEBEEF;  // no such wave
+  return index == board_.chip.waves.status || index == board_.chip.waves.state || index == board_.chip.waves.valid_and_idle ? 0 : 0xBEBEBEEF;  // no such wave
 }
 
 uint32_t Gfx::wave_register(const Halted& halted, uint32_t index) const {
@@ -133,7 +133,8 @@ uint32_t Gfx::wave_register(const Halted& halted, uint32_t index) const {
   const WaveFault& wave = halted.wave;
   uint32_t word = 0;
   // on gfx11 the halt bit is in the status register, later in one of its own
-  if (index == at.status) word |= (wave.exec == 0 ? 1u << at.execz : 0) | 1u << at.valid | 1u << at.fatal;
+  if (index == at.status) word |= (wave.exec == 0 ? 1u << at.execz : 0) | at.valid | 1u << at.fatal;
+  if (index == at.valid_and_idle) word = 1;
   if (index == at.state) word |= 1u << at.halt;
   if (index == at.exceptions) word = wave.kind == WaveFault::Kind::illegal_instruction || wave.kind == WaveFault::Kind::wmma_exec ? 1u << at.illegal : 1u << at.mem_viol;
   if (index == at.pc_lo) word = static_cast<uint32_t>(wave.pc);

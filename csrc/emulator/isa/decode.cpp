@@ -39,6 +39,7 @@ uint32_t Decoded::code(const OperandRow& operand) const {
 
 Decoded decode(Arch arch, std::span<const uint32_t> words) {
   Decoded d;
+  d.arch = arch;
   if (words.empty()) return d;
   const ArchTables& tables = tables_of(arch);
   const uint32_t first = words[0];

@@ -14,6 +14,7 @@ namespace usbgpu::emulator::isa {
 constexpr unsigned kMaxDwords = 4;
 
 struct Decoded {
+  Arch arch = Arch::gfx11;
   const OpRow* row = nullptr;      // nullptr: no such instruction
   const OpRow* row_y = nullptr;    // VOPD's second half
   const FormatRow* format = nullptr;

@@ -1,4 +1,4 @@
-// GLOBAL, FLAT and SCRATCH loads and stores. Operands as Builder::flat() in lower.cpp lays them out.
+// GLOBAL, FLAT and SCRATCH loads and stores. Operands as Builder::flat() in lower_scalar_memory.cpp lays them out.
 //
 //   GLOBAL   SGPR64 + zext(VGPR32) or VGPR64, plus a signed offset
 //   FLAT     VGPR64 plus offset; addresses in the shared or private aperture go to LDS or scratch
@@ -96,18 +96,22 @@ template <class E, bool flat> const Inst* store_slow(Wave& w, const Inst* i, U64
 template <class E, bool saddr> const Inst* global_load(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w);
   if (exec == 0) return i + 1;
-  const U64 address = global_address<saddr>(w, i);
   LaneOffsets o;
-  if (__builtin_expect(!map_lanes<false>(w, address, exec, E::bytes, o), 0)) return load_slow<E, false>(w, i, address);
+  if (__builtin_expect(!map_global<false, saddr>(w, i, exec, E::bytes, o), 0)) {
+    const U64 address = global_address<saddr>(w, i);
+    if (!map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, false>(w, i, address);
+  }
   E::load(w, i->dst, o);
   return i + 1;
 }
 template <class E, bool saddr> const Inst* global_store(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w);
   if (exec == 0) return i + 1;
-  const U64 address = global_address<saddr>(w, i);
   LaneOffsets o;
-  if (__builtin_expect(!map_lanes<true>(w, address, exec, E::bytes, o), 0)) return store_slow<E, false>(w, i, address);
+  if (__builtin_expect(!map_global<true, saddr>(w, i, exec, E::bytes, o), 0)) {
+    const U64 address = global_address<saddr>(w, i);
+    if (!map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, false>(w, i, address);
+  }
   E::store(w, i->src[2], o);
   return i + 1;
 }

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "emulator/isa/aliases.h"
 #include "emulator/isa/handlers.h"
 
 namespace usbgpu::emulator::isa {
@@ -27,6 +28,12 @@ void add(Index& index, const HandlerGroup& group) {
   for (size_t n = 0; n < group.count; ++n) index.emplace(group.rows[n].mnemonic, &group.rows[n]);
 }
 
+// A renamed operation finds the row of its old name, unless it has one of its own.
+void add_aliases(Index& index) {
+  for (const MnemonicAlias& alias : kMnemonicAliases)
+    if (const auto row = index.find(alias.row); row != index.end()) index.emplace(alias.name, row->second);
+}
+
 const Index& index() {
   static const Index built = [] {
     Index index;
@@ -35,12 +42,14 @@ const Index& index() {
 #define X(name) add(index, v3::group_##name);
       USBGPU_ISA_GROUPS(X)
 #undef X
+      add_aliases(index);
       return index;
     }
 #endif
 #define X(name) add(index, baseline::group_##name);
     USBGPU_ISA_GROUPS(X)
 #undef X
+    add_aliases(index);
     return index;
   }();
   return built;

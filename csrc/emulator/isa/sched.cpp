@@ -5,9 +5,11 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "emulator/isa/host.h"
 
@@ -42,6 +44,8 @@ struct Job {
   uint32_t extent[3];              // workgroups in each direction
   uint64_t groups;
   uint32_t waves_per_group, threads_per_group, lds_bytes, wave_bytes;
+  WaveObserver* observer = nullptr;
+  unsigned helpers = 0;            // threads that may join the caller's
   std::vector<uint32_t> order;     // empty: ascending
   std::atomic<uint64_t> next{0};
   std::atomic<bool> stop{false};
@@ -53,10 +57,15 @@ struct Job {
 class Runner {
  public:
   Runner(Worker& worker, Job& job, unsigned index) : worker_(worker), job_(job), index_(index) {}
+  // `summon` is called once, when there is enough work for the job's helpers.
+  Runner(Worker& worker, Job& job, std::function<void()> summon) : Runner(worker, job, 0) {
+    if (job.helpers) summon_ = std::move(summon);
+  }
 
   void run() {
     const HostFloatEnvironment environment;
     worker_.program = job_.program;
+    worker_.observer = job_.observer;
     worker_.applied_mode = ~0u;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
@@ -67,6 +76,7 @@ class Runner {
         break;
       }
       if (!workgroup(job_.order.empty() ? n : job_.order[n])) break;
+      ++done_;
     }
     collect();
   }
@@ -96,21 +106,24 @@ class Runner {
         w.constant[kConstShared + 2 * k + 1] = bases[k] | 0xFFFFFFFFu;
       }
       std::memset(w.counts, 0, sizeof w.counts);
-      item_ids(w);
       // FLOAT_MODE, DX10_CLAMP and IEEE of RSRC1 become MODE[7:0], [8], [9]
       initial_mode_ = (s.pgm_rsrc1 >> 12 & 0xFF) | (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
     }
+    item_ids();
     group_.lds = worker_.lds;
     group_.lds_bytes = job_.lds_bytes;
     group_.waves = job_.waves_per_group;
   }
 
-  // v0 = x | y << 10 | z << 20, the same in every workgroup
-  void item_ids(Wave& w) {
-    const uint32_t nx = job_.state->threads[0], ny = job_.state->threads[1], first = w.index * 32;
-    uint32_t x = first % nx, y = first / nx % ny, z = first / nx / ny;
-    for (unsigned lane = 0; lane < 32; ++lane) {
-      item_ids_[w.index][lane] = x | y << 10 | z << 20;
+  // v0 = x | y << 10 | z << 20, the same in every workgroup; kept from one dispatch to the next.
+  void item_ids() {
+    const uint32_t nx = job_.state->threads[0], ny = job_.state->threads[1];
+    Worker::ItemIds& ids = worker_.item_ids;
+    if (ids.nx == nx && ids.ny == ny && ids.waves >= job_.waves_per_group) return;
+    ids.nx = nx, ids.ny = ny, ids.waves = job_.waves_per_group;
+    uint32_t x = 0, y = 0, z = 0;
+    for (uint32_t n = 0; n < 32 * ids.waves; ++n) {
+      ids.at[n / 32][n % 32] = x | y << 10 | z << 20;
       if (++x == nx) x = 0, ++y == ny ? (y = 0, ++z) : y;
     }
   }
@@ -129,7 +142,7 @@ class Runner {
     w.mode = initial_mode_;
     if (job_.options->poison) std::fill(&w.vgpr[0][0], &w.vgpr[0][0] + sizeof w.vgpr / 4, kPoison);
     if (w.pending) w.pending->count = 0;
-    std::memcpy(w.vgpr[0], item_ids_[w.index], sizeof w.vgpr[0]);
+    std::memcpy(w.vgpr[0], worker_.item_ids.at[w.index], sizeof w.vgpr[0]);
     w.next = job_.entry;
     w.state = WaveState::ready;
   }
@@ -159,6 +172,10 @@ class Runner {
     w.budget = kQuantum;
     w.stop = Stop::none;
     for (const Inst* p = w.next; p;) p = p->fn(w, p);
+    if (job_.observer && (w.stop == Stop::end || w.stop == Stop::fault)) job_.observer->after(w);
+    executed_ += kQuantum - w.budget;
+    if (summon_ && job_.next < job_.groups && executed_ + executed_ * static_cast<int64_t>(job_.groups - job_.next) / (done_ + 1) > kWorthHelp)
+      std::exchange(summon_, nullptr)();
     switch (w.stop) {
       case Stop::barrier:
         w.state = WaveState::at_barrier;
@@ -238,12 +255,13 @@ class Runner {
   unsigned index_;
   Workgroup group_;
   uint32_t initial_mode_ = 0;
-  uint32_t item_ids_[kMaxWaves][32];
+  std::function<void()> summon_;
+  int64_t executed_ = 0, done_ = 0;  // instructions, workgroups
 };
 
 class Array final : public ShaderArray {
  public:
-  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits) {
+  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits), watched_(options.strict_waits, true) {
     unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
     for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });
@@ -257,7 +275,14 @@ class Array final : public ShaderArray {
     for (std::thread& t : threads_) t.join();
   }
 
-  void invalidate_code() override { programs_.invalidate(); }
+  void invalidate_code() override {
+    programs_.invalidate();
+    watched_.invalidate();
+  }
+  void watch(WaveObserver* observer) override {
+    const std::lock_guard lock(run_mutex_);
+    observer_ = observer;
+  }
 
   DispatchResult run(const DispatchState& s, AddressSpace& memory, const std::atomic<bool>& cancel) override {
     const std::lock_guard one_at_a_time(run_mutex_);
@@ -266,30 +291,31 @@ class Array final : public ShaderArray {
     job.memory = &memory;
     job.cancel = &cancel;
     if (job.groups == 0) return std::move(job.result);
-    const std::shared_ptr<Program> program = programs_.get(s.arch, s.pgm_address, memory);
+    job.observer = observer_ && observer_->wants(s, memory, cancel) ? observer_ : nullptr;
+    const std::shared_ptr<Program> program = (job.observer ? watched_ : programs_).get(s.arch, s.pgm_address, memory);
     job.program = program.get();
     job.entry = program->at(s.pgm_address);
     job.result.counters.waves = job.groups * job.waves_per_group;
-    unsigned helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), (job.groups - 1) / 4));
+    job.helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), job.groups - 1));
+    if (job.observer) job.helpers = 0;
     if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
       const uint64_t slots = uint64_t{s.tmpring_size & 0xFFF} * std::max(1u, s.num_se);
-      helpers = static_cast<unsigned>(std::min<uint64_t>(helpers, slots / job.waves_per_group ? slots / job.waves_per_group - 1 : 0));
+      job.helpers = static_cast<unsigned>(std::min<uint64_t>(job.helpers, slots / job.waves_per_group ? slots / job.waves_per_group - 1 : 0));
     }
-    if (helpers) {
+    Runner(workers_[0], job, [&] {
       const std::lock_guard lock(mutex_);
       job_ = &job;
-      wanted_ = helpers;
-      running_ = helpers;
+      wanted_ = running_ = job.helpers;
       wake_.notify_all();
-    }
-    Runner(workers_[0], job, 0).run();
-    if (helpers) {
+    }).run();
+    if (job.helpers) {
       std::unique_lock lock(mutex_);
       running_ -= wanted_;  // helpers that had not woken up yet need not start
       wanted_ = 0;
       done_.wait(lock, [this] { return running_ == 0; });
       job_ = nullptr;
     }
+    if (job.observer) job.observer->finished(job.result);
     return std::move(job.result);
   }
 
@@ -353,7 +379,8 @@ class Array final : public ShaderArray {
   }
 
   ShaderOptions options_;
-  ProgramCache programs_;
+  ProgramCache programs_, watched_;
+  WaveObserver* observer_ = nullptr;  // guarded by run_mutex_
   std::deque<Worker> workers_;
   std::vector<std::thread> threads_;
   std::mutex run_mutex_;

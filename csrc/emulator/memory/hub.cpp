@@ -140,19 +140,22 @@ Hub::Walk Hub::walk(const Config& config, uint64_t va) const {
       result.mapping_error = level != 3;
       return result;
     }
-    // FRAGMENT lets the TLB keep a whole aligned run by this one entry, so a wrong hint leads
-    // where it says. A run never reaches past what one entry of the level above covers.
-    const unsigned run = std::min(std::max(shift, 12 + unsigned(entry >> 7 & 0x1F)), shift + 9);
-    const uint64_t span = bit(run), inside = offset & (span - 1);
+    // FRAGMENT lets the TLB keep a whole run, naturally aligned in virtual addresses, by this one entry,
+    // so a wrong hint leads where it says. The run is contiguous in memory from wherever this entry's
+    // page lies in it: drivers align virtual addresses only (Linux: amdgpu_vm_pte_fragment looks at
+    // the virtual start alone). A run never reaches past what one entry of the level above covers.
+    const uint64_t page = bit(shift), run = bit(std::min(std::max(shift, 12 + unsigned(entry >> 7 & 0x1F)), shift + 9));
+    const uint64_t physical = entry & address_mask & ~(page - 1), before = (offset & (run - 1)) & ~(page - 1);
     Leaf& made = result.leaf.emplace();
     made.system = entry & bit(pte::SYSTEM);
     made.readable = entry & bit(pte::READABLE);
     made.writable = entry & bit(pte::WRITEABLE);
     made.executable = entry & bit(pte::EXECUTABLE);
-    made.bytes = span;
-    made.physical = entry & address_mask & ~(span - 1);
-    result.start = va - inside;
-    if (!made.system && !board_.vram.contains(made.physical + inside, 1)) {
+    const bool whole = made.system || (physical >= before && board_.vram.contains(physical - before, run));
+    made.bytes = whole ? run : page;
+    made.physical = whole ? physical - before : physical;
+    result.start = va - (offset & (made.bytes - 1));
+    if (!made.system && !board_.vram.contains(made.physical + (va - result.start), 1)) {
       result.leaf.reset();
       result.fault = valid;
       result.mapping_error = true;
