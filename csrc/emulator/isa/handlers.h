@@ -20,6 +20,7 @@
   X(compare)                 \
   X(vop3p)                   \
   X(wmma)                    \
+  X(swmmac)                  \
   X(lane)                    \
   X(wave64)                  \
   X(vopd)                    \
