@@ -10,6 +10,7 @@
   X(smem)                    \
   X(global)                  \
   X(atomic)                  \
+  X(buffer)                  \
   X(ds)                      \
   X(valu32)                  \
   X(valu16)                  \
