@@ -53,13 +53,13 @@ def compile_to_assembly(source: str, arch: str = "gfx1100") -> str:
 
 
 @functools.cache
-def assemble(text: str, cpu: str = "gfx1100") -> bytes:
+def assemble(text: str, cpu: str = "gfx1100", wave64: bool = False) -> bytes:
     """The .text bytes of assembly source."""
     from elftools.elf.elffile import ELFFile
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "x.o"
         run = subprocess.run([ZIG, "clang", "--target=amdgcn-amd-amdhsa", f"-mcpu={cpu}", "-x", "assembler", "-c",
-            "-o", str(target), "-"],
+            *(["-mwavefrontsize64"] if wave64 else []), "-o", str(target), "-"],
                              input=text.encode() + b"\n", capture_output=True)
         assert run.returncode == 0, run.stderr.decode()
         with target.open("rb") as stream:
