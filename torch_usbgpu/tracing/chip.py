@@ -14,8 +14,8 @@ from ..errors import UsbGpuError
 FIXED = {MM_INDEX: "MM_INDEX", MM_DATA: "MM_DATA", MM_INDEX_HI: "MM_INDEX_HI", RSMU_INDEX: "RSMU_INDEX",
          RSMU_DATA: "RSMU_DATA", CONFIG_MEMSIZE: "RCC_CONFIG_MEMSIZE"}
 # Mailbox registers whose values are commands: enums.json.
-MAILBOXES = {r"MP1_SMN_C2PMSG_66": "smu_msg", r"MP0_SMN_C2PMSG_35": "psp_bootloader_cmd",
-             r"MP0_SMN_C2PMSG_64": "psp_ctrl_cmd_id"}
+MAILBOXES = {r"MP1_SMN_C2PMSG_66": "smu_msg", r"MP(0|ASP)_SMN_C2PMSG_35": "psp_bootloader_cmd",
+             r"MP(0|ASP)_SMN_C2PMSG_64": "psp_ctrl_cmd_id"}
 INSTANCES = {"VM_CONTEXTn": 16, "VM_INVALIDATE_ENGn": 18, "SDMA0_QUEUEn": 8}
 
 

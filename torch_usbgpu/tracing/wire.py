@@ -290,7 +290,8 @@ class WireDecoder:
         fields = self.chip.fields(real, value)
         meaning = self.chip.command(found.name, value) if found else None
         if meaning:
-            return (f"write {shown} = {value:#x} [{meaning}]", {"register": found.name, "dword": real, "command": meaning})
+            return (f"write {shown} = {value:#x} [{meaning}]",
+                    {"register": found.name, "dword": real, "command": meaning})
         return (f"write {shown} = {value:#010x}{describe_fields(fields)}",
                 {"register": found.name if found else shown, "dword": real, "fields": fields})
 
