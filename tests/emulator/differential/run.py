@@ -21,7 +21,7 @@ class Device:
     """The emulated cores of one chip with the kernels of one translation unit."""
 
     def __init__(self, kernels: list[Kernel], chip: str, wave64: bool = False, **options: object) -> None:
-        self.wave64 = wave64
+        self.wave64, self.chip = wave64, chip
         image = codeobject.load(device_object(kernels, chip, wave64))
         self.descriptors = image.kernels
         self.memory = isa.FlatMemory()
@@ -30,7 +30,7 @@ class Device:
         self.memory.write(CODE, code)
         self.memory.map(KERNARG, KERNARG_BYTES)
         self.memory.map(DATA, DATA_BYTES)
-        self.cores = isa.Cores(**({"threads": 1, "poison": True} | options), **({"arch": chip} if chip != "gfx1100" else {}))
+        self.cores = isa.Cores(**({"threads": 1, "poison": True} | options))
         self._scratch = 0
 
     def run(self, kernel: Kernel, values: list[np.ndarray]) -> list[np.ndarray]:
@@ -53,7 +53,8 @@ class Device:
         rsrc2 = d.rsrc2 & ~(0x1FF << 15) | -(-d.lds_bytes // 512) << 15
         initiator = 0x5 | (0 if self.wave64 else WAVE32)
         result = self.cores.run(self.memory, CODE + d.entry_offset, d.rsrc1, rsrc2, user_data(d),
-                                kernel.groups, kernel.threads, initiator=initiator, sh_mem_bases=APERTURES, **self.scratch(d))
+                                kernel.groups, kernel.threads, initiator=initiator, sh_mem_bases=APERTURES, arch=self.chip,
+                                **self.scratch(d))
         assert result["end"] == "complete", result["fault"]
         return [np.frombuffer(self.memory.read(place, array.nbytes), array.dtype) if place else array
                 for place, array in zip(places, values, strict=True)]

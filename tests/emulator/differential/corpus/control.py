@@ -272,7 +272,7 @@ volatile int* v = o + i;
            "o[i] = table_of_primes[a[i] % 12] + table_of_bytes[a[i] >> 8 & 7]; p[i] = table_of_doubles[a[i] >> 16 & 3];", before="""
 __constant__ unsigned table_of_primes[12] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37};
 static const __device__ unsigned char table_of_bytes[8] = {9, 8, 7, 6, 5, 200, 100, 50};
-static const __device__ double table_of_doubles[4] = {0.1, 1e160, -0.0, 3.25};""", wave64=True, **LAUNCH),
+static const __device__ double table_of_doubles[4] = {0.1, 1e300, -0.0, 3.25};""", wave64=True, **LAUNCH),
     Kernel("scalar_arguments", (value("k", "i8", -7), value("h", "u16", 65000), value("x", "f32", 1.5), value("d", "f64", -2.25), value("w", "u64", 1 << 40),
                                 value("e", "f16", 0.5), result("o", "f64", N), result("p", "u64", N)), START +
            "o[i] = k * 1.0 + h + x + d * i + (double)(float)e; p[i] = w + (unsigned long)(k + i);", wave64=True, **LAUNCH),
