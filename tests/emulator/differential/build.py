@@ -19,7 +19,7 @@ SHIM, RUNTIME = HERE / "host_shim.h", HERE / "host_runtime.c"
 HOST_FLAGS = ("-O0", "-fPIC", "-std=c++20", "-fno-exceptions", "-fno-rtti", "-fdeclspec", "-nostdinc++", "-w", "-ffp-contract=off",
               "-fno-fast-math", "-fno-strict-aliasing", "-fwrapv",
               "-Xclang", "-ffloat16-excess-precision=none", "-Xclang", "-fbfloat16-excess-precision=none", "-nostdinc")
-WAVE64 = ("-target-feature", "+wavefrontsize64", "-target-feature", "-wavefrontsize32")
+WAVE64 = ("-target-feature", "+wavefrontsize64")
 
 
 def device_object(kernels: list[Kernel], chip: str, wave64: bool = False) -> bytes:

@@ -35,6 +35,7 @@ class Device:
 
     def run(self, kernel: Kernel, values: list[np.ndarray]) -> list[np.ndarray]:
         d = self.descriptors[kernel.name]
+        assert d.properties >> 10 & 1 == (not self.wave64), "compiled for the other wave size"
         block = bytearray(KERNARG_BYTES)
         places, at = [], DATA
         for argument, array, slot in zip(kernel.arguments, values, d.arguments, strict=True):
