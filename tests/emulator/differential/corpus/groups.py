@@ -151,7 +151,7 @@ if (t < 32) {                                // the other wave spins
   while (__hip_atomic_load(&flag, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_WORKGROUP) == 0) __builtin_amdgcn_s_sleep(1);
 }
 o[t] = (t < 32 ? box : 7) + a[t];""", groups=(1, 1, 1), threads=(64, 1, 1)),
-    Kernel("syncthreads_votes", (given("a", "i32", 192, "small"), *(result(f"o{n}", "i32", 192) for n in range(3))), """
+    Kernel("syncthreads_votes", (given("a", "i32", 192, "small"), *(result(f"o{n}", "i32", 192, "edges") for n in range(3))), """
 const int x = a[GLOBAL_INDEX];
 o0[GLOBAL_INDEX] = __syncthreads_count(x > 3); o1[GLOBAL_INDEX] = __syncthreads_or(x > 7); o2[GLOBAL_INDEX] = __syncthreads_and(x > -9);""",
            groups=(2, 1, 1), threads=(96, 1, 1)),
