@@ -226,7 +226,7 @@ const Inst* load_addtid(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = lane_address(w, i);
   LaneOffsets o;
-  if (!map_lanes<false>(w, address, exec, 4, o)) return load_slow<Dwords<1>, false>(w, i, address);
+  if (!map_lanes<false>(w, address, exec, 4, o)) return load_slow<Dwords<1>, Space::global>(w, i, address);
   Dwords<1>::load(w, i->dst, o);
   return i + 1;
 }
@@ -235,7 +235,7 @@ const Inst* store_addtid(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = lane_address(w, i);
   LaneOffsets o;
-  if (!map_lanes<true>(w, address, exec, 4, o)) return store_slow<Dwords<1>, false>(w, i, address);
+  if (!map_lanes<true>(w, address, exec, 4, o)) return store_slow<Dwords<1>, Space::global>(w, i, address);
   Dwords<1>::store(w, i->src[2], o);
   return i + 1;
 }
