@@ -166,6 +166,8 @@ void bind_ip(py::module_& module) {
       .def("vram_read", &TestGpu::vram_read)
       .def("vram_write", &TestGpu::vram_write)
       .def("address", &TestGpu::address, "Dword address of a register by name.")
+      .def("reach", &TestGpu::reach, py::arg("dword"), py::arg("value") = py::none(),
+           "Reads, or with a value writes, a register by dword address, beyond BAR5 through RSMU_INDEX/DATA.")
       .def("read", &TestGpu::read)
       .def("write", &TestGpu::write)
       .def("field", &TestGpu::field)
