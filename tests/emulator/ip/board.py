@@ -7,6 +7,8 @@ from __future__ import annotations
 import struct
 import time
 
+import pytest
+
 from torch_usbgpu import _emulator, emulated_firmware
 
 FB = 0x80_0000_0000
@@ -31,6 +33,8 @@ TMR = 64 << 20
 CHIPS = ("navi31", "navi32", "navi33", "navi44", "navi48")
 ONE_OF_EACH = ("navi31", "navi48")  # generations, where chips within one do not differ
 GFX12 = ("navi44", "navi48")
+every_chip = pytest.mark.parametrize("chip", CHIPS)
+each_generation = pytest.mark.parametrize("chip", ONE_OF_EACH)
 AFTER_SMU_11 = ("SDMA_UCODE_TH1", "SDMA_UCODE_TH0", "RS64_MEC", "RS64_MEC_P0_STACK", "IMU_I", "IMU_D", "RLC_IRAM",
                 "RLC_DRAM_BOOT", "RLC_P", "RLC_V", "RLC_G")
 AFTER_SMU_12 = ("SDMA_UCODE_TH0", "RS64_PFP", "RS64_PFP_P0_STACK", "RS64_ME", "RS64_ME_P0_STACK", "RS64_MEC", "RS64_MEC_P0_STACK",
