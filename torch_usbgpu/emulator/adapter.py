@@ -11,13 +11,14 @@ from typing import Any
 
 import usb1
 
+from .. import _emulator
 from .streams import MOST_STREAMS, STREAM_ENDPOINTS, StreamJob, StreamPipes, check_stream
 from .transfers import DIRECTION_IN, ERRORS, EmulatedTransfer, EndpointQueue, Job, ProtocolViolation, Status
 from .transfers import delivered, dock
 
 DEFAULT_SEED = 0x2464  # strict=True
-EMULATED_CHIPS = {"navi31": "navi31", "gfx1100": "navi31"}
 NOT_QUEUED = (1 << 64) - 1
+EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
 
@@ -288,6 +289,10 @@ class EmulatedAdapter:
         }
         total = {name: sum(kind[name] for kind in kinds.values()) for name in ("bus_us", "firmware_us", "waiting_us")}
         return {"modelled_us": sum(total.values()), **total, "requests": kinds}
+
+    def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:
+        """Lets a trace or a debugger watch the GPU's engines and shader cores; without arguments: no more."""
+        self._model.observe(log, session)
 
     @property
     def modelled_seconds(self) -> float:

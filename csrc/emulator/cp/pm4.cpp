@@ -1,5 +1,6 @@
 // PM4 packets of the compute ring (packets sheet, sections 1 and 2).
 #include <algorithm>
+#include <utility>
 
 #include "emulator/cp/compare.h"
 #include "emulator/cp/mec.h"
@@ -56,8 +57,10 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
     packet.body = words_;
   }
   const size_t depth = queue.buffers.size();
+  announce(queue, packet, in_ring ? ring + 4 * (queue.fetched_rptr % ring_dwords) : queue.buffers.back().va);
   const Outcome outcome = execute(queue, packet);
   if (outcome != Outcome::done) return outcome;
+  queue.announced = false;
   queue.nested.store(!queue.buffers.empty());
   queue.request_written = false;
   if (in_ring) {
@@ -75,6 +78,14 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   queue.nested.store(!queue.buffers.empty());
   if (queue.buffers.empty()) report_rptr(queue);
   return Outcome::done;
+}
+
+void Mec::announce(Queue& queue, const Packet& packet, uint64_t va) {
+  EngineObserver* observer = board_.observer.load(std::memory_order_relaxed);
+  if (!observer || std::exchange(queue.announced, true)) return;
+  std::vector<uint32_t> words{packet.header};
+  words.insert(words.end(), packet.body.begin(), packet.body.end());
+  observer->packet({"compute", 0, queue.index, static_cast<unsigned>(queue.buffers.size()), va, words});
 }
 
 void Mec::report_rptr(Queue& queue) {
@@ -284,11 +295,13 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   DispatchState state;
   state.groups = {packet.body[0], packet.body[1], packet.body[2]};
   state.initiator = initiator;
+  state.arch = board_.chip.gfx == 12 ? Arch::gfx12 : Arch::gfx11;
   if (!(initiator & 1)) return Outcome::done;  // compute_shader_en
-  uint32_t masks = 0;
-  for (Reg reg : {Reg::COMPUTE_STATIC_THREAD_MGMT_SE0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2,
-                  Reg::COMPUTE_STATIC_THREAD_MGMT_SE3, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5})
-    masks |= sh(queue, reg);
+  static constexpr Reg thread_masks[] = {
+      Reg::COMPUTE_STATIC_THREAD_MGMT_SE0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2,
+      Reg::COMPUTE_STATIC_THREAD_MGMT_SE3, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5};
+  uint32_t masks = 0;  // of the shader engines that this chip has
+  for (uint32_t se = 0; se < std::min<size_t>(board_.chip.geometry.num_se, std::size(thread_masks)); se++) masks |= sh(queue, thread_masks[se]);
   if (!masks) {
     stop(queue, "no compute unit is enabled for the queue: its descriptor's thread masks are zero");
     return Outcome::stop;

@@ -42,6 +42,7 @@ class Sdma final : public Agent {
     uint64_t at = 0;          // rptr of the packet in work
     uint32_t polls_left = 0;  // POLL_REGMEM with a limit
     bool polling = false;
+    bool announced = false;   // the observer has been told of the packet in work
   };
 
   void attach_registers();
@@ -68,6 +69,8 @@ class Sdma final : public Agent {
   const unsigned engine_;
   Accessor memory_;
   const Reg f32_cntl_, cntl_, freeze_, watchdog_;
+  const Field freezing_, frozen_;
+  const std::array<Field, 4> held_;  // of F32_CNTL (MCU_CNTL); what a generation lacks reads 0
   std::array<Queue, queue_count> queues_;
   std::vector<uint32_t> words_;
   std::string last_stop_;

@@ -13,13 +13,18 @@ namespace usbgpu::emulator::isa {
 constexpr unsigned kMaxWaves = 32;              // 1024 threads
 constexpr uint32_t kMaxLds = 64 * 1024;
 constexpr int64_t kQuantum = 10000;             // instructions before the next wave gets its turn
+constexpr int64_t kWorthHelp = 8192;            // instructions in sight that are worth waking other threads (tens of microseconds)
 
 struct Worker {
   Program* program = nullptr;
   Memory memory;
-  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
+  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once; a wave64 takes two
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
-  uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
+  WaveObserver* observer = nullptr;             // of a watched dispatch
+  struct ItemIds {                              // v0 of each wave (half of a wave64), for workgroups of nx * ny * ...
+    uint32_t nx = 0, ny = 0, waves = 0;
+    uint32_t at[kMaxWaves][32];
+  } item_ids;
   std::unique_ptr<std::byte[]> lds_storage;
   uint8_t* lds = nullptr;
 

@@ -54,5 +54,7 @@ const Inst* raise(Wave& wave, const Inst* i, uint8_t kind, uint64_t address, uin
 const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc);
 // Indirect jumps: nothing is remembered.
 const Inst* jump(Wave& wave, uint64_t pc);
+// Asks the worker's observer; i + 1, or where it sends the wave.
+const Inst* watch(Wave& wave, const Inst* i);
 
 }  // namespace usbgpu::emulator::isa

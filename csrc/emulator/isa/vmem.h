@@ -27,7 +27,14 @@ struct LaneOffsets {
   alignas(128) uint32_t at[kLanes];
   U32 vector;
   char* base;
+  bool run = false;   // known: all 32 lanes, one access behind the other
 };
+
+// Where a byte of a lane's private memory is: dwords are interleaved over the lanes of the wave.
+// `lane` counts within the half of a wave64 that runs.
+USBGPU_INLINE uint64_t private_address(const Wave& w, unsigned lane, uint32_t offset) {
+  return w.scratch + uint64_t{offset & ~3u} * w.lanes + (w.first_lane + lane) * 4 + (offset & 3);
+}
 
 USBGPU_INLINE U32 substitute_inactive(U32 offset, uint32_t exec) {
   if (exec == ~0u) return offset;
@@ -49,9 +56,44 @@ template <bool write> USBGPU_INLINE bool map_lanes(Wave& w, U64 address, uint32_
   return true;
 }
 
+// The same for GLOBAL addresses straight from their registers, without 64-bit lanes: the addresses are
+// zext(VGPR) + base + offset or VGPR64 + offset, and differ in the low dword only. False also where
+// map_lanes would find a way (high dwords differ).
+template <bool write, bool saddr> USBGPU_INLINE bool map_global(Wave& w, const Inst* i, uint32_t exec, uint32_t bytes, LaneOffsets& out) {
+  const unsigned first = static_cast<unsigned>(__builtin_ctz(exec));
+  const U32 low = load_lanes<U32>(w, i->src[0]);
+  const uint32_t low_first = lanes_at(w, i->src[0])[first];
+  uint64_t va = low_first + static_cast<uint64_t>(static_cast<int64_t>(i->imm));
+  if constexpr (saddr) {
+    va += scalar<uint64_t>(w, i, i->src[1]);
+  } else {
+    const uint32_t high_first = lanes_at(w, i->src[0] + 128)[first];
+    if (mask_of(bits<I32>(load_lanes<U32>(w, i->src[0] + 128) != high_first)) & exec) return false;
+    va += uint64_t{high_first} << 32;
+  }
+  const TlbEntry* e = find_entry<write>(w, va, bytes);
+  if (!e) return false;
+  // How far a lane may be below and above the first: to the ends of the entry and of the low dword.
+  const uint64_t below = va - e->lo, above = e->hi - bytes - va;
+  char* host = reinterpret_cast<char*>(va + e->delta);
+  if (exec == ~0u && mask_of(bits<I32>(low == low_first + kLaneIndex * bytes)) == ~0u && above >= 31 * bytes && low_first <= ~0u - 31 * bytes) {
+    out.vector = kLaneIndex * bytes;
+    out.base = host;
+    out.run = true;
+    return true;
+  }
+  const uint32_t down = static_cast<uint32_t>(below < low_first ? below : low_first);
+  const uint32_t up = static_cast<uint32_t>(above < ~low_first ? above : ~low_first);
+  const U32 offset = low - (low_first - down);
+  if (mask_of(bits<I32>(offset > down + up)) & exec) return false;
+  out.vector = substitute_inactive(offset, exec);
+  out.base = host - down;
+  return true;
+}
+
 USBGPU_INLINE void spill(LaneOffsets& o) { __builtin_memcpy(o.at, &o.vector, sizeof o.at); }
 USBGPU_INLINE bool consecutive(const LaneOffsets& o, uint32_t step) {
-  return mask_of(bits<I32>(o.vector == o.vector[0] + kLaneIndex * step)) == ~0u;
+  return o.run || mask_of(bits<I32>(o.vector == o.vector[0] + kLaneIndex * step)) == ~0u;
 }
 
 template <class T> USBGPU_INLINE T load_at(const char* p) {
@@ -104,6 +146,20 @@ template <unsigned n> USBGPU_INLINE void gather(Wave& w, uint32_t dst, LaneOffse
     for (unsigned k = 0; k < 3; ++k) store_dwords(w, dst + 128 * k, v[k]);
   } else {
     static_assert(n == 4);
+    // One address for lanes 0-15 and one for lanes 16-31: how matrix kernels read a column.
+    const U32 two = __builtin_shufflevector(o.vector, o.vector, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                            16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16);
+    if (mask_of(bits<I32>(o.vector == two)) == ~0u) {
+      const X4 low = load_at<X4>(o.base + o.vector[0]), high = load_at<X4>(o.base + o.vector[16]);
+      for (unsigned k = 0; k < 4; ++k) {
+        const X8 a = X8{} + low[k], b = X8{} + high[k];
+        U32 v;
+        __builtin_memcpy(&v, &a, sizeof a), __builtin_memcpy(reinterpret_cast<char*>(&v) + 32, &a, sizeof a);
+        __builtin_memcpy(reinterpret_cast<char*>(&v) + 64, &b, sizeof b), __builtin_memcpy(reinterpret_cast<char*>(&v) + 96, &b, sizeof b);
+        store_dwords(w, dst + 128 * k, v);
+      }
+      return;
+    }
     spill(o);
     alignas(128) uint32_t staged[4][kLanes];
     uint32_t* to = exec == ~0u ? lanes_at(w, dst) : staged[0];
