@@ -88,6 +88,12 @@ template <class Op, bool flat> const Inst* perform(Wave& w, const Inst* i, U64 a
       returned[lane] = exchange<Op>(reinterpret_cast<char*>(va + e->delta), data, expected);
       continue;
     }
+    const AtomicPlace place = memory_atomic_walk(*w.memory, va, sizeof(T));
+    if (!place.good) return raise(w, i, static_cast<uint8_t>(WaveFault::Kind::memory_violation), va, static_cast<uint8_t>(Access::atomic));
+    if (place.host) {
+      returned[lane] = exchange<Op>(static_cast<char*>(place.host), data, expected);
+      continue;
+    }
     // behind the bridge: read, compute, write
     memory_atomic_lock();
     bool good = memory_read(*w.memory, va, &old, sizeof old);
