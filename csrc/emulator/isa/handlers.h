@@ -14,6 +14,7 @@
   X(valu16)                  \
   X(valu64)                  \
   X(valu_convert)            \
+  X(minmax)                  \
   X(trans)                   \
   X(compare)                 \
   X(vop3p)                   \

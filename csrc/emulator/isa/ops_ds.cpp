@@ -197,6 +197,25 @@ const Inst* permute(Wave& w, const Inst* i) {
   store_dwords(w, i->dst, out);
   return i + 1;
 }
+// wave64. gfx11: each half is on its own; gfx12: all 64 lanes (RDNA3, RDNA4 ISA, pseudo-code of DS_(B)PERMUTE).
+template <bool gfx12> USBGPU_INLINE unsigned lane_named(unsigned own, uint32_t address) {
+  return gfx12 ? address >> 2 & 63 : (own & 32) | (address >> 2 & 31);
+}
+template <bool gfx12, bool push> const Inst* permute64(Wave& w, const Inst* i) {
+  const uint64_t exec = exec64_of(w);
+  const uint32_t offset = static_cast<uint32_t>(i->imm & 0xFFFF);
+  U32 out[2]{};
+  for (unsigned lane = 0; lane < 64; ++lane) {
+    const unsigned other = lane_named<gfx12>(lane, lane_of_64(w, i->src[0], lane) + offset);
+    const unsigned from = push ? lane : other, to = push ? other : lane;
+    if (exec >> from & 1) out[to >> 5][to & 31] = lane_of_64(w, i->src[1], from);
+  }
+  for (unsigned half = 0; half < 2; ++half) store_in_half(w, i->dst, half, out[half]);
+  return i + 1;
+}
+Handler select_bpermute(const Shape& s) { return !s.wave64 ? bpermute : s.gfx12 ? permute64<true, false> : permute64<false, false>; }
+Handler select_permute(const Shape& s) { return !s.wave64 ? permute : s.gfx12 ? permute64<true, true> : permute64<false, true>; }
+
 // offset[15] = 1: a quad permutation by 2-bit selects; else lane = ((lane & and) | or) ^ xor.
 const Inst* swizzle(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w), offset = static_cast<uint32_t>(i->imm & 0xFFFF);
@@ -256,7 +275,7 @@ constexpr HandlerRow rows[] = {
     {"ds_storexchg_2addr_stride64_rtn_b32", always<exchange2<uint32_t, 64>>},
     {"ds_storexchg_2addr_stride64_rtn_b64", always<exchange2<uint64_t, 64>>},
     {"ds_wrap_rtn_b32", always<atomic<Wrap<uint32_t>, true>>},
-    {"ds_bpermute_b32", always<bpermute>}, {"ds_permute_b32", always<permute>}, {"ds_swizzle_b32", always<swizzle>},
+    {"ds_bpermute_b32", select_bpermute, whole_wave}, {"ds_permute_b32", select_permute, whole_wave}, {"ds_swizzle_b32", always<swizzle>},
     {"ds_load_addtid_b32", always<load_addtid>}, {"ds_store_addtid_b32", always<store_addtid>}, {"ds_nop", always<nop>},
 };
 

@@ -16,8 +16,7 @@ template <unsigned lanes> USBGPU_INLINE void read(Wave& w, const Inst* i, unsign
   set_scalar<uint32_t>(w, i->dst, value);
 }
 template <unsigned lanes> const Inst* readfirstlane(Wave& w, const Inst* i) {
-  uint64_t exec = exec_of(w);
-  if (lanes == 64) exec |= static_cast<uint64_t>(w.sgpr[kExec + 1]) << 32;
+  const uint64_t exec = lanes == 64 ? exec64_of(w) : exec_of(w);
   read<lanes>(w, i, exec ? static_cast<unsigned>(__builtin_ctzll(exec)) : 0);  // EXEC = 0: lane 0
   return i + 1;
 }
@@ -114,10 +113,8 @@ template <unsigned flip> const Inst* permlane16(Wave& w, const Inst* i) {
 // The other half's lane; nothing in wave32. Both registers are read before either is written.
 const Inst* permlane64(Wave& w, const Inst* i) {
   const U32 low = load_lanes<U32>(w, i->src[0]), high = load_lanes<U32>(w, i->src[0] + kUpperHalf);
-  store<U32>(w, i->dst, high);
-  const U32 written = lane_mask(w.sgpr[kExec + 1]), old = load_lanes<U32>(w, i->dst + kUpperHalf);
-  const U32 upper = (low & written) | (old & ~written);
-  __builtin_memcpy(lanes_at(w, i->dst + kUpperHalf), &upper, sizeof upper);
+  store_in_half(w, i->dst, 0, high);
+  store_in_half(w, i->dst, 1, low);
   return i + 1;
 }
 const Inst* nothing(Wave&, const Inst* i) { return i + 1; }
