@@ -6,6 +6,7 @@
 #define USBGPU_ISA_GROUPS(X) \
   X(control)                 \
   X(salu)                    \
+  X(salu_float)              \
   X(smem)                    \
   X(global)                  \
   X(atomic)                  \
@@ -15,6 +16,7 @@
   X(valu64)                  \
   X(valu_convert)            \
   X(minmax)                  \
+  X(valu_gfx12)              \
   X(trans)                   \
   X(compare)                 \
   X(vop3p)                   \

@@ -110,6 +110,20 @@ template <unsigned flip> const Inst* permlane16(Wave& w, const Inst* i) {
   store_lanes(w, i->dst, r);
   return i + 1;
 }
+// v_permlane16_var, v_permlanex16_var (gfx12): each lane names the lane of its row, in src1.
+template <unsigned flip> const Inst* permlane16_var(Wave& w, const Inst* i) {
+  const bool fetch_inactive = i->opsel & 1, bound_control = i->opsel & 2;
+  const uint32_t exec = exec_of(w);
+  const uint32_t *in = lanes_at(w, i->src[0]), *select = lanes_at(w, i->src[1]), *old = lanes_at(w, i->dst);
+  alignas(128) uint32_t r[kLanes];
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const unsigned from = ((lane & 16) ^ flip) | (select[lane] & 15);
+    const bool valid = fetch_inactive || (exec >> from & 1);
+    r[lane] = valid ? in[from] : bound_control ? 0 : old[lane];
+  }
+  store_lanes(w, i->dst, r);
+  return i + 1;
+}
 // The other half's lane; nothing in wave32. Both registers are read before either is written.
 const Inst* permlane64(Wave& w, const Inst* i) {
   const U32 low = load_lanes<U32>(w, i->src[0]), high = load_lanes<U32>(w, i->src[0] + kUpperHalf);
@@ -183,6 +197,8 @@ constexpr HandlerRow rows[] = {
     {".dpp_end_cmpx", always<dpp_end_cmpx>},
     {"v_permlane16_b32", always<permlane16<0>>, own_all},
     {"v_permlanex16_b32", always<permlane16<16>>, own_all},
+    {"v_permlane16_var_b32", always<permlane16_var<0>>, own_all},
+    {"v_permlanex16_var_b32", always<permlane16_var<16>>, own_all},
     {"v_permlane64_b32", by_wave<nothing, permlane64>, own_all | whole_wave},
     {"v_mbcnt_lo_u32_b32", always<mbcnt<false>>, own_all},
     {"v_mbcnt_hi_u32_b32", always<mbcnt<true>>, own_all},

@@ -160,11 +160,17 @@ template <> [[gnu::always_inline, maybe_unused]] inline half med3(half a, half b
 USBGPU_SEM float trunc(float x) { return canon(__builtin_truncf(x)); }
 USBGPU_SEM float ceil(float x) { return canon(__builtin_ceilf(x)); }
 USBGPU_SEM float floor(float x) { return canon(__builtin_floorf(x)); }
-USBGPU_SEM float rndne(float x) { return canon(__builtin_rintf(x)); }
+// Nearest even whatever the host's rounding direction is.
+#if defined(__has_builtin) && __has_builtin(__builtin_elementwise_roundeven)
+USBGPU_SEM float rndne(float x) { return canon(__builtin_elementwise_roundeven(x)); }
+USBGPU_SEM double rndne(double x) { return canon(__builtin_elementwise_roundeven(x)); }
+#else
+USBGPU_SEM float rndne(float x) { return canon(__builtin_roundevenf(x)); }
+USBGPU_SEM double rndne(double x) { return canon(__builtin_roundeven(x)); }
+#endif
 USBGPU_SEM double trunc(double x) { return canon(__builtin_trunc(x)); }
 USBGPU_SEM double ceil(double x) { return canon(__builtin_ceil(x)); }
 USBGPU_SEM double floor(double x) { return canon(__builtin_floor(x)); }
-USBGPU_SEM double rndne(double x) { return canon(__builtin_rint(x)); }
 // The result stays below 1 also where x - floor(x) would round up to it.
 USBGPU_SEM float fract(float x) {
   const float r = x - floor(x);
@@ -271,11 +277,11 @@ USBGPU_SEM uint32_t u8(float x) { return static_cast<uint32_t>(clamp_to(i32(x), 
 // Normalised integers. The signed form is symmetric: -1.0 gives -32767.
 USBGPU_SEM int16_t snorm16(float x) {
   const float bounded = x != x ? 0.0f : x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x;
-  return static_cast<int16_t>(i32(__builtin_rintf(bounded * 32767.0f)));
+  return static_cast<int16_t>(i32(rndne(bounded * 32767.0f)));
 }
 USBGPU_SEM uint16_t unorm16(float x) {
   const float bounded = x > 0.0f ? (x > 1.0f ? 1.0f : x) : 0.0f;
-  return static_cast<uint16_t>(i32(__builtin_rintf(bounded * 65535.0f)));
+  return static_cast<uint16_t>(i32(rndne(bounded * 65535.0f)));
 }
 USBGPU_SEM uint32_t pair(uint16_t low, uint16_t high) { return static_cast<uint32_t>(high) << 16 | low; }
 USBGPU_SEM uint16_t low16(uint32_t v) { return static_cast<uint16_t>(v); }

@@ -21,18 +21,17 @@ from .test_kernels import (  # noqa: F401  run here once more, with the fixture 
 )
 
 WAVE64 = 5  # COMPUTE_DISPATCH_INITIATOR without CS_W32_EN
-MODES = {"plain": {}, "two_threads": {"threads": 2}, "strict_waits": {"strict_waits": True, "poison": True}}
+MODES = {"plain": {}, "two_threads": {"threads": 2}, "strict_waits": {"strict_waits": True, "poison": True}, "gfx1201": {"arch": "gfx1201"}}
 
 
 @functools.cache
-def compile_wave64(source: str) -> bytes:
-    target = ["-target-feature", "+wavefrontsize64"]
-    return wave32._clang([*CC1, *target, "-emit-obj"], PROLOGUE + source)
+def compile_wave64(source: str, arch: str) -> bytes:
+    return wave32._clang([*CC1, "-target-cpu", arch, "-target-feature", "+wavefrontsize64", "-emit-obj"], PROLOGUE + source)
 
 
 class Machine(wave32.Machine):
     def kernels(self, source: str) -> dict[str, Kernel]:
-        image = codeobject.load(compile_wave64(source))
+        image = codeobject.load(compile_wave64(source, self.arch))
         va = self.load(image.placed_at(self._code))
         return {name: Wave64Kernel(self, descriptor, va) for name, descriptor in image.kernels.items()}
 
@@ -140,10 +139,10 @@ def test_whole_wave(name: str) -> None:
 def test_permute_crosses_halves_on_gfx12() -> None:
     """RDNA4 ISA: the lane is taken modulo 64 in wave64."""
     for code, expected in (("ds_bpermute_b32 v2, v3, v0", 63 - LANES), ("ds_permute_b32 v2, v3, v0", 63 - LANES)):
-        machine = wave32.Machine(threads=1)
+        machine = wave32.Machine("gfx1201", threads=1)
         out = machine.buffer(np.zeros(64, np.uint32))
         text = f"v_lshlrev_b32 v20, 2, v0\nv_sub_nc_u32 v3, 63, v0\nv_lshlrev_b32 v3, 2, v3\n{code}\ns_wait_dscnt 0\nglobal_store_b32 v20, v2, s[2:3]\ns_endpgm"
-        result = machine.run_code(assemble(text, cpu="gfx1201", wave64=True), [0, 0, out & 0xFFFFFFFF, out >> 32], threads=64, initiator=WAVE64, arch="gfx1201")
+        result = machine.run_code(assemble(text, cpu="gfx1201", wave64=True), [0, 0, out & 0xFFFFFFFF, out >> 32], threads=64, initiator=WAVE64)
         assert result["end"] == "complete", result["fault"]
         np.testing.assert_array_equal(np.frombuffer(machine.memory.read(out, 256), np.uint32), expected)
 
