@@ -34,7 +34,10 @@ with Device("emulated:navi31") as gpu:
     gpu.launch(kernel, 4, 256, [a, b, np.int32(1024)])
     result = np.empty(1024, np.float32)
     gpu.copy_out(result, b)
-assert (result == np.arange(1024) + 1).all()
+    assert (result == np.arange(1024) + 1).all()
+    gpu.launch(kernel, 4, 256, [a, b, np.int32(1024)])     # a second submission
+    gpu.copy_out(result, b)
+assert (result == 2 * np.arange(1024) + 1).all()
 print("sum", int(result.sum()), *sys.argv[1:])
 sys.exit(7)
 '''

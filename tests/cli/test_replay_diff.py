@@ -109,7 +109,9 @@ def test_the_host_half_runs_on_the_trace(traced):
         gpu.launch(kernel, 4, 256, [a, b, np.int32(1024)])
         result = np.empty(1024, np.float32)
         gpu.copy_out(result, b)
-    assert (result == np.arange(1024) + 1).all()
+        gpu.launch(kernel, 4, 256, [a, b, np.int32(1024)])
+        gpu.copy_out(result, b)
+    assert (result == 2 * np.arange(1024) + 1).all()
     assert replay.remaining == 0
 
 

@@ -94,7 +94,7 @@ def compare(left_rows: list[dict], right_rows: list[dict], context: int = 5) -> 
     elif a.key[0] == b.key[0]:
         found.kind = "answer"
         found.offset = first_difference(a.step.answer, b.step.answer)
-    elif _without_data(a) == _without_data(b):
+    elif not (a.step.pair or b.step.pair) and _without_data(a) == _without_data(b):
         found.kind = "data"
         found.offset = first_difference(_data(a.step), _data(b.step))
     return found
@@ -102,7 +102,7 @@ def compare(left_rows: list[dict], right_rows: list[dict], context: int = 5) -> 
 
 def _without_data(line: Line) -> tuple:
     op, args = line.step.row["op"], line.step.row["args"]
-    return (op, *(value for value in args if not isinstance(value, dict)), line.step.pair)
+    return (op, *(value for value in args if not isinstance(value, dict)))
 
 
 def _data(step: Step) -> bytes:
