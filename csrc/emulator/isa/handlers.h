@@ -19,6 +19,7 @@
   X(vop3p)                   \
   X(wmma)                    \
   X(lane)                    \
+  X(wave64)                  \
   X(vopd)                    \
   X(stage)
 

@@ -21,29 +21,20 @@ using ControlWord = uint32_t;
 constexpr ControlWord kDefault = 0x1F80;  // all exceptions masked, nearest even, no flush
 ControlWord get_control() { return _mm_getcsr(); }
 void set_control(ControlWord word) { _mm_setcsr(word); }
-ControlWord control_of(uint32_t mode) {
-  // MODE.round f32: 0 nearest, 1 +inf, 2 -inf, 3 zero. MXCSR.RC: 0 nearest, 1 down, 2 up, 3 zero.
-  constexpr ControlWord rounding[] = {0, 2, 1, 3};
-  ControlWord word = kDefault | rounding[mode & 3] << 13;
-  if (!(mode >> 4 & 1)) word |= 0x40;    // inputs flushed: DAZ
-  if (!(mode >> 5 & 1)) word |= 0x8000;  // outputs flushed: FTZ
-  return word;
+ControlWord rounding_word(unsigned rounding) {
+  constexpr ControlWord direction[] = {0, 2, 1, 3};  // MODE: nearest, +inf, -inf, zero. MXCSR.RC: nearest, down, up, zero
+  return kDefault | direction[rounding & 3] << 13;
 }
 #elif defined(__aarch64__)
 using ControlWord = uint64_t;
 ControlWord get_control() { ControlWord v; __asm__ volatile("mrs %0, fpcr" : "=r"(v)); return v; }
 void set_control(ControlWord v) { __asm__ volatile("msr fpcr, %0" ::"r"(v)); }
-ControlWord control_of(uint32_t mode) {
-  // FPCR.RMode: 0 nearest, 1 +inf, 2 -inf, 3 zero: as MODE. FZ flushes inputs and outputs together.
-  ControlWord word = static_cast<ControlWord>(mode & 3) << 22;
-  if (!(mode >> 4 & 3)) word |= ControlWord{1} << 24;
-  return word;
-}
+ControlWord rounding_word(unsigned rounding) { return static_cast<ControlWord>(rounding & 3) << 22; }  // FPCR.RMode counts as MODE does
 #else
 using ControlWord = uint32_t;
 ControlWord get_control() { return 0; }
 void set_control(ControlWord) {}
-ControlWord control_of(uint32_t) { return 0; }
+ControlWord rounding_word(unsigned) { return 0; }
 #endif
 
 }  // namespace
@@ -62,9 +53,7 @@ uint32_t read_hwreg(const Wave& w, unsigned id) {
 }
 
 void write_hwreg(Wave& w, unsigned id, uint32_t value) {
-  if (id != 1) return;
-  w.mode = value;
-  apply_mode(w);
+  if (id == 1) set_mode(w, value);
 }
 
 uint64_t message_result(const Wave&, unsigned id) { return id == 131 ? realtime_100mhz() : 0; }
@@ -75,10 +64,16 @@ bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word) {
   return t && t->executable && t->bytes >= 4 && t->host;
 }
 
-void apply_mode(const Wave& wave) {
-  wave.worker->applied_mode = wave.mode;
-  const ControlWord wanted = control_of(wave.mode);
-  // reading is cheap, writing is not
+void set_mode(Wave& w, uint32_t mode) {
+  const bool gfx12 = w.worker->program->arch() == Arch::gfx12;
+  w.mode = mode;
+  w.nan_clamps_to_zero = gfx12 || (mode >> 8 & 1);
+  w.variant = static_cast<uint8_t>(((mode & 0xFF) != kUsualFloatMode ? kAnyMode : 0) | (!gfx12 && !(mode >> 9 & 1) ? kNoIeee : 0));
+}
+
+void set_host_rounding(unsigned rounding) {
+  const ControlWord wanted = rounding_word(rounding);
+  // reading is cheap, writing is not; the exception flags of the x86 register are of no interest
 #if defined(__SSE2__)
   if ((get_control() & 0xFFC0u) != (wanted & 0xFFC0u)) set_control(wanted);
 #else
@@ -86,7 +81,7 @@ void apply_mode(const Wave& wave) {
 #endif
 }
 
-HostFloatEnvironment::HostFloatEnvironment() : saved_(get_control()) {}
+HostFloatEnvironment::HostFloatEnvironment() : saved_(get_control()) { set_control(rounding_word(0)); }
 HostFloatEnvironment::~HostFloatEnvironment() { set_control(static_cast<ControlWord>(saved_)); }
 
 }  // namespace usbgpu::emulator::isa

@@ -15,10 +15,12 @@ uint64_t message_result(const Wave& wave, unsigned id);
 // Instruction fetch at pc: false records the fault.
 bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word);
 
-// Rounding and denormals of f32 by MODE in the host's control register. Called whenever a wave gets
-// its turn and when MODE changes. The usual mode (nearest even, denormals kept) is also the host's.
-void apply_mode(const Wave& wave);
-// The thread's own environment, restored at scope exit.
+// MODE decides which variant of the decoded code a wave runs: the usual float mode has no cost.
+void set_mode(Wave& wave, uint32_t mode);
+// The host's rounding direction, as MODE counts them: 0 nearest even, 1 +inf, 2 -inf, 3 zero. While
+// handlers run it is 0, but for single operations in the variant for any mode (.round, ops_stage.cpp).
+void set_host_rounding(unsigned rounding);
+// Nearest even, denormals kept; the thread's own environment is restored at scope exit.
 class HostFloatEnvironment {
  public:
   HostFloatEnvironment();

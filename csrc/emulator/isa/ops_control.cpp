@@ -63,9 +63,14 @@ const Inst* sethalt(Wave& w, const Inst* i) {
 
 const Inst* branch(Wave& w, const Inst* i) { return take(w, i); }
 template <bool value> const Inst* branch_scc(Wave& w, const Inst* i) { return (w.scc != 0) == value ? take(w, i) : i + 1; }
+// VCC or EXEC: one dword in wave32, two in wave64
 template <unsigned reg, bool zero> const Inst* branch_mask(Wave& w, const Inst* i) {
   return (w.sgpr[reg] == 0) == zero ? take(w, i) : i + 1;
 }
+template <unsigned reg, bool zero> const Inst* branch_mask64(Wave& w, const Inst* i) {
+  return ((w.sgpr[reg] | w.sgpr[reg + 1]) == 0) == zero ? take(w, i) : i + 1;
+}
+template <unsigned reg, bool zero> Handler select_branch_mask(const Shape& s) { return s.wave64 ? branch_mask64<reg, zero> : branch_mask<reg, zero>; }
 const Inst* getpc(Wave& w, const Inst* i) { set_scalar<uint64_t>(w, i->dst, i->pc + 4); return i + 1; }
 const Inst* setpc(Wave& w, const Inst* i) { return jump(w, scalar<uint64_t>(w, i, i->src[0]) & ~uint64_t{3}); }
 const Inst* swappc(Wave& w, const Inst* i) {
@@ -94,10 +99,24 @@ void write_field(Wave& w, int32_t imm, uint32_t value) {
   const uint32_t old = read_hwreg(w, f.id), mask = f.mask << f.offset;
   write_hwreg(w, f.id, (old & ~mask) | (value << f.offset & mask));
 }
-const Inst* setreg(Wave& w, const Inst* i) { write_field(w, i->imm, scalar<uint32_t>(w, i, i->src[0])); return i + 1; }
-const Inst* setreg_imm32(Wave& w, const Inst* i) { write_field(w, i->imm, static_cast<uint32_t>(i->literal)); return i + 1; }
-const Inst* round_mode(Wave& w, const Inst* i) { write_hwreg(w, 1, (w.mode & ~0xFu) | (static_cast<uint32_t>(i->imm) & 0xF)); return i + 1; }
-const Inst* denorm_mode(Wave& w, const Inst* i) { write_hwreg(w, 1, (w.mode & ~0xF0u) | (static_cast<uint32_t>(i->imm) & 0xF) << 4); return i + 1; }
+// A new MODE may need another variant of the code behind; these instructions end their block.
+template <unsigned bytes, class Change> USBGPU_INLINE const Inst* with_mode(Wave& w, const Inst* i, Change change) {
+  const uint8_t before = w.variant;
+  change();
+  return __builtin_expect(w.variant == before, 1) ? i + 1 : jump(w, i->pc + bytes);
+}
+const Inst* setreg(Wave& w, const Inst* i) {
+  return with_mode<4>(w, i, [&] { write_field(w, i->imm, scalar<uint32_t>(w, i, i->src[0])); });
+}
+const Inst* setreg_imm32(Wave& w, const Inst* i) {
+  return with_mode<8>(w, i, [&] { write_field(w, i->imm, static_cast<uint32_t>(i->literal)); });
+}
+const Inst* round_mode(Wave& w, const Inst* i) {
+  return with_mode<4>(w, i, [&] { write_hwreg(w, 1, (w.mode & ~0xFu) | (static_cast<uint32_t>(i->imm) & 0xF)); });
+}
+const Inst* denorm_mode(Wave& w, const Inst* i) {
+  return with_mode<4>(w, i, [&] { write_hwreg(w, 1, (w.mode & ~0xF0u) | (static_cast<uint32_t>(i->imm) & 0xF) << 4); });
+}
 const Inst* sendmsg_rtn32(Wave& w, const Inst* i) { set_scalar<uint32_t>(w, i->dst, static_cast<uint32_t>(message_result(w, static_cast<uint32_t>(i->imm)))); return i + 1; }
 const Inst* sendmsg_rtn64(Wave& w, const Inst* i) { set_scalar<uint64_t>(w, i->dst, message_result(w, static_cast<uint32_t>(i->imm))); return i + 1; }
 
@@ -170,8 +189,8 @@ constexpr HandlerRow rows[] = {
     {"s_sleep", always<yield>},
     {"s_barrier", always<barrier>}, {"s_endpgm", always<endpgm>}, {"s_trap", always<trap>}, {"s_sethalt", always<sethalt>},
     {"s_branch", always<branch>}, {"s_cbranch_scc0", always<branch_scc<false>>}, {"s_cbranch_scc1", always<branch_scc<true>>},
-    {"s_cbranch_vccz", always<branch_mask<kVcc, true>>}, {"s_cbranch_vccnz", always<branch_mask<kVcc, false>>},
-    {"s_cbranch_execz", always<branch_mask<kExec, true>>}, {"s_cbranch_execnz", always<branch_mask<kExec, false>>},
+    {"s_cbranch_vccz", select_branch_mask<kVcc, true>}, {"s_cbranch_vccnz", select_branch_mask<kVcc, false>},
+    {"s_cbranch_execz", select_branch_mask<kExec, true>}, {"s_cbranch_execnz", select_branch_mask<kExec, false>},
     {"s_getpc_b64", always<getpc>}, {"s_setpc_b64", always<setpc>}, {"s_swappc_b64", always<swappc>}, {"s_call_b64", always<call>},
     {"s_getreg_b32", always<getreg>}, {"s_setreg_b32", always<setreg>}, {"s_setreg_imm32_b32", always<setreg_imm32>},
     {"s_round_mode", always<round_mode>}, {"s_denorm_mode", always<denorm_mode>},

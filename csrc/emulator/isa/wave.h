@@ -1,5 +1,9 @@
-// State of a wave and of its workgroup. Wave32 only: kernels of this project are compiled so,
-// and the dispatcher refuses wave64 (DISPATCH_INITIATOR.cs_w32_en = 0).
+// State of a wave and of its workgroup.
+//
+// A wave64 (DISPATCH_INITIATOR.cs_w32_en = 0) is two Wave objects side by side: the first has all
+// of its state and lanes 0..31 of the VGPRs, the second lends its VGPR file to lanes 32..63. So a
+// VGPR of the upper half is at the operand's offset + kUpperHalf. Per-lane instructions run once for
+// each half (ops_wave64.cpp); while the upper half runs, sgpr[kExec] holds EXEC_HI.
 //
 // Plain data, shared by all ISA levels: no inline functions here (a copy compiled for AVX2 could
 // be the one the linker keeps). Accessors for handlers are in handler.h.
@@ -29,6 +33,11 @@ enum Constant : unsigned {
   kConstShared = kConstF16 + 9,        // SHARED_BASE, SHARED_LIMIT, PRIVATE_BASE, PRIVATE_LIMIT (codes 235..238)
   kConstants = kConstShared + 4,
 };
+
+// Round to nearest even, all denormals kept: FLOAT_MODE of compiled kernels.
+constexpr uint32_t kUsualFloatMode = 0xF0;
+// Code is decoded once for the usual float mode, and for others when a wave needs them.
+enum FloatVariant : uint8_t { kUsualMode = 0, kAnyMode = 1, kNoIeee = 2 };
 
 enum class WaveState : uint8_t { ready, at_barrier, ended, halted };
 
@@ -62,7 +71,7 @@ constexpr uint32_t kPoison = 0xFFC0DEAD;  // a NaN that is easy to recognise
 
 constexpr unsigned kVgprs = 256;
 constexpr unsigned kVgprPad = 16;  // v255 as the first of a 16-register operand stays inside
-constexpr unsigned kTemps = 16;    // staging registers of the decoder, see decode.h
+constexpr unsigned kTemps = 24;    // staging registers of the decoder, see decode.h
 
 struct alignas(128) Wave {
   uint32_t sgpr[kScalarRegisters + 16];  // +16: a s_load_b512 near the end stays inside
@@ -80,10 +89,16 @@ struct alignas(128) Wave {
   WaveState state;
   PendingLoads* pending;         // strict mode only
   uint8_t jitter;                // ShaderOptions::jitter_transcendentals
+  uint8_t variant;               // of the decoded code, by MODE: FloatVariant
   uint32_t mode;                 // MODE hardware register (round, denorm, dx10_clamp, ieee)
   uint32_t index;                // wave within the workgroup
   uint32_t slot;                 // scratch slot
   uint32_t staged_exec;          // EXEC while a DPP instruction runs with fewer lanes
+  uint32_t lanes;                // 32 or 64
+  uint32_t first_lane;           // 0; 32 while the upper half of a wave64 runs
+  uint32_t half_mask[2];         // lane mask results of the two halves until both have run
+  uint32_t exec_operand[2];      // EXEC as an operand of the upper half
+  uint32_t nan_clamps_to_zero;   // MODE.DX10_CLAMP; always on gfx12, which has no such bit
   uint64_t scratch;              // FLAT_SCRATCH: base of this wave's private memory
   uint64_t scratch_bytes;        // per lane
   uint32_t apertures[2];         // high dwords of the shared and the private aperture (FLAT)
@@ -97,5 +112,7 @@ struct alignas(128) Wave {
 constexpr uint32_t sgpr_offset(unsigned n) { return static_cast<uint32_t>(offsetof(Wave, sgpr) + 4 * n); }
 constexpr uint32_t vgpr_offset(unsigned n) { return static_cast<uint32_t>(offsetof(Wave, vgpr) + 128 * n); }
 constexpr uint32_t temp_offset(unsigned n) { return static_cast<uint32_t>(offsetof(Wave, temp) + 128 * n); }
+
+constexpr uint32_t kUpperHalf = sizeof(Wave);  // offset of an upper half's VGPRs from the lower's
 
 }  // namespace usbgpu::emulator::isa

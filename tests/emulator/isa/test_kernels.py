@@ -35,6 +35,11 @@ def test_disassembly_is_the_compilers():
     theirs = listing(compile_to_assembly(SOURCE))
     assert len(ours) == len(theirs) > 500
     for mine, other in zip(ours, theirs):
+        # LLVM's compiler and disassembler write two things differently, ours follows the disassembler: NULL as the offset
+        # register for an offset of zero, and op_sel beside the halves .l and .h that say the same.
+        if re.search(r"v\d+\.[lh]", mine):
+            mine = re.sub(r" op_sel:\[[01,]+\]", "", mine)
+        other = re.sub(r"^(s_(?:buffer_)?load_b\d+ .*), 0x0$", r"\1, null", other)
         if re.search(r"\.LBB|@rel32", other):  # label names and relocations are not in the bytes
             assert mine.split()[0] == other.split()[0]
         else:
