@@ -45,12 +45,15 @@ def build(out: Path, targets: tuple[str, ...] = TARGETS, jobs: int | None = None
     lines = [f"builddir = {out}", "rule cxx", f"  command = {launcher}{cxx} -MMD -MF $out.d {common} $flags -c $in -o $out",
              "  depfile = $out.d", "  deps = gcc", "  description = $in", "rule link",
              f"  command = {cxx} {SANITIZE} {'-fsanitize=fuzzer' if libfuzzer else ''} -pthread @$out.rsp -o $out",
-             "  rspfile = $out.rsp", "  rspfile_content = $in", "  description = $out"]
+             "  rspfile = $out.rsp", "  rspfile_content = $in", "  description = $out",
+             # the handlers are written for clang: its instrumented code links with either compiler's run-time
+             "rule handler", f"  command = {launcher}{extension.zig_clang() or cxx} -MMD -MF $out.d {common} $flags -c $in -o $out",
+             "  depfile = $out.d", "  deps = gcc", "  description = $in"]
 
-    def compile_one(path: Path, flags: str = "") -> str:
+    def compile_one(path: Path, flags: str = "", rule: str = "cxx") -> str:
         base = CSRC if path.is_relative_to(CSRC) else extension.BUILD
         target = out / "obj" / f"{path.relative_to(base)}.o"
-        lines.extend([f"build {target}: cxx {path}", f"  flags = {flags}"])
+        lines.extend([f"build {target}: {rule} {path}", f"  flags = {flags}"])
         return str(target)
 
     device = []
@@ -58,7 +61,8 @@ def build(out: Path, targets: tuple[str, ...] = TARGETS, jobs: int | None = None
         if path.name in ("binding.cpp", "module.cpp"):
             continue
         handler = path.parent.name == "isa" and path.name.startswith("ops_")
-        device.append(compile_one(path, "-DISA_LEVEL=baseline -fno-exceptions" if handler else "-DUSBGPU_ISA_BASELINE_ONLY"))
+        device.append(compile_one(path, "-fPIE -fno-sanitize=function -DISA_LEVEL=baseline -fno-exceptions", "handler") if handler
+                      else compile_one(path, "-DUSBGPU_ISA_BASELINE_ONLY"))
     device += [compile_one(path, "-O0 -g0") for path in generated]
     device += [compile_one(CSRC / "fuzz" / name) for name in SHARED]
     if not libfuzzer:

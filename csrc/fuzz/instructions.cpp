@@ -25,7 +25,7 @@ class Memory final : public AddressSpace {
   Memory() : code_(code_bytes), data_(data_bytes) {}
   void load_code(std::span<const uint8_t> bytes) {
     std::fill(code_.begin(), code_.end(), std::byte{});
-    std::memcpy(code_.data(), bytes.data(), std::min(bytes.size(), code_.size()));
+    std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()), std::min(bytes.size(), code_.size()), code_.begin());
     generation_++;
   }
   std::optional<Translation> translate(uint64_t va, Access access, bool) override {
@@ -134,7 +134,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
 
   const auto code = input.bytes(code_bytes);
   std::vector<uint32_t> words((code.size() + 3) / 4);
-  std::memcpy(words.data(), code.data(), code.size());
+  if (!code.empty()) std::memcpy(words.data(), code.data(), code.size());
   for (size_t at = 0; at < words.size();) {
     const std::span<const uint32_t> rest(words.data() + at, words.size() - at);
     const isa::Decoded decoded = isa::decode(state.arch, rest);

@@ -26,7 +26,7 @@ class Input {
   template <class T = uint8_t> T take() {
     T value{};
     const size_t n = std::min(sizeof value, rest_.size());
-    std::memcpy(&value, rest_.data(), n);
+    if (n) std::memcpy(&value, rest_.data(), n);
     rest_ = rest_.subspan(n);
     return value;
   }
