@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .. import _emulator
-from ..errors import LaunchError, UsbGpuError
+from ..errors import DebuggerError, LaunchError
 
 _debug, _isa = _emulator.debug, _emulator.isa
 
@@ -37,18 +37,11 @@ WAVE32, WAVE64 = 0x8005, 0x0005          # DISPATCH_INITIATOR: compute, start at
 RSRC1_WAVE_DEFAULTS = 0x00AF_0000        # MODE: f64 and f16 denormals, dx10_clamp, ieee
 
 
-class DebuggerError(UsbGpuError):
-    """The debugger was asked for something that the wave's state does not allow."""
-
-    code = "USBGPU-501"
-    default_action = "Launch a kernel, and look at the wave while it is stopped."
-
-
 @dataclass(frozen=True)
 class Stop:
     """Why and where a wave stands still.
 
-    reason: "entry", "step", "breakpoint", "paused", "end" (the wave ended), "fault", or "finished" (the whole dispatch).
+    reason: "entry", "step", "breakpoint", "paused", "end" (the wave ended), "fault", "finished" (the whole dispatch).
     """
 
     reason: str
@@ -315,7 +308,7 @@ class _Controller:
         return [(start + offset, text) for offset, _, _, text in _isa.disassemble(code, self.arch, start)]
 
     def disassembly(self, address: int, before: int = 4, after: int = 6) -> str:
-        """Instruction lengths are known forwards only: the walk begins at the symbol before, or at the kernel's entry."""
+        """Lengths are known forwards only: the walk begins at the symbol before, or at the kernel's entry."""
         starts = [symbol for symbol in self._symbols if symbol <= address]
         state = self.session.state
         if state and state["entry"] <= address:

@@ -6,6 +6,7 @@
 #define USBGPU_ISA_GROUPS(X) \
   X(control)                 \
   X(salu)                    \
+  X(salu_float)              \
   X(smem)                    \
   X(global)                  \
   X(atomic)                  \
@@ -14,6 +15,7 @@
   X(valu16)                  \
   X(valu64)                  \
   X(valu_convert)            \
+  X(valu_gfx12)              \
   X(trans)                   \
   X(compare)                 \
   X(vop3p)                   \

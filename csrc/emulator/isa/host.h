@@ -12,6 +12,12 @@ uint32_t read_hwreg(const Wave& wave, unsigned id);
 void write_hwreg(Wave& wave, unsigned id, uint32_t value);
 // s_sendmsg_rtn: 131 = 100 MHz counter; the others (doorbell, trap addresses) read as 0.
 uint64_t message_result(const Wave& wave, unsigned id);
+// gfx12 barriers (`number` as s_barrier_signal has it). Signals: true when it is the phase's first. `members`: of a
+// named barrier, 0 = as it was set up.
+bool signal_barrier(Wave& wave, int32_t number, uint32_t members);
+void init_barrier(Wave& wave, int32_t number, uint32_t members);
+bool leave_barrier(Wave& wave);
+uint32_t barrier_state(const Wave& wave, int32_t number);
 // Instruction fetch at pc: false records the fault.
 bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word);
 

@@ -1,4 +1,5 @@
 // Packed operations (two 16-bit lanes per register), dot products, mixed-precision fma.
+#include "emulator/isa/semantics_gfx12.h"
 #include "emulator/isa/valu.h"
 
 namespace usbgpu::emulator::isa::ISA_LEVEL {
@@ -155,6 +156,8 @@ constexpr HandlerRow rows[] = {
     {"v_pk_fma_f16", packed<[](half a, half b, half c) { return sem::fma(a, b, c); }>, own_all},
     {"v_pk_min_f16", packed<[](half a, half b) { return sem::min(a, b); }>, own_all},
     {"v_pk_max_f16", packed<[](half a, half b) { return sem::max(a, b); }>, own_all},
+    {"v_pk_minimum_f16", packed<[](half a, half b) { return sem::minimum(a, b); }>, own_all},
+    {"v_pk_maximum_f16", packed<[](half a, half b) { return sem::maximum(a, b); }>, own_all},
     {"v_pk_fmac_f16", always<pk_fmac>, own_all},
     {"v_pk_add_u16", packed<[](u16 a, u16 b) { return exact<u16>(a + b); }>, own_all},
     {"v_pk_sub_u16", packed<[](u16 a, u16 b) { return exact<u16>(a - b); }>, own_all},

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "emulator/isa/barrier.h"
 #include "emulator/isa/host.h"
 
 namespace usbgpu::emulator::isa {
@@ -141,9 +142,19 @@ class Runner {
     const unsigned user = s.pgm_rsrc2 >> 1 & 31;
     std::memset(w.sgpr, 0, sizeof w.sgpr);
     std::memcpy(w.sgpr, s.user_data.data(), std::min<size_t>(user, s.user_data.size()) * 4);
-    unsigned at = user;
-    for (unsigned k = 0; k < 3; ++k)
-      if (s.pgm_rsrc2 >> (7 + k) & 1) w.sgpr[at++] = group_.id[k];
+    const auto enabled = [&](unsigned k) { return s.pgm_rsrc2 >> (7 + k) & 1; };
+    w.gfx12 = gfx12();
+    w.vgpr_blocks = s.pgm_rsrc1 & 63;
+    if (w.gfx12) {  // an id that is not enabled is zero: LLVM relies on it for z
+      w.sgpr[kTtmp9] = enabled(0) ? group_.id[0] : 0;
+      w.sgpr[kTtmp7] = (enabled(1) ? group_.id[1] & 0xFFFF : 0) | (enabled(2) ? group_.id[2] << 16 : 0);
+      w.sgpr[kTtmp8] = (w.index & 31) << 25;
+    } else {
+      unsigned at = user;
+      for (unsigned k = 0; k < 3; ++k)
+        if (enabled(k)) w.sgpr[at++] = group_.id[k];
+    }
+    w.signals = w.barrier_complete = w.named_barrier = w.named_complete = 0;
     const uint32_t first = w.index * job_.lanes, live = std::min(job_.lanes, job_.threads_per_group - first);
     w.sgpr[kExec] = live >= 32 ? ~0u : (1u << live) - 1;
     if (live > 32) w.sgpr[kExec + 1] = live == 64 ? ~0u : (1u << (live - 32)) - 1;
@@ -160,22 +171,48 @@ class Runner {
     w.state = WaveState::ready;
   }
 
+  // Workgroups go round the shader engines, then their arrays and WGPs.
+  void place(uint64_t linear) {
+    const DispatchState& s = *job_.state;
+    const uint64_t se = std::max(1u, s.num_se), sa = std::max(1u, s.num_sa_per_se), wgp = std::max(1u, s.num_wgp_per_sa);
+    group_.se = static_cast<uint32_t>(linear % se);
+    group_.sa = static_cast<uint32_t>(linear / se % sa);
+    group_.wgp = static_cast<uint32_t>(linear / (se * sa) % wgp);
+  }
+
   bool workgroup(uint64_t linear) {
     const DispatchState& s = *job_.state;
     const uint64_t plane = linear / job_.extent[0];
     group_.id[0] = s.start[0] + static_cast<uint32_t>(linear % job_.extent[0]);
     group_.id[1] = s.start[1] + static_cast<uint32_t>(plane % job_.extent[1]);
     group_.id[2] = s.start[2] + static_cast<uint32_t>(plane / job_.extent[1]);
+    place(linear);
     group_.live = group_.waves;
     group_.arrived = 0;
+    for (auto& b : group_.named) b = {};
     if (job_.options->poison) std::fill_n(reinterpret_cast<uint32_t*>(group_.lds), group_.lds_bytes / 4, kPoison);
     for (unsigned n = 0; n < group_.waves; ++n) start_wave(wave(n));
     while (group_.live) {
+      bool ran = false;
       for (unsigned n = 0; n < group_.waves; ++n) {
         Wave& w = wave(n);
-        if (w.state == WaveState::ready && !turn(w)) return false;
+        if (w.state != WaveState::ready) continue;
+        ran = true;
+        if (!turn(w)) return false;
       }
+      if (!ran && !idle()) return false;
     }
+    return true;
+  }
+
+  // Every wave waits for a barrier that nobody will signal: it hangs as it does on hardware, until cancelled.
+  bool idle() {
+    if (job_.stop) return false;
+    if (*job_.cancel) {
+      finish(DispatchResult::End::cancelled);
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return true;
   }
 
@@ -193,9 +230,17 @@ class Runner {
         w.state = WaveState::at_barrier;
         ++group_.arrived;
         break;
+      case Stop::split_barrier:
+        w.state = WaveState::at_barrier;
+        break;
       case Stop::end:
         w.state = WaveState::ended;
         --group_.live;
+        if (gfx12()) {
+          leave_barrier(w);
+          group_.arrived -= w.signals;  // those who stay wait for each other only
+          complete_barrier(group_, worker_);
+        }
         break;
       case Stop::fault:
         w.state = WaveState::halted;
@@ -210,13 +255,15 @@ class Runner {
         }
         break;
     }
-    if (group_.arrived && group_.arrived == group_.live) {
+    if (!gfx12() && group_.arrived && group_.arrived == group_.live) {
       group_.arrived = 0;
       for (unsigned n = 0; n < group_.waves; ++n)
         if (wave(n).state == WaveState::at_barrier) wave(n).state = WaveState::ready;
     }
     return true;
   }
+
+  bool gfx12() const { return job_.state->arch == Arch::gfx12; }
 
   void finish(DispatchResult::End end) {
     const std::lock_guard lock(job_.mutex);
@@ -236,11 +283,7 @@ class Runner {
     f.exec = w.sgpr[kExec];
     if (job_.lanes == 64) f.exec |= uint64_t{w.sgpr[kExec + 1]} << 32;
     f.text = disassembly_around(s.arch, *job_.memory, f.pc, s.pgm_address);
-    // Workgroups go round the shader engines, then their arrays and WGPs.
-    uint32_t n = group_.id[0] + job_.extent[0] * (group_.id[1] + job_.extent[1] * group_.id[2]);
-    f.se = n % std::max(1u, s.num_se), n /= std::max(1u, s.num_se);
-    f.sa = n % std::max(1u, s.num_sa_per_se), n /= std::max(1u, s.num_sa_per_se);
-    f.wgp = n % std::max(1u, s.num_wgp_per_sa);
+    f.se = group_.se, f.sa = group_.sa, f.wgp = group_.wgp;
     f.simd = w.index % 4;
     f.wave_slot = w.index / 4;
     const std::lock_guard lock(job_.mutex);
@@ -335,7 +378,6 @@ class Array final : public ShaderArray {
  private:
   // Derived values; nullptr, or why such a dispatch is not run.
   const char* describe(Job& job, const DispatchState& s) {
-    if (s.arch != Arch::gfx11) return "gfx12 code is decoded but not executed";
     job.state = &s;
     job.lanes = s.initiator >> 15 & 1 ? 32 : 64;  // COMPUTE_DISPATCH_INITIATOR.CS_W32_EN
     job.options = &options_;

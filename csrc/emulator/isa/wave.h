@@ -20,8 +20,9 @@ struct Worker;     // sched.h: one host thread's share of a dispatch
 struct Memory;     // vm.h: its TLB
 
 // Scalar register numbers as the instruction encodings have them (RDNA3 ISA, 'Scalar operands').
+// TTMP7-9 hold the workgroup's place on gfx12 (LLVM, 'AMDGPU usage': TTMP9 = x, TTMP7 = y | z << 16, TTMP8[29:25] = wave).
 enum ScalarRegister : unsigned {
-  kVcc = 106, kTtmp0 = 108, kNull = 124, kM0 = 125, kExec = 126, kScalarRegisters = 128,
+  kVcc = 106, kTtmp0 = 108, kTtmp7 = 115, kTtmp8 = 116, kTtmp9 = 117, kNull = 124, kM0 = 125, kExec = 126, kScalarRegisters = 128,
 };
 
 // Layout of Wave::constant, 8 bytes each. Integers are sign-extended to 64 bit.
@@ -42,24 +43,31 @@ enum FloatVariant : uint8_t { kUsualMode = 0, kAnyMode = 1, kNoIeee = 2 };
 enum class WaveState : uint8_t { ready, at_barrier, ended, halted };
 
 // Why the interpreter loop was left (Wave::stop).
-enum class Stop : uint8_t { none, quantum, barrier, end, fault, cancelled };
+// `split_barrier`: a gfx12 s_barrier_wait that is not complete yet; it runs again when it is.
+enum class Stop : uint8_t { none, quantum, barrier, end, fault, cancelled, split_barrier };
+
+constexpr unsigned kNamedBarriers = 32;  // M0[4:0] selects
 
 struct Workgroup {
   uint8_t* lds = nullptr;          // 64-byte aligned, lds_bytes long, kLdsGuard bytes behind it
   uint32_t lds_bytes = 0;
   uint32_t id[3]{};
   uint32_t waves = 0, live = 0, arrived = 0;
+  uint32_t se = 0, sa = 0, wgp = 0;  // where it is said to run
+  struct NamedBarrier { uint8_t signals = 0, members = 0; bool valid = false; } named[kNamedBarriers];  // gfx12
 };
 constexpr size_t kLdsGuard = 64;
 
 // Strict mode (ShaderOptions::strict_waits): results of loads wait here, their destination is
 // poisoned, until a wait instruction asks for them. Finds waits that are missing.
+// gfx11 counts LDS and scalar loads together (lgkmcnt): both are `lds` there.
+enum WaitCounter : uint8_t { kWaitVector, kWaitLds, kWaitScalar, kWaitCounters };
 struct PendingLoad {
   uint32_t dst, dwords;
   uint32_t exec;        // lanes written; unused for scalar loads
   uint32_t mask;        // bits of each dword written (d16 forms write one half)
   bool scalar;          // SMEM: returns out of order
-  bool lgkm;            // counted by lgkmcnt (SMEM, LDS), else by vmcnt
+  uint8_t counter;      // WaitCounter
   uint32_t data[4 * 32];
 };
 constexpr unsigned kMaxPending = 64;
@@ -89,6 +97,10 @@ struct alignas(128) Wave {
   WaveState state;
   PendingLoads* pending;         // strict mode only
   uint8_t jitter;                // ShaderOptions::jitter_transcendentals
+  bool gfx12;
+  uint8_t vgpr_blocks;           // RSRC1.VGPRS, for HW_REG_GPR_ALLOC
+  // Split barriers (gfx12): signals given in the running phase, and what s_barrier_wait clears
+  uint8_t signals, barrier_complete, named_barrier, named_complete;
   uint8_t variant;               // of the decoded code, by MODE: FloatVariant
   uint32_t mode;                 // MODE hardware register (round, denorm, dx10_clamp, ieee)
   uint32_t index;                // wave within the workgroup
