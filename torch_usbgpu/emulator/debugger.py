@@ -74,8 +74,14 @@ class Wave:
 
     @property
     def vgpr(self) -> np.ndarray:
-        """Vector registers, uint32[256, lanes]."""
-        return self._session.vgpr(self._debugger.owner)
+        """Vector registers, uint32[256, lanes]. Of a wave64 a read-only copy, because its halves lie apart in memory:
+        write with write_vgpr()."""
+        halves = self._session.vgpr(self._debugger.owner)
+        if halves.shape[1] == 1:
+            return halves[:, 0]
+        copied = halves.reshape(halves.shape[0], -1)
+        copied.flags.writeable = False
+        return copied
 
     @property
     def vgpr_f32(self) -> np.ndarray:
@@ -85,6 +91,16 @@ class Wave:
     @property
     def vgpr_i32(self) -> np.ndarray:
         return self.vgpr.view(np.int32)
+
+    def write_vgpr(self, register: int, values, lanes=slice(None)) -> None:
+        """Set a vector register in some or all lanes; floats are stored as float32."""
+        values = np.asarray(values)
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32).view(np.uint32)
+        halves = self._session.vgpr(self._debugger.owner)
+        row = halves[register].reshape(-1).copy()
+        row[lanes] = values.astype(np.int64) & 0xFFFF_FFFF
+        halves[register] = row.reshape(halves.shape[1:])
 
     @property
     def lds(self) -> np.ndarray:
@@ -461,7 +477,7 @@ class Debugger(_Controller):
         self.session.attach()
         arguments = dict(rsrc1=rsrc1, rsrc2=rsrc2, user_data=list(user_data), groups=_triple(grid),
                          threads=_triple(block), scratch_base=scratch_base, tmpring_size=tmpring_size,
-                         sh_mem_bases=SH_MEM_BASES, initiator=initiator)
+                         sh_mem_bases=SH_MEM_BASES, initiator=initiator, arch=self.arch)
 
         def dispatch() -> None:
             try:
