@@ -145,9 +145,11 @@ py::dict unsupported_in(const py::bytes& code, const std::string& arch) {
 
 py::dict counters_of(const DispatchCounters& c) {
   using namespace pybind11::literals;
-  return py::dict("waves"_a = c.waves, "instructions"_a = c.instructions, "salu"_a = c.salu, "valu"_a = c.valu, "vopd"_a = c.vopd,
-                  "wmma"_a = c.wmma, "trans"_a = c.trans, "vmem_load"_a = c.vmem_load, "vmem_store"_a = c.vmem_store, "smem"_a = c.smem,
-                  "lds"_a = c.lds, "branch"_a = c.branch, "other"_a = c.other);
+  py::dict out;
+  const auto put = [&](const char* name, uint64_t DispatchCounters::*member) { out[name] = c.*member; };
+  for_each_counter(put);
+  if (c.detailed) for_each_detailed_counter(put);
+  return out;
 }
 
 const char* name_of(WaveFault::Kind kind) {

@@ -18,7 +18,8 @@ namespace usbgpu::emulator::isa {
 // is not (an Inst changes only in `target`, atomically).
 class Program {
  public:
-  Program(Arch arch, AddressSpace& memory, bool strict) : arch_(arch), memory_(&memory), strict_(strict) {}
+  Program(Arch arch, AddressSpace& memory, bool strict, bool counting)
+      : arch_(arch), memory_(&memory), strict_(strict), counting_(counting) {}
 
   const Inst* at(uint64_t pc);     // first Inst of the block that begins at pc
   // False when bytes in memory differ from what was decoded.
@@ -37,6 +38,7 @@ class Program {
   Arch arch_;
   AddressSpace* memory_;
   bool strict_;
+  bool counting_;  // an ".access" before each access to memory and LDS
   std::mutex mutex_;
   std::unordered_map<uint64_t, const Inst*> blocks_;
   std::vector<Chunk> chunks_;
@@ -45,7 +47,7 @@ class Program {
 // Programs by entry address.
 class ProgramCache {
  public:
-  explicit ProgramCache(bool strict) : strict_(strict) {}
+  ProgramCache(bool strict, bool counting) : strict_(strict), counting_(counting) {}
   std::shared_ptr<Program> get(Arch arch, uint64_t entry, AddressSpace& memory);
   void invalidate() { ++epoch_; }
 
@@ -54,7 +56,7 @@ class ProgramCache {
     std::shared_ptr<Program> program;
     uint64_t epoch, generation;
   };
-  const bool strict_;
+  const bool strict_, counting_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, Cached> programs_;
   std::atomic<uint64_t> epoch_{1};

@@ -48,8 +48,9 @@ struct Job {
   std::vector<uint32_t> order;     // empty: ascending
   std::atomic<uint64_t> next{0};
   std::atomic<bool> stop{false};
-  std::mutex mutex;                // guards result
+  std::mutex mutex;                // guards what follows
   DispatchResult result;
+  Footprint footprint;
 };
 
 // Runs workgroups of a job until none is left.
@@ -67,6 +68,7 @@ class Runner {
     worker_.applied_mode = ~0u;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
+    if (job_.options->counters) worker_.access = {};
     prepare();
     for (uint64_t n; !job_.stop && (n = job_.next++) < job_.groups;) {
       if (*job_.cancel) {
@@ -104,6 +106,7 @@ class Runner {
         w.constant[kConstShared + 2 * k + 1] = bases[k] | 0xFFFFFFFFu;
       }
       std::memset(w.counts, 0, sizeof w.counts);
+      w.active_lanes = w.bytes_loaded = w.bytes_stored = 0;
       // FLOAT_MODE, DX10_CLAMP and IEEE of RSRC1 become MODE[7:0], [8], [9]
       initial_mode_ = (s.pgm_rsrc1 >> 12 & 0xFF) | (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
     }
@@ -244,7 +247,15 @@ class Runner {
       c.trans += of(InstClass::trans), c.vmem_load += of(InstClass::vmem_load), c.vmem_store += of(InstClass::vmem_store);
       c.smem += of(InstClass::smem), c.lds += of(InstClass::lds), c.branch += of(InstClass::branch), c.other += of(InstClass::other);
       c.instructions += k[kBlockTotal];
+      c.barriers += k[kBlockBarriers], c.valu_f64 += k[kBlockF64], c.lds_passes += k[kBlockLdsPasses], c.scalar_bytes += 4 * uint64_t{k[kBlockScalarDwords]};
+      const Wave& w = worker_.waves[n];
+      c.active_lanes += w.active_lanes, c.bytes_loaded += w.bytes_loaded, c.bytes_stored += w.bytes_stored;
     }
+    if (!c.detailed) return;
+    const AccessCounters& a = worker_.access;
+    c.segments_32 += a.segments[0], c.segments_64 += a.segments[1], c.segments_128 += a.segments[2];
+    c.lds_cycles += a.lds_cycles, c.lds_conflicts += a.lds_conflicts;
+    job_.footprint.add(a.footprint);
   }
 
   Worker& worker_;
@@ -258,7 +269,7 @@ class Runner {
 
 class Array final : public ShaderArray {
  public:
-  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits) {
+  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits, options.counters) {
     unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
     for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });
@@ -285,6 +296,9 @@ class Array final : public ShaderArray {
     job.program = program.get();
     job.entry = program->at(s.pgm_address);
     job.result.counters.waves = job.groups * job.waves_per_group;
+    job.result.counters.workgroups = job.groups;
+    job.result.counters.detailed = options_.counters;
+    job.result.shape = {job.waves_per_group, 32, job.lds_bytes, s.pgm_rsrc1 & 63, (s.pgm_rsrc1 >> 29 & 1) != 0};
     job.helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), job.groups - 1));
     if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
       const uint64_t slots = uint64_t{s.tmpring_size & 0xFFF} * std::max(1u, s.num_se);
@@ -303,6 +317,7 @@ class Array final : public ShaderArray {
       done_.wait(lock, [this] { return running_ == 0; });
       job_ = nullptr;
     }
+    job.result.counters.lines_touched = job.footprint.lines();
     return std::move(job.result);
   }
 

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "emulator/isa/counters.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/program.h"
 #include "emulator/isa/vm.h"
@@ -21,6 +22,7 @@ struct Worker {
   std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
   uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
+  AccessCounters access;                        // of counting programs
   struct ItemIds {                              // v0 of each wave, for workgroups of nx * ny * ...
     uint32_t nx = 0, ny = 0, waves = 0;
     uint32_t at[kMaxWaves][32];
