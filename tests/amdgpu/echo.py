@@ -1,11 +1,14 @@
 """A board that gives back what was written, and says yes where a boot waits: for the sequence, not for the meaning."""
 from __future__ import annotations
 
+import json
 import struct
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from torch_usbgpu.amdgpu import Gpu, boot, layout
-from torch_usbgpu.amdgpu.facts import load
+from torch_usbgpu.amdgpu.facts import enum, load
 from torch_usbgpu.amdgpu.firmware import FirmwareFile, FirmwareStore
 from torch_usbgpu.amdgpu.gpu import PciFunction
 from torch_usbgpu.amdgpu.registers import CONFIG_MEMSIZE, MP0_C2PMSG_33
@@ -16,6 +19,7 @@ from .boards import discovery_binary
 
 VRAM, DOORBELLS, REGISTERS = 0x8_0000_0000, 0x10_0000_0000, 0x1000_0000
 VRAM_BYTES = 24 << 30
+FILES = json.loads(Path(__file__).with_name("firmware_slices.json").read_text())["files"]
 
 
 class Echo:
@@ -26,6 +30,9 @@ class Echo:
         self.registers: dict[int, int] = {MP0_C2PMSG_33: 1 << 31, CONFIG_MEMSIZE: VRAM_BYTES >> 20}
         self.binary = discovery_binary(chip)
         self.writes: list[tuple[str, int]] = []
+        self.staged: list[str] = []                      # parts of files that the PSP was shown
+        self.commands: list[tuple[int, int]] = []        # of the PSP's ring: (command, type of LOAD_IP_FW)
+        self.banked: dict[str, Callable[[], int]] = {}   # registers whose content depends on others
         self.gpu: Gpu | None = None
         self.names: dict[int, str] = {}
         self.answers = {"ENG17_SEM": 1, "ENG17_ACK": 1, "MP1_SMN_C2PMSG_90": 1, "MP1_SMN_C2PMSG_82": 3,
@@ -34,6 +41,8 @@ class Echo:
     def read32(self, address: int) -> int:
         dword = (address - REGISTERS) // 4
         name = self.names.get(dword, "")
+        if name in self.banked:
+            return self.banked[name]()
         for ending, answer in self.answers.items():
             if name.endswith(ending):
                 return answer
@@ -53,6 +62,10 @@ class Echo:
         if address < VRAM:
             for offset, (value,) in enumerate(struct.iter_unpack("<I", bytes(data))):
                 self.write32(address + 4 * offset, value)
+        elif address == VRAM + layout.PLACES["psp_command"] and any(data):
+            command = int.from_bytes(data[8:12], "little")
+            load_ip_fw = command == enum("psp_gfx_cmd_id")["LOAD_IP_FW"]
+            self.commands.append((command, int.from_bytes(data[40:44], "little") if load_ip_fw else 0))
 
     def memory_read(self, address: int, nbytes: int) -> bytes:
         if address < VRAM:
@@ -66,18 +79,22 @@ class Echo:
         return bytes(nbytes)
 
     def sram_write_landed(self, slot: int, data: bytes) -> None:
-        pass
+        self.staged.append(data.rstrip(b"\0").decode())
+
+    def value(self, name: str) -> int:
+        """What was last written to a register."""
+        return self.registers.get(self.gpu.regs.address(name), 0)
 
 
 class AnyFirmware(FirmwareStore):
-    """Every file has every part."""
+    """Every file has every part that the chip's order wants; the PSP's file has those of the real one."""
 
     def file(self, kind: str) -> FirmwareFile:
         file = object.__new__(FirmwareFile)
         file.name = file.origin = self.file_name(kind)
         file.start_address = 0x7_0000_0000_3000
         parts = [part for owner, part in self.load_order() if owner == kind]
-        file.slices = dict.fromkeys([*parts, "PSP_KDB", "PSP_SPL", "PSP_SYS_DRV", "PSP_SOS", "PSP_TOC"])
+        file.slices = dict.fromkeys(FILES[file.name]["slices"] if kind == "sos" else parts)
         file.content = lambda part: part.encode()
         return file
 

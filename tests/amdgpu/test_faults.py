@@ -24,7 +24,7 @@ def sq(error: int, wave: int = 5, simd: int = 2, wgp: int = 3, array: int = 1, e
 
 
 def halted(pc: int) -> WaveState:
-    return WaveState(engine=4, array=1, wgp=3, simd=2, wave=5, pc=pc, status=1 << 13 | 1 << 16, trap_status=0, execution_mask=~0)
+    return WaveState(engine=4, array=1, wgp=3, simd=2, wave=5, halted=True, pc=pc, status=1 << 13 | 1 << 16, trap_status=0, execution_mask=~0)
 
 
 HUB = HubFault("GC", 0x2030_0000_5000, True, 8, "TCP", 0x1_0001, "not permitted")

@@ -123,3 +123,21 @@ def test_kicker_boards():
     assert firmware.needs_kicker(0x744B, 0) and not firmware.needs_kicker(0x744C, 0xC8)
     store = FirmwareStore(NAVI31, kicker=True)
     assert store.file_name("sos") == "psp_13_0_0_sos_kicker.bin" and store.file_name("mec") == MEC
+
+
+@pytest.mark.parametrize(("chip", "kicker"), [
+    *[(chip, False) for chip in load("chips")["chips"]], ("navi31", True), ("navi48", True)])   # chips of such boards
+@pytest.mark.parametrize("revision", [0xC8, 0xCE])
+def test_file_names_exist(chip, kicker, revision):
+    """Every name that is asked for is a file of linux-firmware."""
+    store = FirmwareStore(load("chips")["chips"][chip], kicker=kicker, revision=revision)
+    for kind in ("sos", "smu", "sdma", "pfp", "me", "mec", "imu", "rlc"):
+        assert store.file_name(kind) in FILES, kind
+
+
+def test_the_rlc_file_of_a_revision():
+    assert FirmwareStore(NAVI31, revision=0xCE).file_name("rlc") == "gc_11_0_0_rlc_1.bin"
+    assert FirmwareStore(NAVI31, revision=0xCE, kicker=True).file_name("rlc") == "gc_11_0_0_rlc_1.bin"    # as Linux
+    assert FirmwareStore(NAVI31, revision=0xC8).file_name("rlc") == "gc_11_0_0_rlc.bin"
+    navi48 = load("chips")["chips"]["navi48"]
+    assert FirmwareStore(navi48, revision=0xCE).file_name("rlc") == "gc_12_0_1_rlc.bin"

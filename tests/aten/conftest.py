@@ -1,13 +1,8 @@
 """Operators on the emulated GPU. USBGPU_DEVICE chooses another device for these very tests."""
-import os
-
 import pytest
+import torch
 
-os.environ.setdefault("USBGPU_DEVICE", "emulated")
-
-import torch  # noqa: E402
-
-import torch_usbgpu  # noqa: E402, F401  registers the device
+import torch_usbgpu  # noqa: F401  registers the device
 
 
 @pytest.fixture(autouse=True)

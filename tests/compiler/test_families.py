@@ -7,7 +7,9 @@ import pytest
 
 from torch_usbgpu import kernels
 
-ARCH = "gfx1100"
+from ..chip import ARCH, CHIPS
+
+TARGETS = [facts["gfx_target"] for facts in CHIPS.values()]
 OPERATIONS = re.findall(r"^(OP|TEST)([0-3])\((op_\w+)", (kernels.FOLDER / "pointwise_ops.h").read_text(), re.MULTILINE)
 INTEGER_ONLY = re.compile(r"op_(bitwise_|gcd|lcm|lshift|rshift)")
 
@@ -34,4 +36,22 @@ def test_pointwise(type_, arithmetic):
 @pytest.mark.parametrize("family", sorted(path.stem for path in kernels.FOLDER.glob("*.hip")))
 def test_family_parses_alone(family):
     """A unit may hold one family only: each includes what it needs."""
-    kernels.compiler.compile(f'#include "{family}.hip"\n', ARCH)
+    for target in TARGETS:
+        kernels.compiler.compile(f'#include "{family}.hip"\n', target)
+
+
+@pytest.mark.parametrize(("target", "type_"), [
+    *[(target, "_Float16") for target in (*TARGETS, "gfx12-generic")], ("gfx1100", "__bf16"), ("gfx1201", "__bf16")])
+def test_matrix_units_are_used(target, type_):
+    """Each generation has its own layout of the operands, and its own instruction."""
+    specs = [("matmul", f"product_{type_.strip('_')}_{a}{b}",
+              f"USBGPU_GEMM_WMMA(product_{type_.strip('_')}_{a}{b}, 128, {type_}, 64, 64, 32, 32, {a}, {b})")
+             for a, b in (("true", "false"), ("false", "false"))]
+    result = kernels.compile_kernels(target, specs)
+    assert result.failures == {}
+    compiled = [kernel for image in result.images for kernel in image.kernels.values()]
+    assert len(compiled) == len(specs)
+    for kernel in compiled:
+        assert kernel.scratch_bytes == kernel.vgpr_spills == 0 and kernel.hidden == {}
+        # Workgroup ids come in SGPRs behind the user's on gfx11, in TTMP registers on gfx12.
+        assert kernel.rsrc2 >> 7 & 7 == 7

@@ -8,6 +8,8 @@ from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.runtime import Device
 from torch_usbgpu.usb import open_handle
 
+from ..chip import CHIP
+
 
 class Meter:
     """Passes everything on and keeps what went out."""
@@ -46,8 +48,8 @@ class Meter:
 
 @pytest.fixture(scope="module")
 def metered():
-    firmware = open_handle("emulated").firmware_dirs
-    meter = Meter(EmulatedAdapter("navi31"))
+    firmware = open_handle(f"emulated:{CHIP}").firmware_dirs
+    meter = Meter(EmulatedAdapter(CHIP))
     with Device(meter, firmware_dirs=firmware) as device:
         yield device, meter
 

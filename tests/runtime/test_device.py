@@ -10,6 +10,8 @@ from torch_usbgpu.runtime import Device
 from torch_usbgpu.runtime.device import pack_arguments
 from torch_usbgpu.usb import open_handle
 
+from ..chip import CHIP
+
 SOURCE = r"""
 #include <hip/hip_runtime.h>
 
@@ -38,8 +40,8 @@ extern "C" __global__ void scratch(int* out) { out[threadIdx.x] = deep(threadIdx
 
 @pytest.fixture(scope="module", params=[False, True], ids=["faithful", "strict"])
 def device(request):
-    firmware = open_handle("emulated").firmware_dirs
-    with Device(EmulatedAdapter("navi31", strict=request.param), firmware_dirs=firmware) as opened:
+    firmware = open_handle(f"emulated:{CHIP}").firmware_dirs
+    with Device(EmulatedAdapter(CHIP, strict=request.param), firmware_dirs=firmware) as opened:
         yield opened
 
 
@@ -154,8 +156,8 @@ def test_out_of_memory_is_typed(device):
 
 
 def test_close_twice_and_reopen_warm():
-    firmware = open_handle("emulated").firmware_dirs
-    adapter = EmulatedAdapter("navi31")
+    firmware = open_handle(f"emulated:{CHIP}").firmware_dirs
+    adapter = EmulatedAdapter(CHIP)
     adapter_close, adapter.close = adapter.close, lambda: None      # the dock stays plugged in between
     try:
         for expected in ("cold", "warm"):

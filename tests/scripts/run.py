@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 180
 
 def environment(**extra: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("USBGPU_FALLBACK")}
-    return {**inherited, "USBGPU_DEVICE": "emulated", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
 
 
 def run(code: str, *, stdin: str | None = None, arguments: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess:

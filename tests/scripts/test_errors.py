@@ -7,6 +7,7 @@ import torch
 import torch_usbgpu  # noqa: F401
 from torch_usbgpu import errors
 
+from ..chip import CHIP, CHIPS
 from .run import run
 
 
@@ -89,10 +90,10 @@ def test_endless_kernel(bystander, monkeypatch):
 
 
 def test_missing_firmware_names_file_and_places(tmp_path):
-    done = run("""
+    done = run(f"""
 from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.runtime import Device
-Device(EmulatedAdapter("navi31"))
+Device(EmulatedAdapter({CHIP!r}))
 """, USBGPU_FIRMWARE=str(tmp_path))
     assert done.returncode == 1
-    assert "USBGPU-201" in done.stderr and "psp_13_0_0_sos.bin" in done.stderr and str(tmp_path) in done.stderr
+    assert "USBGPU-201" in done.stderr and CHIPS[CHIP]["firmware"]["sos"] in done.stderr and str(tmp_path) in done.stderr

@@ -93,15 +93,16 @@ def read_discovery(gpu: Gpu) -> str:
     gpu.discovery = discovery.parse(binary)
     gpu.chip_name, gpu.chip = identify_chip(gpu.discovery)
     gpu.arch = gpu.chip["gfx_target"]
-    gpu.compute_units = gpu.discovery.geometry.compute_units
+    gpu.compute_units = gpu.discovery.geometry.compute_units       # of the full die, for now
     gpu.name = _board_name(gpu)
     for ip, file in gpu.chip["register_files"].items():
         gpu.regs.add_ip(file, list(gpu.discovery.find(ip).bases))
-    gpu.firmware = FirmwareStore(gpu.chip, gpu.firmware_dirs, needs_kicker(gpu.pci.device, gpu.pci.revision))
+    gpu.firmware = FirmwareStore(gpu.chip, gpu.firmware_dirs, needs_kicker(gpu.pci.device, gpu.pci.revision),
+                                 gpu.pci.revision)
     gpu.memory = Memory(gpu, gpu.vram_bytes)
     gpu.nbio, gpu.interrupts, gpu.psp = Nbio(gpu), Interrupts(gpu), Psp(gpu)
     gpu.smu, gpu.gfx, gpu.sdma = Smu(gpu), Gfx(gpu), Sdma(gpu)
-    return f"{gpu.name}, {gpu.arch}, {gpu.compute_units} compute units"
+    return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units"
 
 
 def _board_name(gpu: Gpu) -> str:
@@ -116,9 +117,12 @@ def _board_name(gpu: Gpu) -> str:
 def is_warm(gpu: Gpu) -> bool:
     """Was the board left clean by this driver, with this memory plan?"""
     regs = gpu.regs
-    mark, ours = regs.read_block("SCRATCH_REG6", 2)
+    units, mark, ours = regs.read_block("SCRATCH_REG5", 3)
     if ours != layout.LAYOUT_VERSION or mark != CLEAN or not gpu.psp.is_alive():
         return False
+    if not 0 < units <= gpu.compute_units:
+        return False                # of the three, the one that no other driver would put there
+    gpu.compute_units = units
     return regs.read(gpu.memory.fault_register("GC")) == 0 and gpu.smu.is_alive()
 
 
@@ -198,6 +202,11 @@ def restart_graphics_core(gpu: Gpu) -> None:
     gpu.gfx.restart()
 
 
+def count_compute_units(gpu: Gpu) -> str:
+    gpu.compute_units = gpu.gfx.count_units()
+    return f"{gpu.compute_units} of {gpu.discovery.geometry.compute_units}"
+
+
 def start_copy_engine(gpu: Gpu) -> None:
     gpu.sdma.init()
     gpu.sdma.start()
@@ -212,8 +221,11 @@ def raise_clocks(gpu: Gpu) -> str:
 
 
 def mark_running(gpu: Gpu) -> None:
-    """From here on, a process that dies leaves a board that the next one resets."""
-    gpu.regs.write_block("SCRATCH_REG6", [RUNNING, layout.LAYOUT_VERSION])
+    """From here on, a process that dies leaves a board that the next one resets.
+
+    The number of compute units stays with the marks, so that a warm start need not count them again.
+    """
+    gpu.regs.write_block("SCRATCH_REG5", [gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
 
 
 def create_queues(gpu: Gpu) -> str:
@@ -231,8 +243,8 @@ FIND: tuple[Step, ...] = (open_adapter, find_gpu, await_board_firmware, read_vra
 
 COLD: tuple[Step, ...] = (
     reset_if_used, start_bus_interface, start_memory, start_interrupt_rings, start_security_processor, load_firmware,
-    start_power_controller, await_graphics_core, start_graphics_core, start_copy_engine, raise_clocks, mark_running,
-    create_queues)
+    start_power_controller, await_graphics_core, start_graphics_core, count_compute_units, start_copy_engine,
+    raise_clocks, mark_running, create_queues)
 
 WARM: tuple[Step, ...] = (
     adopt_memory, adopt_interrupt_rings, restart_graphics_core, restart_copy_engine, raise_clocks, mark_running,

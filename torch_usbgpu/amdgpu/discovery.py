@@ -161,12 +161,13 @@ def identify_chip(discovery: Discovery) -> tuple[str, dict]:
     """
     core = discovery.find("GC")
     version = core.version if core else "none"
+    known = [chip["codename"] for chip in load("chips")["chips"].values()]
     for name, chip in load("chips")["chips"].items():
         if chip["ip_versions"]["GC"] == version:
             break
     else:
         raise UnsupportedChip(f"This GPU has graphics core {version}, which is not supported.",
-                              "Use a card with a supported GPU (Radeon RX 7900).")
+                              f"Use a card with a supported GPU: {', '.join(known)}.")
     for ip, file in chip["register_files"].items():
         block = discovery.find(ip)
         served = load(f"registers/{file}")["used_for_versions"]

@@ -159,13 +159,16 @@ class FirmwareStore:
         chip: entry of chips.json.
         directories: searched first, in order; then USBGPU_FIRMWARE, the user's directory, the system's.
         kicker: the board needs the _kicker variants of sos, smu, imu and rlc.
+        revision: PCI revision of the board, which may have an rlc file of its own.
     """
 
     KICKER_KINDS = ("sos", "smu", "imu", "rlc")
 
-    def __init__(self, chip: dict, directories: Iterable[str | Path] = (), kicker: bool = False) -> None:
+    def __init__(self, chip: dict, directories: Iterable[str | Path] = (), kicker: bool = False,
+                 revision: int | None = None) -> None:
         self.chip = chip
         self.kicker = kicker
+        self.revision = revision
         self.directories = list(directories)
         if named := os.environ.get(ENVIRONMENT):
             self.directories.insert(0, Path(named))
@@ -173,7 +176,10 @@ class FirmwareStore:
         self._open: dict[str, FirmwareFile] = {}
 
     def file_name(self, kind: str) -> str:
-        name = self.chip["firmware"][kind]
+        files = self.chip["firmware"]
+        if kind == "rlc" and (of_revision := files.get("rlc_by_revision", {}).get(str(self.revision))):
+            return of_revision
+        name = files[kind]
         return name.replace(".bin", "_kicker.bin") if self.kicker and kind in self.KICKER_KINDS else name
 
     def file(self, kind: str) -> FirmwareFile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from ..errors import BootError
 from . import layout
 from .facts import enum, put_field, struct_fields, struct_size
 from .interrupts import WaveInterrupt
@@ -37,25 +38,33 @@ HANG_REGISTERS = ("GRBM_STATUS", "GRBM_STATUS2", "CP_STAT", "CP_CPC_STATUS", "CP
 QUEUE_REGISTERS = ("CP_HQD_ACTIVE", "CP_HQD_PQ_RPTR", "CP_HQD_PQ_WPTR_LO", "CP_HQD_ERROR")
 
 
+# Where a halted wave shows itself, per family: (register, field) of the halt bit, and the register of trap causes.
+# On gfx12 the state that a trap handler owns has registers of its own.
+WAVE_HALT = {"gfx11": ("STATUS", "halt"), "gfx12": ("STATE_PRIV", "halt")}
+WAVE_TRAP_CAUSES = {"gfx11": "TRAPSTS", "gfx12": "EXCP_FLAG_PRIV"}
+
+
 @dataclass(frozen=True)
 class WaveState:
-    """A halted wave."""
+    """A wave, as SQ_IND_INDEX/DATA show it."""
 
     engine: int
     array: int
     wgp: int
     simd: int
     wave: int
-    pc: int
-    status: int
-    trap_status: int
-    execution_mask: int
+    halted: bool = False
+    pc: int = 0
+    status: int = 0
+    trap_status: int = 0
+    execution_mask: int = 0
 
 
 class Gfx:
     def __init__(self, gpu) -> None:
         self._gpu = gpu
-        self._is_gfx12 = gpu.memory.family == "gfx12"
+        self._family = gpu.memory.family
+        self._is_gfx12 = self._family == "gfx12"
 
     # ---- verbs
     def init(self) -> None:
@@ -91,6 +100,47 @@ class Gfx:
         state.update(regs.snapshot(QUEUE_REGISTERS))
         self._select()
         return state
+
+    # ---- shader engines
+    def _select_shaders(self, engine: int | None = None, array: int | None = None, instance: int | None = None) -> None:
+        """Which shader engine, array and instance the banked registers mean; None: all, which is the normal state."""
+        fields = {}
+        for name, index in (("se", engine), ("sa", array), ("instance", instance)):
+            fields.update({f"{name}_broadcast_writes": 1} if index is None else {f"{name}_index": index})
+        self._gpu.regs.write("GRBM_GFX_INDEX", **fields)
+
+    def _fused_off(self, fused: str, user: str, field: str) -> int:
+        """Units that the factory or the board's own firmware has switched off: a set bit each."""
+        regs = self._gpu.regs
+        return regs.field(fused, field) | regs.field(user, field)
+
+    def count_units(self) -> int:
+        """Compute units of this board. The discovery table describes the full die; boards have parts switched off.
+
+        As Linux gfx_v11_0_get_cu_info: whole arrays by CC_GC_SA_UNIT_DISABLE, workgroup processors (two units
+        each) by CC_GC_SHADER_ARRAY_CONFIG, which is banked by engine and array.
+
+        Raises:
+            BootError: nothing is left.
+        """
+        geometry = self._gpu.discovery.geometry
+        prefix = "GRBM_" if self._is_gfx12 else ""
+        arrays_off = self._fused_off(f"{prefix}CC_GC_SA_UNIT_DISABLE", f"{prefix}GC_USER_SA_UNIT_DISABLE", "sa_disable")
+        present = (1 << geometry.units_per_array // 2) - 1
+        units = 0
+        try:
+            for engine in range(geometry.shader_engines):
+                for array in range(geometry.arrays_per_engine):
+                    if arrays_off >> engine * geometry.arrays_per_engine + array & 1:
+                        continue
+                    self._select_shaders(engine, array)
+                    off = self._fused_off("CC_GC_SHADER_ARRAY_CONFIG", "GC_USER_SHADER_ARRAY_CONFIG", "inactive_wgps")
+                    units += 2 * (present & ~off).bit_count()
+        finally:
+            self._select_shaders()
+        if units == 0:
+            raise BootError("All compute units of the GPU are switched off.", arrays_off=f"{arrays_off:#x}")
+        return units
 
     # ---- engines
     def _select(self, me: int = 0, pipe: int = 0, queue: int = 0, vmid: int = 0) -> None:
@@ -257,31 +307,35 @@ class Gfx:
 
         Offsets are those of Linux's headers; that the instance index is wgp << 2 | simd is inferred.
         """
-        regs, index = self._gpu.regs, enum("sq_wave_index_gfx11")
-        regs.write("GRBM_GFX_INDEX", se_index=engine, sa_index=interrupt.array,
-                   instance_index=interrupt.wgp << 2 | interrupt.simd)
+        regs, index = self._gpu.regs, enum(f"sq_wave_index_{self._family}")
+        fields = enum(f"sq_wave_fields_{self._family}")
+        halt_register, halt_field = WAVE_HALT[self._family]
+        where = (engine, interrupt.array, interrupt.wgp, interrupt.simd, interrupt.wave)
 
         def read(name: str) -> int:
             regs.write("SQ_IND_INDEX", wave_id=interrupt.wave, index=index[name])
             return regs.read("SQ_IND_DATA")
 
+        def bit(value: int, register: str, field: str) -> bool:
+            return bool(value >> fields[register][field][0] & 1)
+
+        self._select_shaders(engine, interrupt.array, interrupt.wgp << 2 | interrupt.simd)
         try:
             status = read("STATUS")
-            if not status >> enum("sq_wave_fields_gfx11")["STATUS"]["valid"][0] & 1:
-                return WaveState(engine, interrupt.array, interrupt.wgp, interrupt.simd, interrupt.wave, 0, 0, 0, 0)
+            if not bit(status, "STATUS", "valid"):
+                return WaveState(*where)
+            halt = status if halt_register == "STATUS" else read(halt_register)
+            halted = bit(halt, halt_register, halt_field) or bit(status, "STATUS", "fatal_halt")
             pc = read("PC_LO") | (read("PC_HI") & 0xFFFF) << 32
-            return WaveState(engine, interrupt.array, interrupt.wgp, interrupt.simd, interrupt.wave, pc, status,
-                             read("TRAPSTS"), read("EXEC_LO") | read("EXEC_HI") << 32)
+            return WaveState(*where, halted, pc, status, read(WAVE_TRAP_CAUSES[self._family]),
+                             read("EXEC_LO") | read("EXEC_HI") << 32)
         finally:
-            regs.write("GRBM_GFX_INDEX", sa_broadcast_writes=1, instance_broadcast_writes=1, se_broadcast_writes=1)
+            self._select_shaders()
 
     def find_wave(self, interrupt: WaveInterrupt) -> WaveState | None:
         """The halted wave of an interrupt, on whichever shader engine it sits."""
-        if self._is_gfx12 or "SQ_IND_INDEX" not in self._gpu.regs:
-            return None
-        halted = enum("sq_wave_fields_gfx11")["STATUS"]
         for engine in range(self._gpu.discovery.geometry.shader_engines):
             state = self.read_wave(engine, interrupt)
-            if state.status >> halted["halt"][0] & 1 or state.status >> halted["fatal_halt"][0] & 1:
+            if state.halted:
                 return state
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,10 +161,9 @@ class Gpu:
             self.adapter.memory_write(self.vram_base + paddr, data)
             return
         self._check_dwords(paddr, len(data))
+        words = struct.unpack(f"<{len(data) // 4}I", data)
         with self.adapter.lock:
-            for offset in range(0, len(data), 4):
-                value = int.from_bytes(data[offset:offset + 4], "little")
-                self._select_vram(paddr + offset)
+            for _, value in zip(self._select_vram(paddr, len(data)), words, strict=True):
                 self.regs.write(MM_DATA, value)
 
     def vram_read(self, paddr: int, nbytes: int) -> bytes:
@@ -172,11 +171,8 @@ class Gpu:
         if paddr + nbytes <= self.pci.bars[0].size:
             return self.adapter.memory_read(self.vram_base + paddr, nbytes)
         self._check_dwords(paddr, nbytes)
-        words = []
         with self.adapter.lock:
-            for offset in range(0, nbytes, 4):
-                self._select_vram(paddr + offset)
-                words.append(self.regs.read(MM_DATA))
+            words = [self.regs.read(MM_DATA) for _ in self._select_vram(paddr, nbytes)]
         return struct.pack(f"<{len(words)}I", *words)
 
     def _check_dwords(self, paddr: int, nbytes: int) -> None:
@@ -185,7 +181,12 @@ class Gpu:
         if paddr + nbytes > self.vram_bytes:
             raise BootError("Access beyond the end of VRAM.", paddr=f"{paddr:#x}", bytes=nbytes)
 
-    def _select_vram(self, paddr: int) -> None:
-        """Point MM_DATA at VRAM beyond a small BAR0."""
-        self.regs.write(MM_INDEX_HI, paddr >> 31)
-        self.regs.write(MM_INDEX, paddr & 0x7FFF_FFFF | 0x8000_0000)
+    def _select_vram(self, paddr: int, nbytes: int) -> Iterator[int]:
+        """Point MM_DATA at one dword after the other of VRAM beyond a small BAR0."""
+        high = None
+        for address in range(paddr, paddr + nbytes, 4):
+            if high != address >> 31:
+                high = address >> 31
+                self.regs.write(MM_INDEX_HI, high)
+            self.regs.write(MM_INDEX, address & 0x7FFF_FFFF | 0x8000_0000)
+            yield address

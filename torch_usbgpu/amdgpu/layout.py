@@ -8,8 +8,9 @@ from __future__ import annotations
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
-# Kept in SCRATCH_REG7 while the board is ours. Other drivers use other constants.
-LAYOUT_VERSION = 0x5542_0001
+# Kept in SCRATCH_REG7 while the board is ours, above its state (SCRATCH_REG6) and its number of compute units
+# (SCRATCH_REG5). Other drivers use other constants.
+LAYOUT_VERSION = 0x5542_0002
 
 BOOT_REGION_BYTES = 64 * MIB
 # The board's own firmware and the discovery table; never touched, never mapped.

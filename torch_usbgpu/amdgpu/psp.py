@@ -27,7 +27,7 @@ _STATUS = {value: name for name, value in enum("psp_status").items()}
 # Component -> boot loader command, in the order that the loader wants them.
 BOOT_COMPONENTS = (("KDB", "LOAD_KEY_DATABASE"), ("SPL", "LOAD_TOS_SPL_TABLE"), ("SYS_DRV", "LOAD_SYSDRV"),
                    ("SOC_DRV", "LOAD_SOCDRV"), ("INTF_DRV", "LOAD_INTFDRV"), ("DBG_DRV", "LOAD_DBGDRV"),
-                   ("RAS_DRV", "LOAD_RASDRV"), ("SOS", "LOAD_SOSDRV"))
+                   ("RAS_DRV", "LOAD_RASDRV"), ("IPKEYMGR_DRV", "LOAD_IPKEYMGRDRV"), ("SOS", "LOAD_SOSDRV"))
 
 READY = 1 << 31
 RING_TYPE = enum("psp_ring_type")["KM_GPCOM"]     # 1 (RBI) would be accepted and never executed

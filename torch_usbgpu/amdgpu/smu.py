@@ -14,8 +14,8 @@ from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 _RESULT = {value: name for name, value in enum("smu_result").items()}
 OK = enum("smu_result")["OK"]
 CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")
-TOP_LEVEL = -1
-COUNT_REQUEST = 0xFF
+# Ends of a clock's table.
+LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
 
 
 class SmuSilent(BootError):
@@ -45,27 +45,27 @@ class Smu:
 
     def start(self) -> str:
         """Clocks up."""
-        return self.set_clocks(TOP_LEVEL)
+        return self.set_clocks(HIGHEST)
 
     def stop(self) -> None:
         """Clocks down."""
-        self.set_clocks(0)
+        self.set_clocks(LOWEST)
 
     def describe_fault(self) -> dict[str, str]:
         return self._gpu.regs.snapshot(["MP1_SMN_C2PMSG_90"])
 
     # ---- clocks
-    def set_clocks(self, level: int) -> str:
-        """Pin all clocks to a level of their tables: 0 slowest, TOP_LEVEL fastest."""
+    def set_clocks(self, end: str) -> str:
+        """Pin all clocks to one end of their tables, LOWEST or HIGHEST.
+
+        One message asks for it (Linux smu_v13_0_get_dpm_ultimate_freq); tinygrad walks the whole table.
+        """
         shown = []
         for name in CLOCKS:
             clock = enum("smu_clk")[name] << 16
-            index = level
-            if level == TOP_LEVEL:
-                index = (self.send("GetDpmFreqByIndex", clock | COUNT_REQUEST) & 0x7FFF_FFFF) - 1
-            if index < 0:
+            mhz = self.send(end, clock) & 0xFFFF
+            if mhz == 0:
                 continue        # no table for this clock
-            mhz = self.send("GetDpmFreqByIndex", clock | index) & 0xFFFF
             try:
                 # tinygrad: this one may go unanswered; it is optional.
                 self.send("SetSoftMinByFreq", clock | mhz, timeout_s=0.02)

@@ -11,6 +11,7 @@ from typing import Any
 
 import usb1
 
+from .. import _emulator
 from .transfers import DIRECTION_IN, ERRORS, EmulatedTransfer, EndpointQueue, Job, ProtocolViolation, Status
 from .transfers import delivered, dock
 
@@ -209,6 +210,10 @@ class EmulatedAdapter:
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""
         return self._model.counts()
+
+    def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:
+        """Lets a trace or a debugger watch the GPU's engines and shader cores; without arguments: no more."""
+        self._model.observe(log, session)
 
     @property
     def modelled_seconds(self) -> float:

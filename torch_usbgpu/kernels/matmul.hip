@@ -161,25 +161,36 @@ USBGPU_INLINE void gemm_f32(const GemmArgs& args) {
   }
 }
 
-// ---- matrix units. Waves of WM x WN outputs in 16 x 16 pieces.
-// Lane l holds row (A) or column (B) l & 15 with all 16 k; lanes 16-31 repeat lanes 0-15.
-// Result register r of lane l: row 2r + (l >> 4), column l & 15.
-typedef _Float16 half16 __attribute__((ext_vector_type(16)));
-typedef short short16 __attribute__((ext_vector_type(16)));
+// ---- matrix units. Waves of WM x WN outputs in 16 x 16 pieces. Lane l holds row (A) or column (B) l & 15.
 typedef float float8 __attribute__((ext_vector_type(8)));
 typedef uint32_t uint4_lds __attribute__((ext_vector_type(4)));
-struct Bits256 { uint4_lds low, high; };
+
+#if defined(__GFX11__)
+// All 16 k in every lane; lanes 16-31 repeat lanes 0-15. Result register r: row 2r + (l >> 4), column l & 15.
+typedef _Float16 half_operand __attribute__((ext_vector_type(16)));
+typedef short short_operand __attribute__((ext_vector_type(16)));
+struct Operand { uint4_lds low, high; };
+USBGPU_INLINE Operand load_operand(const uint16_t* row) { return {((const uint4_lds*)row)[0], ((const uint4_lds*)row)[1]}; }
+USBGPU_INLINE uint32_t result_row(uint32_t r, uint32_t lane) { return 2 * r + (lane >> 4); }
+#define USBGPU_WMMA(type) __builtin_amdgcn_wmma_f32_16x16x16_##type##_w32
+#elif defined(__GFX12__)
+// Lanes 0-15 have the first 8 k, lanes 16-31 the others. Result register r: row r + 8 (l >> 4), column l & 15.
+typedef _Float16 half_operand __attribute__((ext_vector_type(8)));
+typedef short short_operand __attribute__((ext_vector_type(8)));
+struct Operand { uint4_lds part; };
+USBGPU_INLINE Operand load_operand(const uint16_t* row) { return {((const uint4_lds*)row)[lane_id() >> 4]}; }
+USBGPU_INLINE uint32_t result_row(uint32_t r, uint32_t lane) { return r + 8 * (lane >> 4); }
+#define USBGPU_WMMA(type) __builtin_amdgcn_wmma_f32_16x16x16_##type##_w32_gfx12
+#else
+#error "the layout of this target's matrix operands is not known"
+#endif
 
 template <typename T>
-USBGPU_INLINE float8 matrix_multiply(Bits256 a, Bits256 b, float8 c) {
-#if defined(__GFX11__)
+USBGPU_INLINE float8 matrix_multiply(Operand a, Operand b, float8 c) {
   if constexpr (same_type<T, _Float16>::value)
-    return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(__builtin_bit_cast(half16, a), __builtin_bit_cast(half16, b), c);
+    return USBGPU_WMMA(f16)(__builtin_bit_cast(half_operand, a), __builtin_bit_cast(half_operand, b), c);
   else
-    return __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(__builtin_bit_cast(short16, a), __builtin_bit_cast(short16, b), c);
-#else
-#error "gemm_wmma is written for the gfx11 fragment layout"
-#endif
+    return USBGPU_WMMA(bf16)(__builtin_bit_cast(short_operand, a), __builtin_bit_cast(short_operand, b), c);
 }
 
 template <typename T, uint32_t TM, uint32_t TN, uint32_t WM, uint32_t WN, bool ARowFast, bool BRowFast>
@@ -251,16 +262,12 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
     if (left) load();
 #pragma unroll
     for (uint32_t k = 0; k < TK; k += 16) {
-      Bits256 fb[WN / 16];
+      Operand fb[WN / 16];
 #pragma unroll
-      for (uint32_t j = 0; j < WN / 16; ++j) {
-        const uint4_lds* from = (const uint4_lds*)(lds_b + (wave_n + j * 16 + (lane & 15)) * Pitch + k);
-        fb[j] = {from[0], from[1]};
-      }
+      for (uint32_t j = 0; j < WN / 16; ++j) fb[j] = load_operand(lds_b + (wave_n + j * 16 + (lane & 15)) * Pitch + k);
 #pragma unroll
       for (uint32_t i = 0; i < WM / 16; ++i) {
-        const uint4_lds* from = (const uint4_lds*)(lds_a + (wave_m + i * 16 + (lane & 15)) * Pitch + k);
-        Bits256 fa = {from[0], from[1]};
+        Operand fa = load_operand(lds_a + (wave_m + i * 16 + (lane & 15)) * Pitch + k);
 #pragma unroll
         for (uint32_t j = 0; j < WN / 16; ++j) sum[i][j] = matrix_multiply<T>(fa, fb[j], sum[i][j]);
       }
@@ -272,7 +279,7 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
     for (uint32_t j = 0; j < WN / 16; ++j)
 #pragma unroll
       for (uint32_t r = 0; r < 8; ++r) {
-        uint32_t row = tile_m + wave_m + i * 16 + 2 * r + (lane >> 4), column = tile_n + wave_n + j * 16 + (lane & 15);
+        uint32_t row = tile_m + wave_m + i * 16 + result_row(r, lane), column = tile_n + wave_n + j * 16 + (lane & 15);
         if (row < args.m && column < args.n) store_product<T>(args, sum[i][j][r], row, column, batch);
       }
 }

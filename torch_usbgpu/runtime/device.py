@@ -104,9 +104,8 @@ class Device:
         self._launches_at_reset = 0
 
     def _config(self) -> dict:
-        gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.chip["geometry"]
+        gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.discovery.geometry
         error_block = memory.heap_start
-        engines = geometry["num_se"]
         return {
             "name": self.name, "arch": gpu.arch, "compute_units": gpu.compute_units,
             "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
@@ -116,8 +115,10 @@ class Device:
             "largest_upload": DATA_BYTES - 4,
             "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
             "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,
-            "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes, "shader_engines": engines,
-            "scratch_waves": gpu.compute_units // engines * geometry["max_scratch_slots_per_cu"],
+            "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes,
+            "shader_engines": geometry.shader_engines,
+            # Of the full die: which units a board lacks does not matter to the ring's slots.
+            "scratch_waves": geometry.compute_units // geometry.shader_engines * geometry.scratch_slots_per_unit,
             "wavesize_field_bits": TMPRING_WAVESIZE_BITS[gpu.memory.family],
         }
 

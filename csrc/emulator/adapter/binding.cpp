@@ -7,6 +7,7 @@
 
 #include "emulator/adapter/dock.h"
 #include "emulator/adapter/probe_gpu.h"
+#include "emulator/debug/debug.h"
 
 namespace py = pybind11;
 
@@ -134,6 +135,15 @@ void bind_adapter(py::module_& module) {
             });
           },
           py::arg("endpoint"), py::arg("length"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def(
+          "observe",
+          [](Dock& dock, debug::Log* log, debug::Session* session) {
+            py::gil_scoped_release release;
+            WaveObserver* waves = session ? static_cast<WaveObserver*>(session) : log;
+            dock.gpu().observe(log, waves);
+          },
+          py::arg("log") = nullptr, py::arg("session") = nullptr, py::keep_alive<1, 2>(), py::keep_alive<1, 3>(),
+          "Traces and debugger of the GPU; None: no more.")
       .def("set_alternate", &Dock::set_alternate)
       .def("unplug", &Dock::unplug, py::call_guard<py::gil_scoped_release>())
       .def("replug", &Dock::replug, py::call_guard<py::gil_scoped_release>())

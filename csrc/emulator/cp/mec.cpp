@@ -152,7 +152,7 @@ void Mec::begin(Queue& queue) {
   queue.cancel.store(false);
   queue.buffers.clear();
   queue.nested.store(false);
-  queue.request_written = false;
+  queue.request_written = queue.announced = false;
   queue.fetched_rptr = queue.rptr;
   queue.sh.fill(0);
   if (!hqd(queue, Field::CP_HQD_PERSISTENT_STATE__preload_req)) return;

@@ -32,6 +32,7 @@ class Mec final : public Agent {
     DispatchCounters shader;
   };
   Totals totals();
+  void watch(WaveObserver* observer) { shaders_->watch(observer); }
   std::string last_stop();  // why a queue last stood still for good
 
  private:
@@ -57,6 +58,7 @@ class Mec final : public Agent {
     std::array<uint32_t, sh_registers> sh{};
     bool request_written = false;  // first half of a write-then-wait
     uint64_t fetched_rptr = 0;     // rptr of the packet in work
+    bool announced = false;        // the observer has been told of it
   };
   struct Packet {
     uint32_t header = 0, opcode = 0, dwords = 0;
@@ -92,6 +94,7 @@ class Mec final : public Agent {
   Outcome memory_fault(Queue& queue, const char* what);
   uint32_t sh(const Queue& queue, Reg reg, uint32_t offset = 0) const { return queue.sh[board_.regs.address(reg) + offset - 0x2C00]; }
   void report_rptr(Queue& queue);
+  void announce(Queue& queue, const Packet& packet, uint64_t va);
 
   Board& board_;
   Gfx& gfx_;

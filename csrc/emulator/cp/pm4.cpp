@@ -1,5 +1,6 @@
 // PM4 packets of the compute ring (packets sheet, sections 1 and 2).
 #include <algorithm>
+#include <utility>
 
 #include "emulator/cp/compare.h"
 #include "emulator/cp/mec.h"
@@ -56,8 +57,10 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
     packet.body = words_;
   }
   const size_t depth = queue.buffers.size();
+  announce(queue, packet, in_ring ? ring + 4 * (queue.fetched_rptr % ring_dwords) : queue.buffers.back().va);
   const Outcome outcome = execute(queue, packet);
   if (outcome != Outcome::done) return outcome;
+  queue.announced = false;
   queue.nested.store(!queue.buffers.empty());
   queue.request_written = false;
   if (in_ring) {
@@ -75,6 +78,14 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   queue.nested.store(!queue.buffers.empty());
   if (queue.buffers.empty()) report_rptr(queue);
   return Outcome::done;
+}
+
+void Mec::announce(Queue& queue, const Packet& packet, uint64_t va) {
+  EngineObserver* observer = board_.observer.load(std::memory_order_relaxed);
+  if (!observer || std::exchange(queue.announced, true)) return;
+  std::vector<uint32_t> words{packet.header};
+  words.insert(words.end(), packet.body.begin(), packet.body.end());
+  observer->packet({"compute", 0, queue.index, static_cast<unsigned>(queue.buffers.size()), va, words});
 }
 
 void Mec::report_rptr(Queue& queue) {

@@ -160,7 +160,7 @@ bool Sdma::step() {
       queue.restart = false;
       queue.buffers.clear();
       queue.nested.store(false);
-      queue.polling = false;
+      queue.polling = queue.announced = false;
     }
     if (queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;
     const uint64_t wptr = queue.wptr;

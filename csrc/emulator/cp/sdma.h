@@ -42,6 +42,7 @@ class Sdma final : public Agent {
     uint64_t at = 0;          // rptr of the packet in work
     uint32_t polls_left = 0;  // POLL_REGMEM with a limit
     bool polling = false;
+    bool announced = false;   // the observer has been told of the packet in work
   };
 
   void attach_registers();

@@ -98,6 +98,11 @@ Sdma::Outcome Sdma::run_packet(Queue& queue, uint64_t wptr) {
   words_.resize((header & 0xFF) == op::NOP ? 1 : dwords);
   if (!fetch(0, words_)) return stop(queue, "memory fault fetching packets");
   const size_t depth = queue.buffers.size();
+  if (EngineObserver* observer = board_.observer.load(std::memory_order_relaxed); observer && !queue.announced) {
+    queue.announced = true;
+    const uint64_t va = in_ring ? ring + 4 * (queue.at / 4 % ring_dwords) : queue.buffers.back().va;
+    observer->packet({"sdma", engine_, queue.index, static_cast<unsigned>(depth), va, words_});
+  }
   uint64_t skip = 0;
   if ((header & 0xFF) == op::COND_EXE) {
     const auto value = memory_.read32(wide(words_[1], words_[2]) & ~3ull);
@@ -107,6 +112,7 @@ Sdma::Outcome Sdma::run_packet(Queue& queue, uint64_t wptr) {
     const Outcome outcome = execute(queue, words_);
     if (outcome != Outcome::done) return outcome;
   }
+  queue.announced = false;
   queue.nested.store(!queue.buffers.empty());
   if (in_ring) {
     uint64_t report = 0, rptr;

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "emulator/ip/gpu.h"
+#include "emulator/ip/observer.h"
 #include "emulator/ip/register_file.h"
 #include "emulator/ip/wake.h"
 #include "emulator/memory/vram.h"
@@ -44,6 +45,7 @@ struct Board {
   Hub* gc = nullptr;
   Hub* mm = nullptr;
   InterruptRing* ih = nullptr;
+  std::atomic<EngineObserver*> observer{nullptr};
 
   // Frame buffer window in the memory controller's address space, set by the board's own firmware.
   static constexpr uint64_t fb_base = 0x80'0000'0000;

@@ -12,6 +12,9 @@
 
 namespace usbgpu::emulator {
 
+class EngineObserver;
+class WaveObserver;
+
 struct GpuOptions {
   std::string chip = "navi31";     // a key of asic/chips.json
   uint64_t vram_bytes = 0;         // 0: the chip's typical size; reserved lazily
@@ -47,6 +50,9 @@ class Gpu {
   virtual void register_write(uint32_t offset, uint32_t value) = 0;
 
   virtual WakeSource& wake() = 0;  // the adapter notifies it when SRAM content changed
+
+  // Traces and debuggers. nullptr: nobody. Both must live as long as the GPU, or be taken back before.
+  virtual void observe(EngineObserver* engines, WaveObserver* waves) {}
 };
 
 }  // namespace usbgpu::emulator

@@ -34,6 +34,10 @@ class GpuModel final : public Gpu {
   uint32_t register_read(uint32_t offset) override;
   void register_write(uint32_t offset, uint32_t value) override;
   WakeSource& wake() override { return board_.wake; }
+  void observe(EngineObserver* engines, WaveObserver* waves) override {
+    board_.observer.store(engines);
+    mec_.watch(waves);
+  }
 
   Board& board() { return board_; }
   Psp& psp() { return psp_; }

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "emulator/debug/debug.h"
 #include "emulator/isa/decode.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/handlers.h"
@@ -215,6 +216,7 @@ class Cores {
     return result_of(r);
   }
   void cancel() { cancel_ = true; }
+  void watch(debug::Session* session) { array_->watch(session); }
   void invalidate_code() { array_->invalidate_code(); }
 
  private:
@@ -263,6 +265,8 @@ void bind_isa(py::module_& m) {
            "tmpring_size"_a = 0, "sh_mem_bases"_a = 0, "initiator"_a = 0x8005,
            "{'end': complete|fault|cancelled, 'fault': ..., 'counters': ...}")
       .def("cancel", &Cores::cancel)
+      .def("watch", &Cores::watch, "session"_a = py::none(), py::keep_alive<1, 2>(), py::call_guard<py::gil_scoped_release>(),
+           "The debugger session that sees the waves; None: no more.")
       .def("invalidate_code", &Cores::invalidate_code);
 }
 

@@ -23,6 +23,8 @@ struct ChipRates {
   uint32_t compute_units, simds_per_cu, max_waves_per_simd, vgprs_per_simd, vgpr_granule, vgpr_encoding_granule, lds_bytes_per_wgp, max_workgroups;
   double valu_cycles, vopd_cycles, trans_cycles, f64_cycles, wmma_cycles, lds_bytes_per_cycle, l0_bytes_per_cycle, line_bytes;
 };
+extern const ChipRates chip_rates[];
+extern const unsigned chip_rate_count;
 const ChipRates* rates_of(std::string_view chip);  // nullptr: not a chip of ours
 
 // A lower bound for the time of a launch: what its busiest unit needs. Seconds.

@@ -125,6 +125,26 @@ struct DispatchResult {
   LaunchShape shape;
 };
 
+namespace isa {
+struct Wave;
+}
+
+// Sees waves between instructions: debugger, instruction traces. Called on the thread that runs the wave;
+// a watched dispatch runs on one thread. Unwatched ones cost nothing.
+class WaveObserver {
+ public:
+  static constexpr uint64_t kLeave = ~uint64_t{0};
+  virtual ~WaveObserver() = default;
+  // Before a dispatch; false: it runs unwatched.
+  virtual bool wants(const DispatchState& state, AddressSpace& memory, const std::atomic<bool>& cancel) = 0;
+  // Before the instruction at `pc`. Returns where to go on: `pc` itself, another address, or kLeave to end the
+  // wave's turn here (for a dispatch that was cancelled meanwhile).
+  virtual uint64_t before(isa::Wave& wave, uint64_t pc) = 0;
+  // The wave has ended or has halted on a fault (Wave::stop says which).
+  virtual void after(isa::Wave& wave) = 0;
+  virtual void finished(const DispatchResult& result) = 0;
+};
+
 struct ShaderOptions {
   unsigned threads = 0;           // 0: all cores; 1: workgroups in order on the calling thread
   bool strict_waits = false;      // poison load results until the matching wait
@@ -141,6 +161,7 @@ class ShaderArray {
   // Blocks the caller (a command processor thread) until the end. `cancel` is polled.
   virtual DispatchResult run(const DispatchState& state, AddressSpace& memory, const std::atomic<bool>& cancel) = 0;
   virtual void invalidate_code() = 0;   // instruction cache invalidation (ACQUIRE_MEM GLI_INV)
+  virtual void watch(WaveObserver* observer) = 0;  // nullptr: no more. Waits for the dispatch that runs
 };
 
 }  // namespace usbgpu::emulator

@@ -6,9 +6,6 @@
 
 namespace usbgpu::emulator {
 
-extern const ChipRates chip_rates[];  // generated
-extern const unsigned chip_rate_count;
-
 const ChipRates* rates_of(std::string_view chip) {
   for (unsigned n = 0; n < chip_rate_count; ++n)
     if (chip == chip_rates[n].chip) return &chip_rates[n];

@@ -56,6 +56,8 @@ const Inst* fetch_fault(Wave& w, const Inst* i) {
   return raise(w, i, kind(Kind::memory_violation), i->pc, static_cast<uint8_t>(Access::execute));
 }
 
+const Inst* observed(Wave& w, const Inst* i) { return watch(w, i); }
+
 const Inst* nop(Wave&, const Inst* i) { return i + 1; }
 const Inst* endpgm(Wave& w, const Inst* i) { return leave(w, i, Stop::end); }
 const Inst* barrier(Wave& w, const Inst* i) { return leave(w, i + 1, Stop::barrier); }
@@ -166,7 +168,8 @@ const Inst* wait(Wave& w, const Inst* i) {
 
 constexpr HandlerRow rows[] = {
     {".pending", always<pending>}, {".wait", always<wait>},
-    {".block", always<block>}, {".lanes", always<lane_sums>}, {".access", always<access>}, {".goto", always<branch>}, {".illegal", always<illegal>}, {".fetch_fault", always<fetch_fault>},
+    {".block", always<block>}, {".goto", always<branch>}, {".illegal", always<illegal>}, {".fetch_fault", always<fetch_fault>},
+    {".watch", always<observed>}, {".lanes", always<lane_sums>}, {".access", always<access>},
     // scheduling only
     {"s_nop", always<nop>}, {"s_clause", always<nop>}, {"s_delay_alu", always<nop>}, {"s_set_inst_prefetch_distance", always<nop>},
     {"s_waitcnt", always<nop>}, {"s_waitcnt_depctr", always<nop>}, {"s_waitcnt_vscnt", always<nop>}, {"s_waitcnt_vmcnt", always<nop>},

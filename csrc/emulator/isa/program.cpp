@@ -147,14 +147,15 @@ const Inst* Program::decode_from(uint64_t pc) {
       out.push_back(pseudo(".fetch_fault", at));
       break;
     }
+    if (options_.watched) out.push_back(pseudo(".watch", at));
     const Transfer transfer = transfer_of(d);
     lanes.count(d, transfer, at, out);
-    if (counting_) {
+    if (options_.counting) {
       Inst access = pseudo(".access", at);
       if (access_counter(d, access)) out.push_back(access);
     }
     const size_t before = out.size();
-    lower(d, at, out, strict_);
+    lower(d, at, out, options_.strict);
     if (changes_exec(d, out, before)) lanes.exec_changed();
     if (out.size() == before + 1 && out.back().fn == nop) out.pop_back();  // counted by the block's head, not executed
     const InstClass cls = d.row ? d.row->cls : InstClass::other;
@@ -206,7 +207,7 @@ std::shared_ptr<Program> ProgramCache::get(Arch arch, uint64_t entry, AddressSpa
   const bool good = cached.program && cached.program->arch() == arch &&
                     ((cached.epoch == epoch && cached.generation == generation && &cached.program->memory() == &memory) ||
                      cached.program->still_valid(memory));
-  if (!good) cached.program = std::make_shared<Program>(arch, memory, strict_, counting_);
+  if (!good) cached.program = std::make_shared<Program>(arch, memory, options_);
   cached.epoch = epoch;
   cached.generation = generation;
   auto result = cached.program;
@@ -218,6 +219,15 @@ const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc) {
   const Inst* target = jump(wave, pc);
   __atomic_store_n(&const_cast<Inst*>(i)->target, target, __ATOMIC_RELEASE);
   return target;
+}
+
+const Inst* watch(Wave& wave, const Inst* i) {
+  const uint64_t to = wave.worker->observer->before(wave, i->pc);
+  if (to == i->pc) return i + 1;
+  if (to != WaveObserver::kLeave) return jump(wave, to);
+  wave.next = i;
+  wave.stop = Stop::quantum;
+  return nullptr;
 }
 
 const Inst* jump(Wave& wave, uint64_t pc) { return wave.worker->program->at(pc); }

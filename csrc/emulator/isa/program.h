@@ -14,12 +14,17 @@
 
 namespace usbgpu::emulator::isa {
 
+struct ProgramOptions {
+  bool strict = false;    // loads deliver with the wait that covers them
+  bool counting = false;  // an ".access" before each access to memory and LDS
+  bool watched = false;   // a ".watch" before each instruction
+};
+
 // Code reachable from one kernel entry. Several workers run it; decoding is under a lock, running
 // is not (an Inst changes only in `target`, atomically).
 class Program {
  public:
-  Program(Arch arch, AddressSpace& memory, bool strict, bool counting)
-      : arch_(arch), memory_(&memory), strict_(strict), counting_(counting) {}
+  Program(Arch arch, AddressSpace& memory, ProgramOptions options) : arch_(arch), memory_(&memory), options_(options) {}
 
   const Inst* at(uint64_t pc);     // first Inst of the block that begins at pc
   // False when bytes in memory differ from what was decoded.
@@ -37,8 +42,7 @@ class Program {
 
   Arch arch_;
   AddressSpace* memory_;
-  bool strict_;
-  bool counting_;  // an ".access" before each access to memory and LDS
+  const ProgramOptions options_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, const Inst*> blocks_;
   std::vector<Chunk> chunks_;
@@ -47,7 +51,7 @@ class Program {
 // Programs by entry address.
 class ProgramCache {
  public:
-  ProgramCache(bool strict, bool counting) : strict_(strict), counting_(counting) {}
+  explicit ProgramCache(ProgramOptions options) : options_(options) {}
   std::shared_ptr<Program> get(Arch arch, uint64_t entry, AddressSpace& memory);
   void invalidate() { ++epoch_; }
 
@@ -56,7 +60,7 @@ class ProgramCache {
     std::shared_ptr<Program> program;
     uint64_t epoch, generation;
   };
-  const bool strict_, counting_;
+  const ProgramOptions options_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, Cached> programs_;
   std::atomic<uint64_t> epoch_{1};

@@ -44,6 +44,7 @@ struct Job {
   uint32_t extent[3];              // workgroups in each direction
   uint64_t groups;
   uint32_t waves_per_group, threads_per_group, lds_bytes, wave_bytes;
+  WaveObserver* observer = nullptr;
   unsigned helpers = 0;            // threads that may join the caller's
   std::vector<uint32_t> order;     // empty: ascending
   std::atomic<uint64_t> next{0};
@@ -65,6 +66,7 @@ class Runner {
   void run() {
     const HostFloatEnvironment environment;
     worker_.program = job_.program;
+    worker_.observer = job_.observer;
     worker_.applied_mode = ~0u;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
@@ -173,6 +175,7 @@ class Runner {
     w.budget = kQuantum;
     w.stop = Stop::none;
     for (const Inst* p = w.next; p;) p = p->fn(w, p);
+    if (job_.observer && (w.stop == Stop::end || w.stop == Stop::fault)) job_.observer->after(w);
     executed_ += kQuantum - w.budget;
     if (summon_ && job_.next < job_.groups && executed_ + executed_ * static_cast<int64_t>(job_.groups - job_.next) / (done_ + 1) > kWorthHelp)
       std::exchange(summon_, nullptr)();
@@ -269,7 +272,10 @@ class Runner {
 
 class Array final : public ShaderArray {
  public:
-  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits, options.counters) {
+  explicit Array(const ShaderOptions& options)
+      : options_(options),
+        programs_({.strict = options.strict_waits, .counting = options.counters}),
+        watched_({.strict = options.strict_waits, .counting = options.counters, .watched = true}) {
     unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
     for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });
@@ -283,7 +289,14 @@ class Array final : public ShaderArray {
     for (std::thread& t : threads_) t.join();
   }
 
-  void invalidate_code() override { programs_.invalidate(); }
+  void invalidate_code() override {
+    programs_.invalidate();
+    watched_.invalidate();
+  }
+  void watch(WaveObserver* observer) override {
+    const std::lock_guard lock(run_mutex_);
+    observer_ = observer;
+  }
 
   DispatchResult run(const DispatchState& s, AddressSpace& memory, const std::atomic<bool>& cancel) override {
     const std::lock_guard one_at_a_time(run_mutex_);
@@ -292,7 +305,8 @@ class Array final : public ShaderArray {
     job.memory = &memory;
     job.cancel = &cancel;
     if (job.groups == 0) return std::move(job.result);
-    const std::shared_ptr<Program> program = programs_.get(s.arch, s.pgm_address, memory);
+    job.observer = observer_ && observer_->wants(s, memory, cancel) ? observer_ : nullptr;
+    const std::shared_ptr<Program> program = (job.observer ? watched_ : programs_).get(s.arch, s.pgm_address, memory);
     job.program = program.get();
     job.entry = program->at(s.pgm_address);
     job.result.counters.waves = job.groups * job.waves_per_group;
@@ -300,6 +314,7 @@ class Array final : public ShaderArray {
     job.result.counters.detailed = options_.counters;
     job.result.shape = {job.waves_per_group, 32, job.lds_bytes, s.pgm_rsrc1 & 63, (s.pgm_rsrc1 >> 29 & 1) != 0};
     job.helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), job.groups - 1));
+    if (job.observer) job.helpers = 0;
     if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
       const uint64_t slots = uint64_t{s.tmpring_size & 0xFFF} * std::max(1u, s.num_se);
       job.helpers = static_cast<unsigned>(std::min<uint64_t>(job.helpers, slots / job.waves_per_group ? slots / job.waves_per_group - 1 : 0));
@@ -318,6 +333,7 @@ class Array final : public ShaderArray {
       job_ = nullptr;
     }
     job.result.counters.lines_touched = job.footprint.lines();
+    if (job.observer) job.observer->finished(job.result);
     return std::move(job.result);
   }
 
@@ -381,7 +397,8 @@ class Array final : public ShaderArray {
   }
 
   ShaderOptions options_;
-  ProgramCache programs_;
+  ProgramCache programs_, watched_;
+  WaveObserver* observer_ = nullptr;  // guarded by run_mutex_
   std::deque<Worker> workers_;
   std::vector<std::thread> threads_;
   std::mutex run_mutex_;

@@ -21,6 +21,7 @@ struct Worker {
   Memory memory;
   std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
+  WaveObserver* observer = nullptr;             // of a watched dispatch
   uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
   AccessCounters access;                        // of counting programs
   struct ItemIds {                              // v0 of each wave, for workgroups of nx * ny * ...

@@ -56,5 +56,7 @@ const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc);
 void count_access(Wave& wave, const Inst* i);
 // Indirect jumps: nothing is remembered.
 const Inst* jump(Wave& wave, uint64_t pc);
+// Asks the worker's observer; i + 1, or where it sends the wave.
+const Inst* watch(Wave& wave, const Inst* i);
 
 }  // namespace usbgpu::emulator::isa

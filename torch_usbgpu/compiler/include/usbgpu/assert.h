@@ -7,8 +7,8 @@ namespace usbgpu {
 // __builtin_trap would leave the wave spinning for ever, for want of a trap handler.
 inline constexpr unsigned long long kAssertAddress = 0x00005a5500000000ull;
 USBGPU_FN void fail(unsigned line) {
+  // Volatile: the compiler waits for the store, by the means of each generation, before the wave may end.
   *(volatile __attribute__((address_space(1))) unsigned*)(kAssertAddress + 4ull * line) = line;
-  __builtin_amdgcn_s_waitcnt(0);
   __builtin_amdgcn_endpgm();
 }
 }  // namespace usbgpu
