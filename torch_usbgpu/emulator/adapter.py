@@ -32,11 +32,12 @@ class EmulatedAdapter:
         deterministic: the GPU steps only inside transfers.
         threads: of the shader cores; 0 for all cores.
         lanes: of the PCIe link.
+        counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool = False, faults: Iterable[str] = (), *, deterministic: bool = False, threads: int = 0,
-                 lanes: int = 2):
+                 lanes: int = 2, counters: bool = False):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -45,7 +46,7 @@ class EmulatedAdapter:
             faults = [faults]
         self.chip = chip
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=strict,
-                                 deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults))
+                                 deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults), counters=counters)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._closed = False
         self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
@@ -210,6 +211,11 @@ class EmulatedAdapter:
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""
         return self._model.counts()
+
+    def launch_statistics(self) -> dict[int, dict[str, float]]:
+        """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class, bytes,
+        modelled seconds ... docs/emulator-isa.md lists the figures."""
+        return self._model.launches()
 
     def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:
         """Lets a trace or a debugger watch the GPU's engines and shader cores; without arguments: no more."""

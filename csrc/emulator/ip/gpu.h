@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "emulator/isa/counters.h"
 #include "emulator/pcie/ports.h"
 
 namespace usbgpu::emulator {
@@ -20,6 +22,7 @@ struct GpuOptions {
   uint64_t vram_bytes = 0;         // 0: the chip's typical size; reserved lazily
   unsigned threads = 0;            // shader threads; 0: all cores
   bool deterministic = false;      // engines step only inside bus accesses, workgroups in order
+  bool counters = false;           // shader cores count memory segments and bank conflicts (slower)
 };
 
 struct GpuIdentity {
@@ -50,6 +53,9 @@ class Gpu {
   virtual void register_write(uint32_t offset, uint32_t value) = 0;
 
   virtual WakeSource& wake() = 0;  // the adapter notifies it when SRAM content changed
+
+  // What the compute engine ran, by the kernels' entry addresses. For measuring, not part of the hardware.
+  virtual std::map<uint64_t, LaunchStatistics> launches() { return {}; }
 
   // Traces and debuggers. nullptr: nobody. Both must live as long as the GPU, or be taken back before.
   virtual void observe(EngineObserver* engines, WaveObserver* waves) {}

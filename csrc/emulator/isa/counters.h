@@ -32,8 +32,16 @@ struct LaunchModel {
   double waves_per_simd;  // occupancy: as many as registers, LDS and wave slots allow
   double issue, lds, l0, vram;
   double seconds() const;
+};LaunchModel model_launch(const ChipRates& rates, const LaunchShape& shape, const DispatchCounters& counters);
+
+// Sums over the launches of one kernel.
+struct LaunchStatistics {
+  uint64_t launches = 0;
+  DispatchCounters counters;
+  double seconds = 0;         // sum of each launch's seconds()
+  LaunchModel model{};        // times summed, occupancy of the latest launch
+  void add(const DispatchResult& result, const ChipRates* rates);
 };
-LaunchModel model_launch(const ChipRates& rates, const LaunchShape& shape, const DispatchCounters& counters);
 
 namespace isa {
 

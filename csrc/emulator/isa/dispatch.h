@@ -91,6 +91,8 @@ struct DispatchCounters {
   uint64_t segments_32 = 0, segments_64 = 0, segments_128 = 0;  // aligned pieces of memory touched, per instruction
   uint64_t lines_touched = 0;             // different 128-byte lines in the whole dispatch
   uint64_t lds_cycles = 0, lds_conflicts = 0;  // with bank conflicts; of them more than one per pass
+
+  DispatchCounters& operator+=(const DispatchCounters& other);
 };
 
 // Calls f(name, member) for each figure. One list for sums, bindings and tests.
@@ -107,6 +109,14 @@ template <class F> void for_each_detailed_counter(F&& f) {
   using C = DispatchCounters;
   f("segments_32", &C::segments_32), f("segments_64", &C::segments_64), f("segments_128", &C::segments_128);
   f("lines_touched", &C::lines_touched), f("lds_cycles", &C::lds_cycles), f("lds_conflicts", &C::lds_conflicts);
+}
+
+inline DispatchCounters& DispatchCounters::operator+=(const DispatchCounters& other) {
+  const auto add = [&](const char*, uint64_t DispatchCounters::*member) { this->*member += other.*member; };
+  for_each_counter(add);
+  for_each_detailed_counter(add);
+  detailed |= other.detailed;
+  return *this;
 }
 
 // What of a dispatch decides how many of its waves fit on a SIMD.

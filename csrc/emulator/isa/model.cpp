@@ -49,4 +49,13 @@ LaunchModel model_launch(const ChipRates& r, const LaunchShape& s, const Dispatc
   return m;
 }
 
+void LaunchStatistics::add(const DispatchResult& result, const ChipRates* rates) {
+  ++launches;
+  counters += result.counters;
+  if (!rates) return;
+  const LaunchModel m = model_launch(*rates, result.shape, result.counters);
+  seconds += m.seconds();
+  model = {m.waves_per_simd, model.issue + m.issue, model.lds + m.lds, model.l0 + m.l0, model.vram + m.vram};
+}
+
 }  // namespace usbgpu::emulator
