@@ -15,7 +15,7 @@ from .. import _emulator
 from .transfers import DIRECTION_IN, ERRORS, EmulatedTransfer, EndpointQueue, Job, ProtocolViolation, Status
 from .transfers import delivered, dock
 
-EMULATED_CHIPS = {"navi31": "navi31", "gfx1100": "navi31"}
+EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
 

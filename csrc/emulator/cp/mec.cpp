@@ -7,14 +7,20 @@ namespace usbgpu::emulator {
 namespace {
 constexpr uint32_t cid_cpf = 4, cid_cpc = 5, cid_tcp = 8;  // gfxhub_client
 constexpr uint32_t mqd_header = 0xC0310800;
-// MQD bytes of COMPUTE_STATIC_THREAD_MGMT_SE0..7 (bringup sheet, section 13)
+// MQD bytes of COMPUTE_STATIC_THREAD_MGMT_SE0..8 (the last one is new in v12; earlier ones have other things there)
+namespace mqd = layout::v12_compute_mqd;
 constexpr struct {
   uint32_t byte;
   Reg reg;
-} thread_masks[] = {{0x5C, Reg::COMPUTE_STATIC_THREAD_MGMT_SE0}, {0x60, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1},
-                    {0x68, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2}, {0x6C, Reg::COMPUTE_STATIC_THREAD_MGMT_SE3},
-                    {0xB0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4}, {0xB4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5},
-                    {0xB8, Reg::COMPUTE_STATIC_THREAD_MGMT_SE6}, {0xBC, Reg::COMPUTE_STATIC_THREAD_MGMT_SE7}};
+} thread_masks[] = {{mqd::compute_static_thread_mgmt_se0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE0},
+                    {mqd::compute_static_thread_mgmt_se1, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1},
+                    {mqd::compute_static_thread_mgmt_se2, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2},
+                    {mqd::compute_static_thread_mgmt_se3, Reg::COMPUTE_STATIC_THREAD_MGMT_SE3},
+                    {mqd::compute_static_thread_mgmt_se4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4},
+                    {mqd::compute_static_thread_mgmt_se5, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5},
+                    {mqd::compute_static_thread_mgmt_se6, Reg::COMPUTE_STATIC_THREAD_MGMT_SE6},
+                    {mqd::compute_static_thread_mgmt_se7, Reg::COMPUTE_STATIC_THREAD_MGMT_SE7},
+                    {mqd::compute_static_thread_mgmt_se8, Reg::COMPUTE_STATIC_THREAD_MGMT_SE8}};
 }  // namespace
 
 Mec::Mec(Board& board, Gfx& gfx, const GpuOptions& options)
@@ -162,7 +168,8 @@ void Mec::begin(Queue& queue) {
   if (!board_.in_frame_buffer(mqd) || !board_.in_frame_buffer(mqd + 4095)) return;
   const uint64_t at = mqd - Board::fb_base;
   if (board_.vram.read32(at) != mqd_header) return;
-  for (const auto& mask : thread_masks) queue.sh[board_.regs.address(mask.reg) - 0x2C00] = board_.vram.read32(at + mask.byte);
+  for (const auto& mask : thread_masks)
+    if (board_.regs.has(mask.reg)) queue.sh[board_.regs.address(mask.reg) - 0x2C00] = board_.vram.read32(at + mask.byte);
 }
 
 // Answers a dequeue request; true if there was one to answer.

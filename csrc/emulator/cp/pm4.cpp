@@ -295,11 +295,13 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   DispatchState state;
   state.groups = {packet.body[0], packet.body[1], packet.body[2]};
   state.initiator = initiator;
+  state.arch = board_.chip.gfx == 12 ? Arch::gfx12 : Arch::gfx11;
   if (!(initiator & 1)) return Outcome::done;  // compute_shader_en
-  uint32_t masks = 0;
-  for (Reg reg : {Reg::COMPUTE_STATIC_THREAD_MGMT_SE0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2,
-                  Reg::COMPUTE_STATIC_THREAD_MGMT_SE3, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5})
-    masks |= sh(queue, reg);
+  static constexpr Reg thread_masks[] = {
+      Reg::COMPUTE_STATIC_THREAD_MGMT_SE0, Reg::COMPUTE_STATIC_THREAD_MGMT_SE1, Reg::COMPUTE_STATIC_THREAD_MGMT_SE2,
+      Reg::COMPUTE_STATIC_THREAD_MGMT_SE3, Reg::COMPUTE_STATIC_THREAD_MGMT_SE4, Reg::COMPUTE_STATIC_THREAD_MGMT_SE5};
+  uint32_t masks = 0;  // of the shader engines that this chip has
+  for (uint32_t se = 0; se < std::min<size_t>(board_.chip.geometry.num_se, std::size(thread_masks)); se++) masks |= sh(queue, thread_masks[se]);
   if (!masks) {
     stop(queue, "no compute unit is enabled for the queue: its descriptor's thread masks are zero");
     return Outcome::stop;

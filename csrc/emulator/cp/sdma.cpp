@@ -8,6 +8,7 @@ namespace {
 constexpr uint32_t cid_sdma0 = 13;  // gfxhub_client
 std::string engine_name(unsigned engine, const char* rest) { return "SDMA" + std::to_string(engine) + "_" + rest; }
 Reg engine_reg(unsigned engine, const char* rest) { return RegisterFile::find(engine_name(engine, rest)).value(); }
+Field engine_field(unsigned engine, const char* rest) { return RegisterFile::find_field(engine_name(engine, rest)).value(); }
 bool bit(uint32_t word, unsigned n) { return word >> n & 1; }
 }  // namespace
 
@@ -19,7 +20,11 @@ Sdma::Sdma(Board& board, Gfx& gfx, unsigned engine)
       f32_cntl_(engine_reg(engine, "F32_CNTL")),
       cntl_(engine_reg(engine, "CNTL")),
       freeze_(engine_reg(engine, "FREEZE")),
-      watchdog_(engine_reg(engine, "WATCHDOG_CNTL")) {
+      watchdog_(engine_reg(engine, "WATCHDOG_CNTL")),
+      freezing_(engine_field(engine, "FREEZE__freeze")),
+      frozen_(engine_field(engine, "FREEZE__frozen")),
+      held_{engine_field(engine, "F32_CNTL__halt"), engine_field(engine, "F32_CNTL__th1_reset"), engine_field(engine, "F32_CNTL__reset"),
+            engine_field(engine, "F32_CNTL__th0_reset")} {
   for (unsigned i = 0; i < queue_count; i++) queues_[i].index = i;
   attach_registers();
 }
@@ -36,7 +41,7 @@ void Sdma::attach_registers() {
   });
   regs.on_write(freeze_, [this](uint32_t value) {
     // asking for a freeze is granted at once: packets are done or not begun
-    board_.regs.set(freeze_, (value & ~2u) | (bit(value, 0) ? 2u : 0u));
+    board_.regs.set(freeze_, board_.regs.insert(frozen_, value, board_.regs.decode(freezing_, value)));
     board_.wake.ring();
   });
   const Reg status = engine_reg(engine_, "STATUS_REG");
@@ -86,7 +91,7 @@ void Sdma::attach_queue(Queue& queue) {
 
 void Sdma::power_on() {
   soft_reset();
-  board_.regs.set(f32_cntl_, 1 | 1 << 9 | 1 << 13);  // halted, both threads in reset
+  for (Field field : held_) board_.regs.set(field, 1);  // halted, its threads in reset
 }
 
 void Sdma::soft_reset() {
@@ -98,10 +103,10 @@ void Sdma::soft_reset() {
   }
 }
 
-// Firmware in, not halted, not frozen, the context-switch thread out of reset.
+// Firmware in, not halted, not in reset (gfx11: the context-switch thread; drivers leave the other one), not frozen.
 bool Sdma::runs() const {
-  const uint32_t control = board_.regs.get(f32_cntl_);
-  return gfx_.autoloaded() && !bit(control, 0) && !bit(control, 13) && !bit(board_.regs.get(freeze_), 0);
+  const RegisterFile& regs = board_.regs;
+  return gfx_.autoloaded() && !regs.get(held_[0]) && !regs.get(held_[1]) && !regs.get(held_[2]) && !regs.get(freezing_);
 }
 
 void Sdma::doorbell(uint32_t offset, uint64_t wptr) {

@@ -69,6 +69,8 @@ class Sdma final : public Agent {
   const unsigned engine_;
   Accessor memory_;
   const Reg f32_cntl_, cntl_, freeze_, watchdog_;
+  const Field freezing_, frozen_;
+  const std::array<Field, 4> held_;  // of F32_CNTL (MCU_CNTL); what a generation lacks reads 0
   std::array<Queue, queue_count> queues_;
   std::vector<uint32_t> words_;
   std::string last_stop_;

@@ -68,7 +68,7 @@ class TestGpu {
   }
   uint32_t address(const std::string& name) const {
     const auto reg = RegisterFile::find(name);
-    if (!reg) throw py::key_error(name);
+    if (!reg || !model_->board().regs.has(*reg)) throw py::key_error(name);
     return model_->board().regs.address(*reg);
   }
   uint32_t read(const std::string& name) { return reach(address(name), std::nullopt); }
@@ -193,8 +193,21 @@ void bind_ip(py::module_& module) {
         out["vram_bytes"] = id.vram_bytes;
         out["doorbell_bytes"] = id.doorbell_bytes;
         out["register_bytes"] = id.register_bytes;
+        out["subsystem"] = py::make_tuple(id.subsystem_vendor, id.subsystem_device);
         return out;
       });
+  py::list chips;  // the only list of emulated chips
+  for (const ChipFacts* chip : emulated_chips()) {
+    const IpFact* gc = chip->ips.data();
+    py::dict row;
+    row["name"] = chip->name;
+    row["target"] = chip->target;
+    row["board"] = chip->board;
+    row["gc"] = py::make_tuple(gc->version[0], gc->version[1], gc->version[2]);
+    row["vram_bytes"] = chip->vram_bytes;
+    chips.append(row);
+  }
+  module.attr("CHIPS") = py::tuple(chips);
 }
 
 }  // namespace usbgpu::emulator

@@ -52,13 +52,17 @@ void put_ip_table(Writer& w, size_t at, const ChipFacts& chip) {
   w.put<uint16_t>(at + header::size, static_cast<uint16_t>(record - at));
 }
 
+size_t gc_info_bytes(const ChipFacts& chip) {
+  return chip.gc_info_minor >= 3 ? layout::discovery_gc_info_v1_3::total_bytes : layout::discovery_gc_info_v1_2::total_bytes;
+}
+
 void put_gc_info(Writer& w, size_t at, const ChipFacts& chip) {
-  namespace gc = layout::discovery_gc_info_v1_2;
+  namespace gc = layout::discovery_gc_info_v1_3;  // each minor version adds to the one before
   const Geometry& g = chip.geometry;
   w.put<uint32_t>(at + gc::header_table_id, facts::discovery::GC_TABLE_ID);
   w.put<uint16_t>(at + gc::header_version_major, 1);
-  w.put<uint16_t>(at + gc::header_version_minor, 2);
-  w.put<uint32_t>(at + gc::header_size, gc::total_bytes);
+  w.put<uint16_t>(at + gc::header_version_minor, chip.gc_info_minor);
+  w.put<uint32_t>(at + gc::header_size, static_cast<uint32_t>(gc_info_bytes(chip)));
   w.put<uint32_t>(at + gc::gc_num_se, g.num_se);
   w.put<uint32_t>(at + gc::gc_num_wgp0_per_sa, g.num_wgp_per_sa);
   w.put<uint32_t>(at + gc::gc_num_wgp1_per_sa, 0);
@@ -92,7 +96,7 @@ std::vector<std::byte> discovery_binary(const ChipFacts& chip) {
   };
   section(facts::discovery::table_index::IP_DISCOVERY, [&](size_t at) { put_ip_table(w, at, chip); });
   section(facts::discovery::table_index::GC, [&](size_t at) {
-    w.bytes.resize(at + layout::discovery_gc_info_v1_2::total_bytes);
+    w.bytes.resize(at + gc_info_bytes(chip));
     put_gc_info(w, at, chip);
   });
   section(facts::discovery::table_index::HARVEST_INFO, [&](size_t at) {  // an empty list: nothing is fused off

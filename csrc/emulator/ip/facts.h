@@ -8,8 +8,10 @@
 namespace usbgpu::emulator {
 
 struct FieldFact {
-  uint8_t lsb, msb;
-  constexpr uint32_t mask() const { return (msb - lsb == 31 ? 0xFFFFFFFFu : ((1u << (msb - lsb + 1)) - 1)) << lsb; }
+  uint8_t lsb, msb;  // lsb above msb: this chip has no such field; it reads as 0 and cannot be set
+  constexpr uint32_t mask() const {
+    return lsb > msb ? 0 : (msb - lsb == 31 ? 0xFFFFFFFFu : ((1u << (msb - lsb + 1)) - 1)) << lsb;
+  }
 };
 
 struct IpFact {
@@ -27,15 +29,70 @@ struct FirmwareFact {
   bool required;
 };
 
+// One component of the PSP's boot loader, in the order of their time.
+struct BootFact {
+  const char* name;
+  uint32_t command, kind;
+  uint32_t other_kind;  // 0, or an image that is taken as well
+  bool required;        // before the last one
+};
+
+struct Identity {
+  uint16_t vendor, device, subsystem_vendor, subsystem_device;
+  uint8_t revision;
+};
+
 struct Geometry {
   uint32_t num_se, num_sa_per_se, num_wgp_per_sa, max_waves_per_simd, max_scratch_slots_per_cu, lds_kib, wave_size, num_gl2c;
+};
+
+struct PteFacts {
+  uint8_t huge;         // the bit that makes an entry above the last level a leaf
+  uint8_t prt;
+  bool leaf_is_marked;  // entries of the last level need that bit too
+};
+
+struct PspFacts {
+  bool tmr_at_boot;  // the trusted memory region is there since power-on
+  std::span<const BootFact> boot;
+};
+
+// Byte offsets in the metrics table.
+struct MetricsFacts {
+  uint32_t bytes, gfxclk_average, memclk_average, counter, gfx_activity, socket_power, temperature, temperatures, pcie_rate, pcie_width;
+};
+
+struct SmuFacts {
+  bool image_version_swapped;
+  uint32_t driver_interface;
+  uint32_t mode1_message;  // of the normal mailbox; 0: only the debug mailbox resets
+  uint32_t ppt_watts;
+  std::span<const uint32_t> levels[4];  // MHz by level, slowest first; GFXCLK, SOCCLK, UCLK, FCLK
+  std::span<const uint8_t> acknowledged;  // messages that change nothing here
+  MetricsFacts metrics;
+};
+
+// SQ_IND indices of a wave's registers and the bits that say why it halted.
+struct WaveFacts {
+  uint32_t status, state, exceptions, pc_lo, pc_hi, exec_lo, exec_hi, hw_id1;
+  uint32_t valid;  // mask; 0 where the status register does not say it
+  uint32_t valid_and_idle;
+  uint8_t execz, fatal, halt, illegal, mem_viol;
 };
 
 struct ChipFacts {
   const char* name;
   const char* target;
+  const char* board;  // product name
+  uint8_t gfx;        // 11 or 12
+  uint8_t gc_info_minor;
   uint64_t vram_bytes;
+  Identity identity;
   Geometry geometry;
+  PteFacts pte;
+  PspFacts psp;
+  SmuFacts smu;
+  WaveFacts waves;
   std::span<const uint32_t> addresses;   // by Reg; 0xFFFFFFFF: this chip has no such register
   std::span<const FieldFact> fields;     // by Field
   std::span<const IpFact> ips;

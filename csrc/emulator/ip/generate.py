@@ -1,4 +1,4 @@
-"""Turns asic/*.json into one C++ header of facts: registers, fields, enums, byte layouts, chips.
+"""Turns asic/*.json into C++ headers of facts: registers, fields, enums, byte layouts; the chips.
 
 Registers of all supported chips share one enumeration; addresses and fields are
 per chip, because the same field sits at other bits in another generation.
@@ -11,7 +11,17 @@ import re
 from pathlib import Path
 
 ASIC = Path(__file__).resolve().parents[3] / "torch_usbgpu" / "amdgpu" / "asic"
-CHIPS = ["navi31"]  # a chip is added by adding its name: everything else about it is data
+CHIPS = ["navi31", "navi32", "navi33", "navi44", "navi48"]  # a chip is added by adding its name: all else is data
+
+# One register, two names: what the blocks of the model call it, and how a later generation's files call it.
+# A chip answers to both.
+ALIASES = [(re.compile(pattern), name) for pattern, name in (
+    (r"MPASP_SMN_(C2PMSG_\d+)", r"MP0_SMN_\1"),
+    (r"GDC_S2A0_(S2A_DOORBELL_ENTRY_\d+_CTRL)", r"\1"),
+    (r"((?:GC|MM)VM_L2_PROTECTION_FAULT_STATUS)_LO32", r"\1"),
+    (r"(SDMA\d)_MCU_CNTL", r"\1_F32_CNTL"),
+    (r"GRBM_((?:CC_GC|GC_USER)_SA_UNIT_DISABLE)", r"\1"),
+)]
 KEYWORDS = {"register", "default", "class", "public", "private", "auto", "union", "switch", "case"}
 
 
@@ -32,7 +42,7 @@ def register_file_names() -> list[str]:
 
 
 def inputs() -> list[Path]:
-    names = ["chips.json", "enums.json", "structs.json", "psp_images.json"]
+    names = ["chips.json", "boards.json", "enums.json", "structs.json", "psp_images.json"]
     return [ASIC / n for n in names] + [ASIC / "registers" / f"{n}.json" for n in register_file_names()]
 
 
@@ -66,54 +76,115 @@ def struct_lines(structs) -> list[str]:
 
 
 class Chip:
-    def __init__(self, name: str, chips):
+    def __init__(self, name: str, chips, boards):
         self.name, self.facts = name, chips["chips"][name]
-        self.segments = chips["ip_bases"]["segments"]
+        self.generation = "gfx" + self.facts["ip_versions"]["GC"].split(".")[0]
+        self.board, self.traits = boards["chips"][name], boards["generations"][self.generation]
+        self.metrics = boards["smu_metrics"][self.generation]
+        self.segments = chips["ip_bases"]["segments"] | boards["extra_bases"]
         self.address: dict[str, int] = {}
         self.fields: dict[str, tuple[int, int]] = {}
         for file in self.facts["register_files"].values():
             data = load(f"registers/{file}.json")
             bases = self.segments[data["base_of"]]
             for register, row in data["registers"].items():
-                self.address[register] = bases[row["seg"]] + row["off"]
-                for field, (lsb, msb) in row["fields"].items():
-                    self.fields[f"{register}__{identifier(field)}"] = (lsb, msb)
+                for name in {register, *(p.sub(to, register) for p, to in ALIASES if p.fullmatch(register))}:
+                    self.address[name] = bases[row["seg"]] + row["off"]
+                    for field, (lsb, msb) in row["fields"].items():
+                        self.fields[f"{name}__{identifier(field)}"] = (lsb, msb)
+
+
+def array(kind: str, name: str, values) -> list[str]:
+    values = list(values)
+    return [f"inline constexpr {kind} {name}[] = {{", *(f"  {v}," for v in values), "};"]
+
+
+def ip_lines(chip: Chip, hw_ids) -> list[str]:
+    """What the discovery table lists: the blocks of chips.json, SDMA1, and those that only show themselves."""
+    versions = dict(chip.facts["ip_versions"])
+    blocks = [(ip, "NBIF" if ip == "NBIO" else ip, ip, version) for ip, version in versions.items()]
+    blocks += [("SDMA1", "SDMA1", "SDMA0", versions["SDMA0"])]
+    blocks += [(ip, ip, ip, version) for ip, version in chip.traits["extra_ips"].items()]
+    rows, table = [], []
+    for ip, hw, bases, version in blocks:
+        rows += array("uint32_t", f"{chip.name}_{ip}_bases", (f"{b:#x}" for b in chip.segments[bases]))
+        table.append(f'{{"{ip}", {hw_ids[hw]}, {{{", ".join(version.split("."))}}}, {chip.name}_{ip}_bases}}')
+    return rows + array("IpFact", f"{chip.name}_ips", table)
+
+
+def firmware_lines(chip: Chip, enums, images) -> list[str]:
+    """Everything the ring takes on this chip: number, image kind, needed for autoload."""
+    kinds = images["firmware_kinds"] | images["generation_kinds"][chip.facts["ip_versions"]["MP0"].split(".")[0]]
+    kinds |= {name: kinds[of] for name, of in images["same_image"].items()}
+    required = [step.split(":")[1] for step in chip.facts["firmware"]["load_order"] if ":" in step]
+    types = enums["psp_gfx_fw_type"]
+    return array("FirmwareFact", f"{chip.name}_firmware",
+                 (f'{{"{kind}", {types[kind]}, {number:#x}, {str(kind in required).lower()}}}'
+                  for kind, number in kinds.items() if number is not None))
+
+
+def boot_lines(chip: Chip, enums, images) -> list[str]:
+    """The boot loader's components of this chip, in the order of their time."""
+    commands = {"KDB": "LOAD_KEY_DATABASE", "SPL": "LOAD_TOS_SPL_TABLE", "SYS_DRV": "LOAD_SYSDRV", "SOC_DRV": "LOAD_SOCDRV",
+                "INTF_DRV": "LOAD_INTFDRV", "DBG_DRV": "LOAD_DBGDRV", "RAS_DRV": "LOAD_RASDRV",
+                "IPKEYMGR_DRV": "LOAD_IPKEYMGRDRV", "SOS": "LOAD_SOSDRV"}
+    kinds, rows = images["bootloader_kinds"], []
+    for name, command in commands.items():
+        if name in chip.board["boot_required"] + chip.board["boot_optional"]:
+            other = kinds["KDB"] if name == "SPL" and chip.traits["spl_may_be_kdb"] else 0
+            needed = str(name in chip.board["boot_required"]).lower()
+            rows.append(f'{{"{name}", {enums["psp_bootloader_cmd"][command]:#x}, {kinds[name]}, {other}, {needed}}}')
+    return array("BootFact", f"{chip.name}_boot", rows)
 
 
 def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> list[str]:
-    name, facts, geometry = chip.name, chip.facts, chip.facts["geometry"]
-    enums = load("enums.json")
-    types = enums["psp_gfx_fw_type"]
-    kinds = images["firmware_kinds"]
-    required = [step.split(":")[1] for step in facts["firmware"]["load_order"] if ":" in step]
-    ids = {"GC": "GC", "SDMA0": "SDMA0", "MMHUB": "MMHUB", "NBIO": "NBIF", "MP0": "MP0", "MP1": "MP1", "HDP": "HDP",
-           "OSSSYS": "OSSSYS"}
-    rows = [f"inline constexpr uint32_t {name}_addresses[] = {{",
-            *(f"  {chip.address.get(r, 0xFFFFFFFF):#x},  // {r}" for r in registers), "};",
-            f"inline constexpr FieldFact {name}_fields[] = {{",
-            *(f"  {{{lsb}, {msb}}}," for lsb, msb in (chip.fields.get(f, (0, 0)) for f in fields)), "};"]
-    for ip in ids:
-        bases = ", ".join(f"{b:#x}" for b in chip.segments[ip])
-        rows.append(f"inline constexpr uint32_t {name}_{ip}_bases[] = {{{bases}}};")
-    rows.append(f"inline constexpr IpFact {name}_ips[] = {{")
-    for ip, hw in ids.items():
-        version = ", ".join(facts["ip_versions"][ip].split("."))
-        rows.append(f'  {{"{ip}", {enums["hw_id"][hw]}, {{{version}}}, {name}_{ip}_bases}},')
-    rows += ["};", f"inline constexpr FirmwareFact {name}_firmware[] = {{"]
-    for kind, number in kinds.items():
-        rows.append(f'  {{"{kind}", {types[kind]}, {number:#x}, {str(kind in required).lower()}}},')
-    g = {key: geometry[key] for key in ("num_se", "num_sa_per_se", "num_wgp_per_sa", "max_waves_per_simd",
-                                        "max_scratch_slots_per_cu", "gc_lds_size_kib", "wave_size", "num_gl2c")}
-    rows += ["};", f"inline constexpr ChipFacts {name} = {{",
-             f'  "{name}", "{facts["gfx_target"]}", {geometry["vram_bytes_typical"]}ull,',
-             "  {" + ", ".join(str(v) for v in g.values()) + "},",
-             f"  {name}_addresses, {name}_fields, {name}_ips, {name}_firmware}};"]
-    return rows
+    name, geometry, enums = chip.name, chip.facts["geometry"], load("enums.json")
+    rows = array("uint32_t", f"{name}_addresses", (f"{chip.address.get(r, 0xFFFFFFFF):#x}" for r in registers))
+    # a field that this chip has not got: lsb above msb
+    rows += array("FieldFact", f"{name}_fields", ("{%d, %d}" % chip.fields.get(f, (1, 0)) for f in fields))
+    rows += ip_lines(chip, enums["hw_id"]) + firmware_lines(chip, enums, images) + boot_lines(chip, enums, images)
+    clocks = [f"{name}_{clock}" for clock in enums["smu_clk"]]
+    for clock in enums["smu_clk"]:
+        rows += array("uint32_t", f"{name}_{clock}", chip.board["clocks_mhz"][clock])
+    rows += array("uint8_t", f"{name}_smu_acknowledged", chip.traits["smu_acknowledged"])
+    pte = enums["pte_bits"][chip.generation]
+    waves = enums[f"sq_wave_index_{chip.generation}"]
+    is12 = chip.generation == "gfx12"
+    g = ", ".join(str(geometry[key]) for key in ("num_se", "num_sa_per_se", "num_wgp_per_sa", "max_waves_per_simd",
+                                                 "max_scratch_slots_per_cu", "gc_lds_size_kib", "wave_size", "num_gl2c"))
+    b, t, m = chip.board["board"], chip.traits, chip.metrics
+    identity = ", ".join(f"{b[k]:#x}" for k in ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision"))
+    return [*rows, f"inline constexpr ChipFacts {name} = {{",
+            f'  .name = "{name}", .target = "{chip.facts["gfx_target"]}", .board = "{b["name"]}",',
+            f'  .gfx = {chip.generation[3:]}, .gc_info_minor = {t["gc_info_minor"]},',
+            f'  .vram_bytes = {geometry["vram_bytes_typical"]}ull,', f"  .identity = {{{identity}}},",
+            f"  .geometry = {{{g}}},",
+            f'  .pte = {{.huge = {pte["PDE_PTE_huge"]}, .prt = {pte["PRT"]}, .leaf_is_marked = {str("IS_PTE" in pte).lower()}}},',
+            f'  .psp = {{.tmr_at_boot = {str(t["tmr_at_boot"]).lower()}, .boot = {name}_boot}},',
+            f'  .smu = {{.image_version_swapped = {str(t["smu_image_version_swapped"]).lower()},'
+            f' .driver_interface = {chip.board["smu_driver_interface"]}, .mode1_message = {t["smu_mode1_message"]},'
+            f' .ppt_watts = {chip.board["ppt_watts"]}, .levels = {{{", ".join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,',
+            "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",
+            f'  .waves = {{.status = {waves["STATUS"]}, .state = {waves["STATE_PRIV" if is12 else "STATUS"]},'
+            f' .exceptions = {waves["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]}, .pc_lo = {waves["PC_LO"]}, .pc_hi = {waves["PC_HI"]},'
+            f' .exec_lo = {waves["EXEC_LO"]}, .exec_hi = {waves["EXEC_HI"]}, .hw_id1 = {waves["HW_ID1"]},',
+            "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
+            f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};"]
+
+
+def wave_bits(fields, index, is12: bool) -> str:
+    """Bits of a halted wave's registers, by what they say."""
+    status, state = fields["STATUS"], fields["STATE_PRIV" if is12 else "STATUS"]
+    exceptions = fields["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]
+    violation = exceptions["memviol"][0] if is12 else exceptions["excp"][1]  # gfx11: the last of the exception bits
+    valid = 1 << status["valid"][0] if "valid" in status else 0  # gfx12 says it in a register of its own only
+    return (f'.valid = {valid:#x}, .valid_and_idle = {index["VALID_AND_IDLE"]}, .execz = {status["execz"][0]}, .fatal = {status["fatal_halt"][0]},'
+            f' .halt = {state["halt"][0]}, .illegal = {exceptions["illegal_inst"][0]}, .mem_viol = {violation}')
 
 
 def generate(out: Path) -> None:
-    chips, images = load("chips.json"), load("psp_images.json")
-    built = [Chip(name, chips) for name in CHIPS]
+    chips, boards, images = load("chips.json"), load("boards.json"), load("psp_images.json")
+    built = [Chip(name, chips, boards) for name in CHIPS]
     registers = sorted({r for c in built for r in c.address})
     fields = sorted({f for c in built for f in c.fields})
     lines = ["// Generated by csrc/emulator/ip/generate.py. Do not edit.", "#pragma once", "#include <cstddef>",
@@ -126,13 +197,14 @@ def generate(out: Path) -> None:
              *(f"  Reg::{identifier(f.split('__')[0])}," for f in fields), "};",
              *enum_lines("facts", load("enums.json")),
              *enum_lines("psp_image", images),
-             "namespace layout {", *struct_lines(load("structs.json")), "}",
-             "namespace chips {"]
+             "namespace layout {", *struct_lines(load("structs.json")), "}", "}", ""]
+    (out / "register_tables.h").write_text("\n".join(lines))
+    lines = ["// Generated by csrc/emulator/ip/generate.py. Do not edit.", "#pragma once", "#include <cstdint>",
+             '#include "emulator/ip/facts.h"', "namespace usbgpu::emulator::chips {"]
     for chip in built:
         lines += chip_lines(chip, registers, fields, images)
-    lines += ["inline constexpr const ChipFacts* all[] = {" + ", ".join(f"&{c.name}" for c in built) + "};",
-              "}", "}", ""]
-    (out / "register_tables.h").write_text("\n".join(lines))
+    lines += ["inline constexpr const ChipFacts* all[] = {" + ", ".join(f"&{c.name}" for c in built) + "};", "}", ""]
+    (out / "chip_tables.h").write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

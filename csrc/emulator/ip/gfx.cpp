@@ -21,7 +21,7 @@ Gfx::Gfx(Board& board, Resets resets) : board_(board), resets_(std::move(resets)
     const bool was_reset = regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
     regs.set(Reg::CP_MEC_RS64_CNTL, value);
     const bool reset = regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
-    if (reset) latched_[mec_pipe0] = 0;
+    if (reset) latched_[mec_pipe0] = 0;  // (whether the pipe's queues go with it: unknown; drivers dequeue them before)
     else if (was_reset) latched_[mec_pipe0] = start_[mec_pipe0];  // leaving reset fetches the start address
     board_.wake.ring();
   });
@@ -125,23 +125,24 @@ uint32_t Gfx::read_wave() {
     const WaveFault& wave = halted.wave;
     if (wave.se == se && wave.sa == sa && (wave.wgp << 2 | wave.simd) == instance && wave.wave_slot == slot) return wave_register(halted, index);
   }
-  return index == facts::sq_wave_index_gfx11::STATUS ? 0 : 0xBEBEBEEF;  // no such wave
+  return index == board_.chip.waves.status || index == board_.chip.waves.state || index == board_.chip.waves.valid_and_idle ? 0 : 0xBEBEBEEF;  // no such wave
 }
 
 uint32_t Gfx::wave_register(const Halted& halted, uint32_t index) const {
-  namespace wave_index = facts::sq_wave_index_gfx11;
+  const WaveFacts& at = board_.chip.waves;
   const WaveFault& wave = halted.wave;
-  switch (index) {
-    case wave_index::STATUS: return (wave.exec == 0 ? 1u << 9 : 0) | 1u << 13 | 1u << 16 | 1u << 23;  // execz, halt, valid, fatal_halt
-    case wave_index::TRAPSTS:
-      return wave.kind == WaveFault::Kind::illegal_instruction || wave.kind == WaveFault::Kind::wmma_exec ? 1u << 11 : 1u << 8;  // illegal_inst, excp.mem_viol
-    case wave_index::PC_LO: return static_cast<uint32_t>(wave.pc);
-    case wave_index::PC_HI: return static_cast<uint32_t>(wave.pc >> 32);
-    case wave_index::EXEC_LO: return static_cast<uint32_t>(wave.exec);
-    case wave_index::EXEC_HI: return static_cast<uint32_t>(wave.exec >> 32);
-    case wave_index::HW_ID1: return wave.wave_slot | wave.simd << 8 | wave.wgp << 10 | wave.sa << 16 | wave.se << 18;
-    default: return 0;
-  }
+  uint32_t word = 0;
+  // on gfx11 the halt bit is in the status register, later in one of its own
+  if (index == at.status) word |= (wave.exec == 0 ? 1u << at.execz : 0) | at.valid | 1u << at.fatal;
+  if (index == at.valid_and_idle) word = 1;
+  if (index == at.state) word |= 1u << at.halt;
+  if (index == at.exceptions) word = wave.kind == WaveFault::Kind::illegal_instruction || wave.kind == WaveFault::Kind::wmma_exec ? 1u << at.illegal : 1u << at.mem_viol;
+  if (index == at.pc_lo) word = static_cast<uint32_t>(wave.pc);
+  if (index == at.pc_hi) word = static_cast<uint32_t>(wave.pc >> 32);
+  if (index == at.exec_lo) word = static_cast<uint32_t>(wave.exec);
+  if (index == at.exec_hi) word = static_cast<uint32_t>(wave.exec >> 32);
+  if (index == at.hw_id1) word = wave.wave_slot | wave.simd << 8 | wave.wgp << 10 | wave.sa << 16 | wave.se << 18;
+  return word;
 }
 
 }  // namespace usbgpu::emulator

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "emulator/cp/runner.h"
+#include "emulator/ip/chip_tables.h"
 #include "emulator/ip/gpu_internal.h"
 
 namespace usbgpu::emulator {
@@ -83,8 +84,8 @@ void GpuModel::reset_if_asked() {
 }
 
 GpuIdentity GpuModel::identity() const {
-  // Radeon RX 7900 XTX; vendor and device ids as in asic/pci_ids.json
-  return {0x1002, 0x744C, 0x1002, 0x0E3B, 0xC8, board_.vram.size(), doorbell_bytes, register_bytes};
+  const Identity& id = board_.chip.identity;
+  return {id.vendor, id.device, id.subsystem_vendor, id.subsystem_device, id.revision, board_.vram.size(), doorbell_bytes, register_bytes};
 }
 
 void GpuModel::attach(UpstreamPort* port) {
@@ -154,8 +155,10 @@ void GpuModel::doorbell_write(uint32_t offset, uint32_t value) {
   }
 }
 
+std::span<const ChipFacts* const> emulated_chips() { return chips::all; }
+
 std::unique_ptr<Gpu> Gpu::create(const GpuOptions& options) {
-  for (const ChipFacts* chip : chips::all)
+  for (const ChipFacts* chip : emulated_chips())
     if (options.chip == chip->name || options.chip == chip->target) return std::make_unique<GpuModel>(*chip, options);
   throw std::invalid_argument("no emulated chip is called " + options.chip);
 }

@@ -33,6 +33,9 @@ struct GpuIdentity {
   uint32_t register_bytes;   // BAR5
 };
 
+struct ChipFacts;
+std::span<const ChipFacts* const> emulated_chips();
+
 class Gpu {
  public:
   static std::unique_ptr<Gpu> create(const GpuOptions& options);  // throws std::invalid_argument

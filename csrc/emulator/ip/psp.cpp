@@ -15,23 +15,8 @@ namespace frame = layout::psp_gfx_rb_frame;
 constexpr uint32_t ready = 0x80000000;
 constexpr uint32_t staging_bytes = 1 << 20;
 constexpr uint32_t tmr_bytes = 0x1200000;  // inferred: real boards stay below the 0x1300000 that is usually reserved
+constexpr uint64_t tmr_below_end = 32 << 20;  // where the board's own firmware puts it (inferred), clear of the discovery table
 constexpr uint32_t client = 6;             // MP0 in mmhub_client_*
-
-// Order of the boot loader's components. A later row ends the time of the earlier ones.
-struct Component {
-  uint32_t command, kind, other_kind;
-};
-constexpr Component components[] = {
-    {boot::LOAD_KEY_DATABASE, kinds::KDB, 0},
-    {boot::LOAD_TOS_SPL_TABLE, kinds::SPL, kinds::KDB},  // 13.x is given the key database a second time
-    {boot::LOAD_SYSDRV, kinds::SYS_DRV, 0},
-    {boot::LOAD_SOCDRV, kinds::SOC_DRV, 0},
-    {boot::LOAD_INTFDRV, kinds::INTF_DRV, 0},
-    {boot::LOAD_DBGDRV, kinds::DBG_DRV, 0},
-    {boot::LOAD_RASDRV, kinds::RAS_DRV, 0},
-    {boot::LOAD_IPKEYMGRDRV, kinds::IPKEYMGR_DRV, 0},
-    {boot::LOAD_SOSDRV, kinds::SOS, 0},
-};
 
 uint32_t word(std::span<const std::byte> bytes, size_t at) {
   uint32_t value;
@@ -92,7 +77,9 @@ void Psp::power_on() {
   boot_loaded_.clear();
   alive_ = ring_works_ = toc_ = false;
   ring_rptr_ = 0;
-  tmr_ = tmr_used_ = 0;
+  tmr_ = board_.chip.psp.tmr_at_boot ? Board::fb_base + board_.vram.size() - tmr_below_end : 0;
+  tmr_used_ = 0;
+  sos_version_ = 0;
   loaded_.clear();
   refusal_.clear();
   regs.set(Reg::MP0_SMN_C2PMSG_33, ready);  // the board's own firmware has finished
@@ -121,7 +108,7 @@ bool Psp::step() {
     boot_command_.reset();
     if (!error && command == boot::LOAD_SOSDRV) {
       alive_ = true;
-      board_.regs.set(Reg::MP0_SMN_C2PMSG_81, 0x00310032);  // sign of life: its version
+      board_.regs.set(Reg::MP0_SMN_C2PMSG_81, sos_version_ ? sos_version_ : 1);  // sign of life (what it shows: inferred)
       board_.regs.set(Reg::MP0_SMN_C2PMSG_64, ready);
     }
     board_.regs.set(Reg::MP0_SMN_C2PMSG_35, ready | error);
@@ -165,7 +152,9 @@ std::optional<Psp::Image> Psp::inspect(std::span<const std::byte> blob, bool mag
   if (word(blob, at::version_class) != 1) return bad("unknown image class");
   const uint64_t bytes = word(blob, at::body_bytes) + frame_bytes;
   if (bytes == frame_bytes || bytes > blob.size()) return bad("image size does not fit what was sent");
-  if (word(blob, at::image_bytes) != 0 && word(blob, at::image_bytes) < bytes) return bad("sizes in the header contradict each other");
+  // of the whole image; or of header and body, before the body was padded; or not told
+  const uint64_t told = word(blob, at::image_bytes), unsigned_bytes = bytes - psp_image::signature_bytes;
+  if (told != 0 && told != bytes && (told > unsigned_bytes || told + 16 <= unsigned_bytes)) return bad("sizes in the header contradict each other");
   const auto signature = blob.subspan(bytes - psp_image::signature_bytes, psp_image::signature_bytes);
   if (std::all_of(signature.begin(), signature.end(), [](std::byte b) { return b == std::byte{0}; })) return bad("signature is missing");
   return Image{word(blob, at::kind) & 0xFFFF, word(blob, at::version), bytes};
@@ -173,13 +162,14 @@ std::optional<Psp::Image> Psp::inspect(std::span<const std::byte> blob, bool mag
 
 uint32_t Psp::load_component(uint32_t command, uint64_t address) {
   constexpr uint32_t bad_order = 0x01, bad_image = 0x02;
-  const auto* row = std::find_if(std::begin(components), std::end(components), [&](const Component& c) { return c.command == command; });
-  if (row == std::end(components)) return refuse("unknown boot loader command"), bad_order;
-  const unsigned stage = static_cast<unsigned>(row - std::begin(components));
+  // A component ends the time of those before it in the list.
+  const auto list = board_.chip.psp.boot;
+  const auto row = std::find_if(list.begin(), list.end(), [&](const BootFact& fact) { return fact.command == command; });
+  if (row == list.end()) return refuse("unknown boot loader command"), bad_order;
+  const unsigned stage = static_cast<unsigned>(row - list.begin());
   if (stage < boot_stage_) return refuse("boot loader component out of order"), bad_order;
-  if (stage > 0 && !boot_loaded_.contains(boot::LOAD_KEY_DATABASE)) return refuse("no key database yet"), bad_order;
-  if (stage > 1 && !boot_loaded_.contains(boot::LOAD_TOS_SPL_TABLE)) return refuse("no SPL table yet"), bad_order;
-  if (command == boot::LOAD_SOSDRV && !boot_loaded_.contains(boot::LOAD_SYSDRV)) return refuse("no system driver yet"), bad_order;
+  for (const BootFact& earlier : list.first(stage))
+    if (earlier.required && !boot_loaded_.contains(earlier.command)) return refuse(std::string("boot loader: no ") + earlier.name + " yet"), bad_order;
   // The size is in the header, so the header is read first.
   const auto head = fetch(address, psp_image::header_bytes);
   if (!head) return bad_image;
@@ -193,6 +183,7 @@ uint32_t Psp::load_component(uint32_t command, uint64_t address) {
     return refuse("boot loader command and image kind differ"), bad_image;
   boot_stage_ = stage;
   boot_loaded_.insert(command);
+  if (command == boot::LOAD_SOSDRV) sos_version_ = image->version;
   return 0;
 }
 
@@ -236,6 +227,7 @@ uint32_t Psp::execute(std::span<const std::byte> command, std::span<std::byte> r
     case id::SETUP_TMR: {
       const uint64_t mc = wide(command, cmd::cmd_cmd_setup_tmr_buf_phy_addr_lo, cmd::cmd_cmd_setup_tmr_buf_phy_addr_hi);
       const uint32_t bytes = word(command, cmd::cmd_cmd_setup_tmr_buf_size);
+      if (board_.chip.psp.tmr_at_boot) return refuse("the trusted memory region is there since power-on"), status::TEE_ERROR_BAD_PARAMETERS;
       if (!toc_) return refuse("SETUP_TMR before LOAD_TOC"), status::TEE_ERROR_BAD_PARAMETERS;
       if (bytes < tmr_bytes || mc % (1 << 20) || !board_.in_frame_buffer(mc) || !board_.in_frame_buffer(mc + bytes - 1))
         return refuse("TMR too small, not aligned, or outside VRAM"), status::TEE_ERROR_BAD_PARAMETERS;
@@ -259,7 +251,7 @@ uint32_t Psp::load_firmware(uint64_t address, uint32_t bytes, uint32_t type) {
   if (fact == list.end()) return refuse("firmware type is not of this chip"), status::TEE_ERROR_NOT_SUPPORTED;
   if (bytes == 0 || bytes > staging_bytes) return refuse("firmware size"), status::TEE_ERROR_BAD_PARAMETERS;
   const bool smu = std::string_view(fact->name) == "SMU";
-  if (!toc_) return refuse("firmware before the table of contents"), status::TEE_ERROR_BAD_PARAMETERS;
+  if (!toc_ && !board_.chip.psp.tmr_at_boot) return refuse("firmware before the table of contents"), status::TEE_ERROR_BAD_PARAMETERS;
   if (!smu && tmr_ == 0) return refuse("no trusted memory region to load into"), status::TEE_ERROR_BAD_PARAMETERS;
   const auto blob = fetch(address, bytes);
   const auto image = blob ? inspect(*blob, true) : std::nullopt;
@@ -273,7 +265,11 @@ uint32_t Psp::load_firmware(uint64_t address, uint32_t bytes, uint32_t type) {
   }
   std::lock_guard guard(board_.lock);
   loaded_.insert(type);
-  if (smu) events_.smu_loaded(image->version);
+  if (smu) {
+    uint32_t version = image->version;
+    if (board_.chip.smu.image_version_swapped) version = (version & 0xFF0000FF) | (version & 0xFF00) << 8 | (version >> 8 & 0xFF00);
+    events_.smu_loaded(version);
+  }
   return status::SUCCESS;
 }
 

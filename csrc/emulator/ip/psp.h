@@ -52,6 +52,7 @@ class Psp final : public Agent {
   std::optional<uint32_t> boot_command_;
   unsigned boot_stage_ = 0;
   std::set<uint32_t> boot_loaded_;
+  uint32_t sos_version_ = 0;
   bool alive_ = false;
   // ring
   bool ring_works_ = false;

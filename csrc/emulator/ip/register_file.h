@@ -17,11 +17,13 @@ namespace usbgpu::emulator {
 // Not locked: the owner (Board) holds its lock around every call.
 class RegisterFile {
  public:
+  static constexpr uint32_t absent = 0xFFFFFFFF;
   using Read = std::function<uint32_t(uint32_t address)>;
   using Write = std::function<void(uint32_t address, uint32_t value)>;
 
   RegisterFile(const ChipFacts& chip, uint32_t dwords) : chip_(chip), direct_(dwords) {
-    for (uint32_t address : chip.addresses) known_.insert(address);
+    for (uint32_t address : chip.addresses)
+      if (address != absent) known_.insert(address);
   }
 
   const ChipFacts& chip() const { return chip_; }
@@ -52,7 +54,9 @@ class RegisterFile {
     else far_[address] = value;
   }
   uint32_t get(Reg reg) const { return raw(address(reg)); }
-  void set(Reg reg, uint32_t value) { set_raw(address(reg), value); }
+  void set(Reg reg, uint32_t value) {
+    if (has(reg)) set_raw(address(reg), value);
+  }
   uint64_t get64(Reg low, Reg high) const { return uint64_t{get(high)} << 32 | get(low); }
 
   uint32_t get(Field field) const { return decode(field, get(register_of(field))); }
@@ -67,10 +71,14 @@ class RegisterFile {
 
   void on_read(uint32_t address, Read read) { hooks_[address].read = std::move(read); }
   void on_write(uint32_t address, Write write) { hooks_[address].write = std::move(write); }
+  bool has(Reg reg) const { return address(reg) != absent; }
+  // A block may attach to a register that this chip has not got.
   void on_read(Reg reg, std::function<uint32_t()> read) {
+    if (!has(reg)) return;
     on_read(address(reg), [read = std::move(read)](uint32_t) { return read(); });
   }
   void on_write(Reg reg, std::function<void(uint32_t)> write) {
+    if (!has(reg)) return;
     on_write(address(reg), [write = std::move(write)](uint32_t, uint32_t value) { write(value); });
   }
 

@@ -1,22 +1,20 @@
 #include "emulator/ip/smu.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace usbgpu::emulator {
 
 namespace {
-namespace msg = facts::smu_msg::v13_0_x;
+namespace msg = facts::smu_msg::v13_0_x;  // 14.0.x numbers them alike
 namespace result = facts::smu_result;
-
-// MHz by level, slowest first; order GFXCLK, SOCCLK, UCLK, FCLK (plausible for the chip, not measured).
-constexpr uint32_t gfxclk[] = {500, 2500}, socclk[] = {417, 800, 1200}, uclk[] = {96, 456, 772, 1249}, fclk[] = {506, 1010, 1531, 2000};
-constexpr std::span<const uint32_t> levels[] = {gfxclk, socclk, uclk, fclk};
-constexpr uint32_t driver_interface = 0x40;
+constexpr uint32_t idle_celsius = 45, idle_watts = 20;
 }  // namespace
 
-Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), mode1_reset_(std::move(mode1_reset)) {
+Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), facts_(board.chip.smu), mode1_reset_(std::move(mode1_reset)) {
   // Writing the message register sends; the response register was cleared by the sender before.
   // A dead SMU leaves it at zero: busy for ever.
   board_.regs.on_write(Reg::MP1_SMN_C2PMSG_66, [this](uint32_t message) {
@@ -42,6 +40,8 @@ void Smu::power_on() {
   table_ = 0;
   features_ = false;
   clocks_ = {};
+  ppt_watts_ = facts_.ppt_watts;
+  transfers_ = 0;
   if (std::exchange(answer_survives_, false)) board_.regs.set(Reg::MP1_SMN_C2PMSG_54, result::OK);
 }
 
@@ -51,20 +51,20 @@ void Smu::start(uint32_t version) {
 }
 
 uint32_t Smu::current_mhz(uint32_t clock) const {
-  const auto& list = levels[clock];
+  const auto list = facts_.levels[clock];
   return std::clamp(std::max(list.front(), clocks_[clock].minimum), list.front(), std::max(list.front(), std::min(list.back(), clocks_[clock].maximum)));
 }
 
 uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
   const uint32_t clock = argument >> 16, low = argument & 0xFFFF;
   auto of_clock = [&](auto&& action) -> uint32_t {
-    if (clock >= std::size(levels)) return result::Failed;
+    if (clock >= std::size(facts_.levels)) return result::Failed;
     return action();
   };
   switch (message) {
     case msg::TestMessage: argument++; return result::OK;
     case msg::GetSmuVersion: argument = version_; return result::OK;
-    case msg::GetDriverIfVersion: argument = driver_interface; return result::OK;
+    case msg::GetDriverIfVersion: argument = facts_.driver_interface; return result::OK;
     case msg::SetDriverDramAddrHigh: table_ = (table_ & 0xFFFFFFFF) | uint64_t{argument} << 32; return result::OK;
     case msg::SetDriverDramAddrLow: table_ = (table_ >> 32 << 32) | argument; return result::OK;
     case msg::SetAllowedFeaturesMaskLow:
@@ -78,14 +78,14 @@ uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
     case msg::GetRunningSmuFeaturesHigh: argument = features_ ? 0xFFFFFFFF : 0; return result::OK;
     case msg::GetDpmFreqByIndex:
       return of_clock([&]() -> uint32_t {
-        const auto& list = levels[clock];
+        const auto list = facts_.levels[clock];
         if (low == 0xFF) argument = static_cast<uint32_t>(list.size()) | (clock == facts::smu_clk::GFXCLK ? 1u << 31 : 0);  // bit 31: finely tunable
         else if (low < list.size()) argument = list[low];
         else return result::Failed;
         return result::OK;
       });
-    case msg::GetMinDpmFreq: return of_clock([&]() -> uint32_t { argument = levels[clock].front(); return result::OK; });
-    case msg::GetMaxDpmFreq: return of_clock([&]() -> uint32_t { argument = levels[clock].back(); return result::OK; });
+    case msg::GetMinDpmFreq: return of_clock([&]() -> uint32_t { argument = facts_.levels[clock].front(); return result::OK; });
+    case msg::GetMaxDpmFreq: return of_clock([&]() -> uint32_t { argument = facts_.levels[clock].back(); return result::OK; });
     case msg::SetSoftMinByFreq:
     case msg::SetHardMinByFreq:
     case msg::SetSoftMaxByFreq:
@@ -96,23 +96,30 @@ uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
         (minimum ? clocks_[clock].minimum : clocks_[clock].maximum) = low;
         return result::OK;
       });
-    case msg::SetPptLimit: return result::OK;
-    case msg::GetPptLimit: argument = 339; return result::OK;
+    case msg::SetPptLimit: ppt_watts_ = low; return result::OK;  // bits 31:16 choose which limit; there is one
+    case msg::GetPptLimit: argument = ppt_watts_; return result::OK;
     case msg::TransferTableSmu2Dram: return transfer_table(argument) ? result::OK : result::Failed;
     case msg::PrepareMp1ForUnload: version_ = 0; return result::OK;
-    case msg::Mode1Reset: mode1_reset_(); return result::OK;
-    default: return result::UnknownCmd;
+    default:
+      if (message != 0 && message == facts_.mode1_message) return mode1_reset_(), result::OK;
+      return std::find(facts_.acknowledged.begin(), facts_.acknowledged.end(), message) != facts_.acknowledged.end() ? result::OK : result::UnknownCmd;
   }
 }
 
-// The table begins with the current clock of each domain; the rest of its layout belongs to the
-// driver interface version and reads as zero here.
+// The current clock of each domain comes first; the rest is what a board at rest would say.
 bool Smu::transfer_table(uint32_t table) {
-  constexpr uint32_t table_bytes = 256;
-  if (table != facts::smu_table::v13_0_x::SMU_METRICS || !board_.in_frame_buffer(table_) || !board_.in_frame_buffer(table_ + table_bytes))
+  const MetricsFacts& at = facts_.metrics;
+  if (table != facts::smu_table::v13_0_x::SMU_METRICS || !board_.in_frame_buffer(table_) || !board_.in_frame_buffer(table_ + at.bytes))
     return false;
-  const uint64_t at = table_ - Board::fb_base;
-  for (uint32_t i = 0; i < table_bytes; i += 4) board_.vram.write32(at + i, i / 4 < 4 ? current_mhz(i / 4) : 0);
+  std::vector<std::byte> bytes(at.bytes);
+  const auto put = [&]<typename T>(uint32_t offset, T value) { std::memcpy(bytes.data() + offset, &value, sizeof value); };
+  for (uint32_t clock = 0; clock < 4; clock++) put(4 * clock, current_mhz(clock));
+  put(at.gfxclk_average, static_cast<uint16_t>(current_mhz(facts::smu_clk::GFXCLK)));
+  put(at.memclk_average, static_cast<uint16_t>(current_mhz(facts::smu_clk::UCLK)));
+  put(at.counter, ++transfers_);
+  put(at.socket_power, static_cast<uint16_t>(idle_watts));
+  for (uint32_t i = 0; i < at.temperatures; i++) put(at.temperature + 2 * i, static_cast<uint16_t>(idle_celsius));
+  board_.vram.write(table_ - Board::fb_base, bytes);
   return true;
 }
 

@@ -24,9 +24,11 @@ class Smu {
   uint32_t current_mhz(uint32_t clock) const;
 
   Board& board_;
+  const SmuFacts& facts_;
   std::function<void()> mode1_reset_;
   uint32_t version_ = 0;
   uint64_t table_ = 0;
+  uint32_t ppt_watts_ = 0, transfers_ = 0;
   bool features_ = false;
   bool answer_survives_ = false;  // a mode-1 reset was asked for in the debug mailbox, whose answer outlives it
   std::array<Clock, 4> clocks_{};

@@ -192,8 +192,9 @@ class Cores {
 
   py::dict run(FlatMemory& memory, uint64_t entry, uint32_t rsrc1, uint32_t rsrc2, const std::vector<uint32_t>& user_data,
                std::array<uint32_t, 3> groups, std::array<uint32_t, 3> threads, uint64_t scratch_base, uint32_t tmpring_size,
-               uint32_t sh_mem_bases, uint32_t initiator) {
+               uint32_t sh_mem_bases, uint32_t initiator, const std::string& arch) {
     DispatchState s;
+    s.arch = arch_of(arch);
     s.pgm_address = entry;
     s.pgm_rsrc1 = rsrc1;
     s.pgm_rsrc2 = rsrc2;
@@ -263,7 +264,7 @@ void bind_isa(py::module_& m) {
            "threads"_a = 1, "strict_waits"_a = false, "poison"_a = false, "shuffle_seed"_a = 0, "jitter_transcendentals"_a = false,
            "counters"_a = false, "chip"_a = "")
       .def("run", &Cores::run, "memory"_a, "entry"_a, "rsrc1"_a, "rsrc2"_a, "user_data"_a, "groups"_a, "threads"_a, "scratch_base"_a = 0,
-           "tmpring_size"_a = 0, "sh_mem_bases"_a = 0, "initiator"_a = 0x8005,
+           "tmpring_size"_a = 0, "sh_mem_bases"_a = 0, "initiator"_a = 0x8005, "arch"_a = "gfx1100",
            "{'end': complete|fault|cancelled, 'fault': ..., 'counters': ..., and 'model' of the chip if one was named}")
       .def("cancel", &Cores::cancel)
       .def("watch", &Cores::watch, "session"_a = py::none(), py::keep_alive<1, 2>(), py::call_guard<py::gil_scoped_release>(),

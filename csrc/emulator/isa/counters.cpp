@@ -85,7 +85,7 @@ enum class AccessKind : uint32_t { global, flat, scratch, lds, lds_atomic };
 
 uint64_t vgpr_lane(const Wave& w, uint32_t offset, unsigned lane) {
   uint32_t value;
-  std::memcpy(&value, reinterpret_cast<const char*>(&w) + offset + 4 * lane, sizeof value);
+  std::memcpy(&value, reinterpret_cast<const char*>(&w) + offset + 4 * (lane % 32) + lane / 32 * kUpperHalf, sizeof value);
   return value;
 }
 
@@ -173,8 +173,8 @@ void count_access(Wave& w, const Inst* i) {
   AccessCounters& c = w.worker->access;
   const auto kind = static_cast<AccessKind>(i->dst);
   const uint32_t bytes = i->src3;
-  const unsigned lanes = 32;
-  const uint64_t exec = w.sgpr[kExec];
+  const unsigned lanes = w.lanes;
+  const uint64_t exec = lanes == 64 ? w.sgpr[kExec] | uint64_t{w.sgpr[kExec + 1]} << 32 : w.sgpr[kExec];
   if (kind == AccessKind::lds || kind == AccessKind::lds_atomic) {
     const uint32_t second = i->dst2 ? i->dst2 - 1 : 0;
     for (unsigned access = 0; access < (i->dst2 ? 2u : 1u); ++access) {

@@ -102,6 +102,8 @@ Decoded decode(Arch arch, std::span<const uint32_t> words) {
       }
     }
   }
+  // Addresses 1 to 4 of an image instruction in the non-sequential form: one more dword.
+  if (format.format == Format::MIMG && d[Field::f_nsa]) literal = true;
   if (literal) {
     d.has_literal = true;
     d.literal = bits_of(words, d.bytes * 8, 32);

@@ -6,6 +6,7 @@
 #define USBGPU_ISA_GROUPS(X) \
   X(control)                 \
   X(salu)                    \
+  X(salu_float)              \
   X(smem)                    \
   X(global)                  \
   X(atomic)                  \
@@ -14,11 +15,13 @@
   X(valu16)                  \
   X(valu64)                  \
   X(valu_convert)            \
+  X(valu_gfx12)              \
   X(trans)                   \
   X(compare)                 \
   X(vop3p)                   \
   X(wmma)                    \
   X(lane)                    \
+  X(wave64)                  \
   X(vopd)                    \
   X(stage)
 

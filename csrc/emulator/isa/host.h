@@ -12,13 +12,21 @@ uint32_t read_hwreg(const Wave& wave, unsigned id);
 void write_hwreg(Wave& wave, unsigned id, uint32_t value);
 // s_sendmsg_rtn: 131 = 100 MHz counter; the others (doorbell, trap addresses) read as 0.
 uint64_t message_result(const Wave& wave, unsigned id);
+// gfx12 barriers (`number` as s_barrier_signal has it). Signals: true when it is the phase's first. `members`: of a
+// named barrier, 0 = as it was set up.
+bool signal_barrier(Wave& wave, int32_t number, uint32_t members);
+void init_barrier(Wave& wave, int32_t number, uint32_t members);
+bool leave_barrier(Wave& wave);
+uint32_t barrier_state(const Wave& wave, int32_t number);
 // Instruction fetch at pc: false records the fault.
 bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word);
 
-// Rounding and denormals of f32 by MODE in the host's control register. Called whenever a wave gets
-// its turn and when MODE changes. The usual mode (nearest even, denormals kept) is also the host's.
-void apply_mode(const Wave& wave);
-// The thread's own environment, restored at scope exit.
+// MODE decides which variant of the decoded code a wave runs: the usual float mode has no cost.
+void set_mode(Wave& wave, uint32_t mode);
+// The host's rounding direction, as MODE counts them: 0 nearest even, 1 +inf, 2 -inf, 3 zero. While
+// handlers run it is 0, but for single operations in the variant for any mode (.round, ops_stage.cpp).
+void set_host_rounding(unsigned rounding);
+// Nearest even, denormals kept; the thread's own environment is restored at scope exit.
 class HostFloatEnvironment {
  public:
   HostFloatEnvironment();

@@ -66,6 +66,9 @@ struct Shape {
   uint8_t neg, abs, opsel, neg_hi, opsel_hi, clamp, omod;  // what of it the row's `handles` claims; the rest is 0
   bool sdst_null;      // the carry/mask output goes to NULL
   bool gfx12;
+  bool wave64;
+  bool any_mode;       // MODE's rounding and denormals may be other than the usual (program.h)
+  bool ieee;           // MODE.IEEE (gfx11): minimum and maximum give a quiet NaN for a signalling one
 };
 using Select = Handler (*)(const Shape&);  // nullptr: this shape is not supported (illegal instruction fault)
 
@@ -81,6 +84,8 @@ enum Handles : uint16_t {
   own_omod = 4,         // i->omod
   own_opsel = 8,        // i->opsel incl. bit 3
   own_all = 15,
+  whole_wave = 16,      // wave64: executed once, by a handler that sees both halves (Shape::wave64)
+  wave32_only = 32,     // wave64: not implemented
 };
 
 // Operands are canonical, whatever the encoding:
@@ -90,7 +95,7 @@ enum Handles : uint16_t {
 //            v_fmac/v_pk_fmac/v_dot2acc: the accumulator is dst (rw) and no source.
 //            v_fmaak: src[2] = literal (kind S); v_fmamk: src[1] = literal, src[2] = vsrc1.
 //   dst2     sdst of VOP3SD (v_add_co_u32, v_div_scale, v_mad_u64_u32 ...); NULL goes to Wave::discard
-//   v_div_fmas reads VCC (w.sgpr[kVcc]); v_permlane*: src[1], src[2] are the lane selects (kind S)
+//   v_div_fmas: src3 = VCC; v_permlane*: src[1], src[2] are the lane selects (kind S)
 //   v_swap_*: dst and src[0] are both written.
 // 16-bit sources of kind V: the handler reads the low half of each dword, unless it owns opsel
 // (then bit n of i->opsel selects the half of source n, bit 3 that of the destination; true16

@@ -9,6 +9,7 @@
 
 #include "emulator/isa/decode.h"
 #include "emulator/isa/handlers.h"
+#include "emulator/isa/lower.h"
 #include "emulator/isa/wave.h"
 
 namespace usbgpu::emulator::isa {
@@ -26,10 +27,14 @@ inline bool is_half(Type t) {
 }
 inline bool is_sixteen(const OperandRow& o) { return o.bits == 16; }
 
+// Operands of an Inst that are lane masks, a bit per lane.
+enum MaskOperand : uint8_t { mask_dst = 1, mask_dst2 = 2, mask_src2 = 4, mask_src3 = 8 };
+
 // Builds the Insts of one instruction.
 class Builder {
  public:
-  Builder(const Decoded& d, uint64_t pc, std::vector<Inst>& out) : d_(d), pc_(pc), out_(out), first_(out.size()) {}
+  Builder(const Decoded& d, uint64_t pc, std::vector<Inst>& out, const LowerOptions& options)
+      : d_(d), pc_(pc), out_(out), options_(options), first_(out.size()) {}
 
   // An empty string, or what is missing.
   std::string build() {
@@ -48,6 +53,11 @@ class Builder {
       default: return mubuf();
     }
   }
+
+  // wave64: one Inst sees both halves
+  bool whole_wave() const { return row_ && (row_->handles & isa::whole_wave); }
+  size_t masked_inst() const { return masked_inst_; }
+  uint8_t masks() const { return masks_; }
 
  private:
   struct Source { uint32_t offset = kZero; bool scalar = true; bool high = false; };
@@ -98,13 +108,19 @@ class Builder {
   }
 
   bool finish(Inst& i, Shape shape) {
-    if (!row_) return false;
-    shape.gfx12 = d_.arch == Arch::gfx12;
+    if (!row_ || (options_.wave64 && (row_->handles & wave32_only))) return false;
+    complete(shape);
     i.fn = row_->select(shape);
     i.literal = literal_;
     if (!i.fn) return false;
     out_.push_back(i);
     return true;
+  }
+  void complete(Shape& shape) const {
+    shape.gfx12 = d_.arch == Arch::gfx12;
+    shape.wave64 = options_.wave64;
+    shape.any_mode = options_.any_mode;
+    shape.ieee = options_.ieee && !shape.gfx12;
   }
   std::string missing(const char* name) { return std::string(name) + (row_ ? " (this form)" : "") + " is not implemented"; }
 
@@ -112,7 +128,7 @@ class Builder {
     const HandlerRow* row = find_handler(mnemonic);
     Shape shape{};
     shape.scalars = scalar;
-    shape.gfx12 = d_.arch == Arch::gfx12;
+    complete(shape);
     i.fn = row ? row->select(shape) : nullptr;
     i.literal = literal_;
     i.pc = pc_;
@@ -140,6 +156,11 @@ class Builder {
     s = {i.dst, false, false};
   }
 
+  // For MODE other than the usual: denormals of `from` flushed into `to` where the bit of MODE is
+  // clear; the host's rounding direction around an operation.
+  void flush(const OperandRow& o, Source from, uint32_t to, int32_t mode_bit);
+  void rounding(const OperandRow* result, bool begin);
+
   std::string vector();
   std::string vopd();
   std::string scalar();
@@ -151,7 +172,10 @@ class Builder {
   const Decoded& d_;
   uint64_t pc_;
   std::vector<Inst>& out_;
+  const LowerOptions& options_;
   size_t first_;
+  size_t masked_inst_ = 0;   // index in out_ of the Inst that masks_ speaks of
+  uint8_t masks_ = 0;
   const HandlerRow* row_ = nullptr;
   uint64_t literal_ = 0;
   unsigned temps_ = 0;

@@ -1,4 +1,6 @@
 // Scalar instructions, scalar and vector memory, LDS.
+#include <cstring>
+
 #include "emulator/isa/lower_builder.h"
 
 namespace usbgpu::emulator::isa {
@@ -7,6 +9,14 @@ std::string Builder::scalar() {
   const OpRow& op = *d_.row;
   Inst i = blank(op.name);
   i.imm = static_cast<int16_t>(d_[Field::f_simm16]);
+  if (std::strstr(op.name, "_barrier_") && d_.format->format == Format::SOP1) {
+    // The barrier's number: an inline constant, or M0 (aux). The tables list operands of the signals only.
+    const uint32_t code = d_[Field::f_ssrc0];
+    i.aux = code == kM0;
+    i.imm = code >= 128 && code <= 192 ? static_cast<int32_t>(code) - 128 : code >= 193 && code <= 208 ? 192 - static_cast<int32_t>(code) : 0;
+    if (std::strcmp(op.name, "s_get_barrier_state") == 0) i.dst = scalar_destination(d_[Field::f_sdst]);
+    return finish(i, Shape{}) ? "" : missing(op.name);
+  }
   for (unsigned n = 0; n < op.operand_count; ++n) {
     const OperandRow& o = op.operands[n];
     if (o.field == Field::f_sdst) {
@@ -15,7 +25,7 @@ std::string Builder::scalar() {
     } else if (o.field == Field::f_ssrc0 || o.field == Field::f_ssrc1) {
       const unsigned slot = o.field == Field::f_ssrc0 ? 0 : 1;
       // message ids and barrier ids are numbers, not operands
-      if (o.kind == OperandKind::k_sendmsg_rtn || o.kind == OperandKind::k_barrier_id) { i.imm = static_cast<int32_t>(d_[o.field]); continue; }
+      if (o.kind == OperandKind::k_sendmsg_rtn) { i.imm = static_cast<int32_t>(d_[o.field]); continue; }
       i.src[slot] = scalar_source(d_[o.field], o);
       if (i.src[slot] == kInvalid) return std::string(op.name) + ": invalid source";
     }
@@ -35,8 +45,7 @@ std::string Builder::smem() {
   OperandRow offset{Field::f_soffset, OperandKind::k_sreg, Type::t_B32, 32, true, false};
   i.src[1] = scalar_source(d_[Field::f_soffset], offset);
   if (i.src[1] == kInvalid) return std::string(op.name) + ": invalid offset";
-  const bool gfx12 = d_[Field::f_ioffset] != 0;
-  i.imm = gfx12 ? static_cast<int32_t>(d_[Field::f_ioffset] << 8) >> 8 : static_cast<int32_t>(d_[Field::f_offset] << 11) >> 11;
+  i.imm = d_.arch == Arch::gfx12 ? static_cast<int32_t>(d_[Field::f_ioffset] << 8) >> 8 : static_cast<int32_t>(d_[Field::f_offset] << 11) >> 11;
   if (!finish(i, Shape{})) return missing(op.name);
   return "";
 }

@@ -77,8 +77,7 @@ template <class Op, bool saddr, bool flat> const Inst* run(Wave& w, const Inst* 
       continue;
     }
     if (flat && static_cast<uint32_t>(va >> 32) == w.apertures[1]) {
-      const uint32_t at = static_cast<uint32_t>(va);
-      va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+      va = private_address(w, lane, static_cast<uint32_t>(va));
     }
     const TlbEntry* e = find_entry<true>(w, va, sizeof(T));
     if (e) {

@@ -214,11 +214,11 @@ const Inst* nop(Wave&, const Inst* i) { return i + 1; }
 
 // ds_load_addtid: address = offset + M0[15:0] + lane * 4
 const Inst* load_addtid(Wave& w, const Inst* i) {
-  if (exec_of(w)) load_dwords<1>(w, i->dst, kLaneIndex * 4 + (static_cast<uint32_t>(i->imm & 0xFFFF) + (w.sgpr[kM0] & 0xFFFF)));
+  if (exec_of(w)) load_dwords<1>(w, i->dst, kLaneIndex * 4 + (w.first_lane * 4 + static_cast<uint32_t>(i->imm & 0xFFFF) + (w.sgpr[kM0] & 0xFFFF)));
   return i + 1;
 }
 const Inst* store_addtid(Wave& w, const Inst* i) {
-  if (exec_of(w)) store_lds<1>(w, i->src[1], kLaneIndex * 4 + (static_cast<uint32_t>(i->imm & 0xFFFF) + (w.sgpr[kM0] & 0xFFFF)));
+  if (exec_of(w)) store_lds<1>(w, i->src[1], kLaneIndex * 4 + (w.first_lane * 4 + static_cast<uint32_t>(i->imm & 0xFFFF) + (w.sgpr[kM0] & 0xFFFF)));
   return i + 1;
 }
 

@@ -3,7 +3,7 @@
 //   GLOBAL   SGPR64 + zext(VGPR32) or VGPR64, plus a signed offset
 //   FLAT     VGPR64 plus offset; addresses in the shared or private aperture go to LDS or scratch
 //   SCRATCH  offset [+ SGPR32] [+ VGPR32] into the lane's private memory, dword-interleaved over the
-//            32 lanes: byte = base + (offset & ~3) * 32 + lane * 4 + (offset & 3)
+//            lanes of the wave: byte = base + (offset & ~3) * lanes + lane * 4 + (offset & 3)
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/handler.h"
 #include "emulator/isa/handlers.h"
@@ -56,7 +56,7 @@ struct LaneTarget { bool lds; uint64_t address; };
 USBGPU_INLINE LaneTarget flat_target(const Wave& w, unsigned lane, uint64_t va) {
   const uint32_t high = static_cast<uint32_t>(va >> 32), low = static_cast<uint32_t>(va);
   if (high == w.apertures[0]) return {true, low};
-  if (high == w.apertures[1]) return {false, w.scratch + uint64_t{low & ~3u} * kLanes + lane * 4 + (low & 3)};
+  if (high == w.apertures[1]) return {false, private_address(w, lane, low)};
   return {false, va};
 }
 
@@ -146,7 +146,7 @@ USBGPU_INLINE U32 scratch_offset(Wave& w, const Inst* i) {
   return (i->aux & 2) ? load_lanes<U32>(w, i->src[0]) + base : U32{} + base;
 }
 USBGPU_INLINE U64 swizzled(const Wave& w, U32 offset) {
-  return w.scratch + convert<U64>(offset & ~3u) * kLanes + convert<U64>(kLaneIndex * 4 + (offset & 3u));
+  return (w.scratch + w.first_lane * 4) + convert<U64>(offset & ~3u) * w.lanes + convert<U64>(kLaneIndex * 4 + (offset & 3u));
 }
 template <unsigned n> const Inst* scratch_load(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w);
@@ -168,7 +168,7 @@ template <unsigned n> const Inst* scratch_load(Wave& w, const Inst* i) {
         uint8_t bytes[4];
         for (unsigned b = 0; b < 4; ++b) {
           const uint32_t at = offset[lane] + 4 * k + b;
-          const uint64_t va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+          const uint64_t va = private_address(w, lane, at);
           if (!memory_read(*w.memory, va, &bytes[b], 1)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::read));
         }
         __builtin_memcpy(&out[lane], bytes, 4);
@@ -197,7 +197,7 @@ template <unsigned n> const Inst* scratch_store(Wave& w, const Inst* i) {
       __builtin_memcpy(bytes, lanes_at(w, i->src[2] + 128 * k) + lane, 4);
       for (unsigned b = 0; b < 4; ++b) {
         const uint32_t at = offset[lane] + 4 * k + b;
-        const uint64_t va = w.scratch + uint64_t{at & ~3u} * kLanes + lane * 4 + (at & 3);
+        const uint64_t va = private_address(w, lane, at);
         if (!memory_write(*w.memory, va, &bytes[b], 1)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::write));
       }
     }

@@ -6,23 +6,31 @@ namespace {
 
 USBGPU_INLINE void put(Wave& w, uint32_t offset, const uint32_t* v) { __builtin_memcpy(lanes_at(w, offset), v, 4 * kLanes); }
 USBGPU_INLINE void store_lanes(Wave& w, uint32_t offset, const uint32_t* v) { store<U32>(w, offset, lanes_of(v)); }
-USBGPU_INLINE uint32_t one_lane(Wave& w, const Inst* i, unsigned lane) {
-  return is_vgpr(i->src[0]) ? lanes_at(w, i->src[0])[lane] : scalar<uint32_t>(w, i, i->src[0]);
-}
 
-const Inst* readfirstlane(Wave& w, const Inst* i) {
-  const uint32_t exec = exec_of(w);
-  set_scalar<uint32_t>(w, i->dst, one_lane(w, i, exec ? static_cast<unsigned>(__builtin_ctz(exec)) : 0));  // EXEC = 0: lane 0
+// wave64: which lane of 64 -> the register half of a VGPR operand
+USBGPU_INLINE uint32_t* half_at(Wave& w, uint32_t offset, unsigned lane) { return lanes_at(w, offset + (lane & 32 ? kUpperHalf : 0)); }
+
+template <unsigned lanes> USBGPU_INLINE void read(Wave& w, const Inst* i, unsigned lane) {
+  lane &= lanes - 1;
+  const uint32_t value = is_vgpr(i->src[0]) ? half_at(w, i->src[0], lane)[lane & 31] : scalar<uint32_t>(w, i, i->src[0]);
+  set_scalar<uint32_t>(w, i->dst, value);
+}
+template <unsigned lanes> const Inst* readfirstlane(Wave& w, const Inst* i) {
+  uint64_t exec = exec_of(w);
+  if (lanes == 64) exec |= static_cast<uint64_t>(w.sgpr[kExec + 1]) << 32;
+  read<lanes>(w, i, exec ? static_cast<unsigned>(__builtin_ctzll(exec)) : 0);  // EXEC = 0: lane 0
   return i + 1;
 }
-const Inst* readlane(Wave& w, const Inst* i) {  // ignores EXEC, as v_writelane does
-  set_scalar<uint32_t>(w, i->dst, one_lane(w, i, scalar<uint32_t>(w, i, i->src[1]) & 31));
+template <unsigned lanes> const Inst* readlane(Wave& w, const Inst* i) {  // ignores EXEC, as v_writelane does
+  read<lanes>(w, i, scalar<uint32_t>(w, i, i->src[1]));
   return i + 1;
 }
-const Inst* writelane(Wave& w, const Inst* i) {
-  lanes_at(w, i->dst)[scalar<uint32_t>(w, i, i->src[1]) & 31] = scalar<uint32_t>(w, i, i->src[0]);
+template <unsigned lanes> const Inst* writelane(Wave& w, const Inst* i) {
+  const unsigned lane = scalar<uint32_t>(w, i, i->src[1]) & (lanes - 1);
+  half_at(w, i->dst, lane)[lane & 31] = scalar<uint32_t>(w, i, i->src[0]);
   return i + 1;
 }
+template <Handler in32, Handler in64> Handler by_wave(const Shape& s) { return s.wave64 ? in64 : in32; }
 
 // ---- DPP ---------------------------------------------------------------------------------------
 // The decoder stages src0 through .dpp16 / .dpp8: each lane takes the value of another one. Lanes
@@ -60,9 +68,10 @@ const Inst* dpp16(Wave& w, const Inst* i) {
   const U32 valid = fetch_inactive ? pattern.inside : pattern.inside & active;
   const U32 value = lanes_of(r) & valid;
   __builtin_memcpy(r, &value, sizeof r);
-  // lanes whose row and bank are enabled: a nibble of banks for each of the two rows, four lanes per bank
+  // lanes whose row and bank are enabled: a nibble of banks for each of the two rows, four lanes per bank.
+  // Rows 2 and 3 are those of a wave64's upper half.
   uint32_t enabled = 0;
-  for (unsigned bank = 0; bank < 8; ++bank) enabled |= ((rows >> (bank >> 2)) & (banks >> (bank & 3)) & 1u ? 0xFu : 0) << (4 * bank);
+  for (unsigned bank = 0; bank < 8; ++bank) enabled |= ((rows >> ((w.first_lane >> 4) + (bank >> 2))) & (banks >> (bank & 3)) & 1u ? 0xFu : 0) << (4 * bank);
   const uint32_t written = enabled & (bound_control ? ~0u : mask_of(bits<I32>(valid)));
   put(w, i->dst, r);
   w.staged_exec = exec;
@@ -102,29 +111,42 @@ template <unsigned flip> const Inst* permlane16(Wave& w, const Inst* i) {
   store_lanes(w, i->dst, r);
   return i + 1;
 }
-const Inst* permlane64(Wave&, const Inst* i) { return i + 1; }  // swaps the halves of a wave64; nothing in wave32
+// The other half's lane; nothing in wave32. Both registers are read before either is written.
+const Inst* permlane64(Wave& w, const Inst* i) {
+  const U32 low = load_lanes<U32>(w, i->src[0]), high = load_lanes<U32>(w, i->src[0] + kUpperHalf);
+  store<U32>(w, i->dst, high);
+  const U32 written = lane_mask(w.sgpr[kExec + 1]), old = load_lanes<U32>(w, i->dst + kUpperHalf);
+  const U32 upper = (low & written) | (old & ~written);
+  __builtin_memcpy(lanes_at(w, i->dst + kUpperHalf), &upper, sizeof upper);
+  return i + 1;
+}
+const Inst* nothing(Wave&, const Inst* i) { return i + 1; }
 
 // ---- v_mbcnt: bits of the mask below the own lane -------------------------------------------------
 template <bool high> const Inst* mbcnt(Wave& w, const Inst* i) {
   alignas(128) uint32_t staged_mask[kLanes], staged_base[kLanes], r[kLanes];
   const uint32_t *mask = values<u32>(w, i, 0, staged_mask), *base = values<u32>(w, i, 1, staged_base);
-  for (unsigned lane = 0; lane < kLanes; ++lane)
-    r[lane] = base[lane] + (high ? 0u : sem::popcount(mask[lane] & ((1u << lane) - 1u)));  // lanes 32-63 do not exist
+  const bool upper = w.first_lane;
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const uint32_t below = upper == high ? (1u << lane) - 1u : high ? 0u : ~0u;
+    r[lane] = base[lane] + sem::popcount(mask[lane] & below);
+  }
   store_lanes(w, i->dst, r);
   return i + 1;
 }
 
 // ---- Relative moves: M0 moves the register number ---------------------------------------------------
-USBGPU_INLINE uint32_t moved(uint32_t offset, uint32_t by) {
-  const uint32_t n = (offset - static_cast<uint32_t>(offsetof(Wave, vgpr))) / 128 + by;
-  return vgpr_offset(n & (kVgprs - 1));
+USBGPU_INLINE uint32_t moved(const Wave& w, uint32_t offset, uint32_t by) {
+  const uint32_t file = w.first_lane ? kUpperHalf : 0;
+  const uint32_t n = (offset - file - static_cast<uint32_t>(offsetof(Wave, vgpr))) / 128 + by;
+  return file + vgpr_offset(n & (kVgprs - 1));
 }
 // Which of source and destination M0 moves, and by which of its bits.
 enum class Relative { none, whole, low10, high10 };
 template <Relative r> USBGPU_INLINE uint32_t relative(const Wave& w, uint32_t offset) {
   const uint32_t m0 = w.sgpr[kM0];
   if constexpr (r == Relative::none) return offset;
-  else return moved(offset, r == Relative::whole ? m0 : r == Relative::low10 ? m0 & 0x3FF : m0 >> 16 & 0x3FF);
+  else return moved(w, offset, r == Relative::whole ? m0 : r == Relative::low10 ? m0 & 0x3FF : m0 >> 16 & 0x3FF);
 }
 template <Relative source_by, Relative destination_by> const Inst* move_relative(Wave& w, const Inst* i) {
   U32 v;
@@ -155,16 +177,16 @@ const Inst* swap16(Wave& w, const Inst* i) {
 
 using enum Relative;
 constexpr HandlerRow rows[] = {
-    {"v_readfirstlane_b32", always<readfirstlane>, own_all},
-    {"v_readlane_b32", always<readlane>, own_all},
-    {"v_writelane_b32", always<writelane>, own_all},
+    {"v_readfirstlane_b32", by_wave<readfirstlane<32>, readfirstlane<64>>, own_all | whole_wave},
+    {"v_readlane_b32", by_wave<readlane<32>, readlane<64>>, own_all | whole_wave},
+    {"v_writelane_b32", by_wave<writelane<32>, writelane<64>>, own_all | whole_wave},
     {".dpp16", always<dpp16>},
     {".dpp8", always<dpp8>},
     {".dpp_end", always<dpp_end>},
     {".dpp_end_cmpx", always<dpp_end_cmpx>},
     {"v_permlane16_b32", always<permlane16<0>>, own_all},
     {"v_permlanex16_b32", always<permlane16<16>>, own_all},
-    {"v_permlane64_b32", always<permlane64>, own_all},
+    {"v_permlane64_b32", by_wave<nothing, permlane64>, own_all | whole_wave},
     {"v_mbcnt_lo_u32_b32", always<mbcnt<false>>, own_all},
     {"v_mbcnt_hi_u32_b32", always<mbcnt<true>>, own_all},
     {"v_movreld_b32", always<move_relative<none, whole>>, own_all},

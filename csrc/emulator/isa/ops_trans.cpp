@@ -31,11 +31,11 @@ template <class F> const Inst* div_scale(Wave& w, const Inst* i) {
   set_scalar<uint32_t>(w, i->dst2, mask & exec_of(w));
   return i + 1;
 }
-// v_div_fmas reads VCC without naming it.
+// v_div_fmas reads VCC without naming it: src3.
 template <class F> const Inst* div_fmas(Wave& w, const Inst* i) {
   alignas(128) stored<F> staged[3][kLanes], r[kLanes];
   const stored<F>*a = values<F>(w, i, 0, staged[0]), *b = values<F>(w, i, 1, staged[1]), *c = values<F>(w, i, 2, staged[2]);
-  const uint32_t vcc = w.sgpr[kVcc];
+  const uint32_t vcc = scalar<uint32_t>(w, i, i->src3);
   for (unsigned lane = 0; lane < kLanes; ++lane)
     r[lane] = sem::as<stored<F>>(sem::canon(sem::fma(sem::as<F>(a[lane]), sem::as<F>(b[lane]), sem::as<F>(c[lane]))));
   if (vcc)

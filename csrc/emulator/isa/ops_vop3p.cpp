@@ -1,4 +1,5 @@
 // Packed operations (two 16-bit lanes per register), dot products, mixed-precision fma.
+#include "emulator/isa/semantics_gfx12.h"
 #include "emulator/isa/valu.h"
 
 namespace usbgpu::emulator::isa::ISA_LEVEL {
@@ -23,7 +24,7 @@ template <auto f, class R, class... A> struct Packed {
     for (unsigned high = 0; high < 2; ++high) {
       alignas(128) u16 in[sizeof...(A)][kLanes];
       (packed_source<A>(w, i, n, high, in[n]), ...);
-      compute(i, half_result[high], in[n]...);
+      compute(i, w.nan_clamps_to_zero, half_result[high], in[n]...);
     }
     U16 low, high;
     __builtin_memcpy(&low, half_result[0], sizeof low);
@@ -31,7 +32,7 @@ template <auto f, class R, class... A> struct Packed {
     store<U32>(w, i->dst, convert<U32>(low) | convert<U32>(high) << 16);
     return i + 1;
   }
-  template <class... P> USBGPU_INLINE static void compute(const Inst* i, u16* r, const P*... p) {
+  template <class... P> USBGPU_INLINE static void compute(const Inst* i, bool nan_to_zero, u16* r, const P*... p) {
     if constexpr (is_saturating<R>::value) {
       alignas(128) int64_t sums[kLanes];
       for (unsigned lane = 0; lane < kLanes; ++lane) sums[lane] = f(sem::as<A>(p[lane])...).value;
@@ -40,7 +41,7 @@ template <auto f, class R, class... A> struct Packed {
       for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = sem::as<u16>(f(sem::as<A>(p[lane])...));
       if constexpr (std::is_same_v<R, half>)
         if (i->clamp)
-          for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = f16(output(f32(half{r[lane]}), 0, true, true)).bits;
+          for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = f16(output(f32(half{r[lane]}), 0, true, nan_to_zero)).bits;
     }
   }
 };
@@ -140,7 +141,7 @@ template <Mix mix> const Inst* fma_mix(Wave& w, const Inst* i) {
   const uint32_t* old = lanes_at(w, i->dst);
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     // rounded to f32 first and then to f16, as the ISA document has it
-    const float x = output(sem::canon(sem::fma(a[lane], b[lane], c[lane])), 0, i->clamp, true);
+    const float x = output(sem::canon(sem::fma(a[lane], b[lane], c[lane])), 0, i->clamp, w.nan_clamps_to_zero);
     if constexpr (mix == Mix::full) r[lane] = sem::as<u32>(x);
     else if constexpr (mix == Mix::low) r[lane] = sem::pair(f16(x).bits, sem::high16(old[lane]));
     else r[lane] = sem::pair(sem::low16(old[lane]), f16(x).bits);
@@ -155,6 +156,8 @@ constexpr HandlerRow rows[] = {
     {"v_pk_fma_f16", packed<[](half a, half b, half c) { return sem::fma(a, b, c); }>, own_all},
     {"v_pk_min_f16", packed<[](half a, half b) { return sem::min(a, b); }>, own_all},
     {"v_pk_max_f16", packed<[](half a, half b) { return sem::max(a, b); }>, own_all},
+    {"v_pk_minimum_f16", packed<[](half a, half b) { return sem::minimum(a, b); }>, own_all},
+    {"v_pk_maximum_f16", packed<[](half a, half b) { return sem::maximum(a, b); }>, own_all},
     {"v_pk_fmac_f16", always<pk_fmac>, own_all},
     {"v_pk_add_u16", packed<[](u16 a, u16 b) { return exact<u16>(a + b); }>, own_all},
     {"v_pk_sub_u16", packed<[](u16 a, u16 b) { return exact<u16>(a - b); }>, own_all},

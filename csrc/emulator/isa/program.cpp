@@ -99,15 +99,15 @@ class LaneSums {
 
 }  // namespace
 
-const Inst* Program::at(uint64_t pc) {
+const Inst* Program::at(uint64_t pc, uint8_t variant) {
   const std::lock_guard lock(mutex_);
-  const auto found = blocks_.find(pc);
-  return found != blocks_.end() ? found->second : decode_from(pc);
+  const auto found = blocks_.find(pc | variant);
+  return found != blocks_.end() ? found->second : decode_from(pc, variant);
 }
 
 // Decodes from pc up to an instruction that control cannot pass, in blocks: each begins with a
 // ".block" that counts it and checks the quantum, and ends at a branch or barrier.
-const Inst* Program::decode_from(uint64_t pc) {
+const Inst* Program::decode_from(uint64_t pc, uint8_t variant) {
   Chunk chunk;
   chunk.va = pc;
   std::vector<Inst> out;
@@ -122,11 +122,13 @@ const Inst* Program::decode_from(uint64_t pc) {
   };
   const Handler nop = find_handler("s_nop")->select(Shape{});
   LaneSums lanes;
+  const LowerOptions options{
+      .wave64 = wave64_, .any_mode = (variant & kAnyMode) != 0, .ieee = !(variant & kNoIeee), .strict = options_.strict};
   bool at_head = true;
   for (uint64_t at = pc;;) {
     if (at_head) {
       close();
-      if (at != pc && (blocks_.contains(at) || out.size() > kMaxChunk)) {
+      if (at != pc && (blocks_.contains(at | variant) || out.size() > kMaxChunk)) {
         Inst go = pseudo(".goto", at);
         go.literal = at;
         out.push_back(go);
@@ -155,7 +157,7 @@ const Inst* Program::decode_from(uint64_t pc) {
       if (access_counter(d, access)) out.push_back(access);
     }
     const size_t before = out.size();
-    lower(d, at, out, options_.strict);
+    lower(d, at, out, options);
     if (changes_exec(d, out, before)) lanes.exec_changed();
     if (out.size() == before + 1 && out.back().fn == nop) out.pop_back();  // counted by the block's head, not executed
     const InstClass cls = d.row ? d.row->cls : InstClass::other;
@@ -175,7 +177,7 @@ const Inst* Program::decode_from(uint64_t pc) {
   close();
   chunk.insts = std::make_unique<Inst[]>(out.size());
   std::copy(out.begin(), out.end(), chunk.insts.get());
-  for (const auto& [va, index] : heads) blocks_.emplace(va, &chunk.insts[index]);
+  for (const auto& [va, index] : heads) blocks_.emplace(va | variant, &chunk.insts[index]);
   const Inst* first = chunk.insts.get();
   chunks_.push_back(std::move(chunk));
   return first;
@@ -200,14 +202,14 @@ bool Program::still_valid(AddressSpace& memory) {
   return true;
 }
 
-std::shared_ptr<Program> ProgramCache::get(Arch arch, uint64_t entry, AddressSpace& memory) {
+std::shared_ptr<Program> ProgramCache::get(Arch arch, bool wave64, uint64_t entry, AddressSpace& memory) {
   const std::lock_guard lock(mutex_);
   const uint64_t epoch = epoch_, generation = memory.generation();
-  Cached& cached = programs_[entry];
+  Cached& cached = programs_[entry | (wave64 ? 1 : 0)];
   const bool good = cached.program && cached.program->arch() == arch &&
                     ((cached.epoch == epoch && cached.generation == generation && &cached.program->memory() == &memory) ||
                      cached.program->still_valid(memory));
-  if (!good) cached.program = std::make_shared<Program>(arch, memory, options_);
+  if (!good) cached.program = std::make_shared<Program>(arch, wave64, memory, options_);
   cached.epoch = epoch;
   cached.generation = generation;
   auto result = cached.program;
@@ -230,7 +232,7 @@ const Inst* watch(Wave& wave, const Inst* i) {
   return nullptr;
 }
 
-const Inst* jump(Wave& wave, uint64_t pc) { return wave.worker->program->at(pc); }
+const Inst* jump(Wave& wave, uint64_t pc) { return wave.worker->program->at(pc, wave.variant); }
 
 std::string disassembly_around(Arch arch, AddressSpace& memory, uint64_t pc, uint64_t lowest) {
   CodeReader reader(memory);

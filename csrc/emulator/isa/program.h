@@ -24,12 +24,14 @@ struct ProgramOptions {
 // is not (an Inst changes only in `target`, atomically).
 class Program {
  public:
-  Program(Arch arch, AddressSpace& memory, ProgramOptions options) : arch_(arch), memory_(&memory), options_(options) {}
+  Program(Arch arch, bool wave64, AddressSpace& memory, ProgramOptions options)
+      : arch_(arch), wave64_(wave64), memory_(&memory), options_(options) {}
 
-  const Inst* at(uint64_t pc);     // first Inst of the block that begins at pc
+  const Inst* at(uint64_t pc, uint8_t variant);  // first Inst of the block that begins at pc. variant: FloatVariant
   // False when bytes in memory differ from what was decoded.
   bool still_valid(AddressSpace& memory);
   Arch arch() const { return arch_; }
+  bool wave64() const { return wave64_; }
   AddressSpace& memory() { return *memory_; }
 
  private:
@@ -38,13 +40,14 @@ class Program {
     std::vector<uint32_t> words;
     std::unique_ptr<Inst[]> insts;
   };
-  const Inst* decode_from(uint64_t pc);
+  const Inst* decode_from(uint64_t pc, uint8_t variant);
 
   Arch arch_;
+  bool wave64_;
   AddressSpace* memory_;
   const ProgramOptions options_;
   std::mutex mutex_;
-  std::unordered_map<uint64_t, const Inst*> blocks_;
+  std::unordered_map<uint64_t, const Inst*> blocks_;  // by address | variant (addresses are multiples of 4)
   std::vector<Chunk> chunks_;
 };
 
@@ -52,7 +55,7 @@ class Program {
 class ProgramCache {
  public:
   explicit ProgramCache(ProgramOptions options) : options_(options) {}
-  std::shared_ptr<Program> get(Arch arch, uint64_t entry, AddressSpace& memory);
+  std::shared_ptr<Program> get(Arch arch, bool wave64, uint64_t entry, AddressSpace& memory);
   void invalidate() { ++epoch_; }
 
  private:
@@ -62,7 +65,7 @@ class ProgramCache {
   };
   const ProgramOptions options_;
   std::mutex mutex_;
-  std::unordered_map<uint64_t, Cached> programs_;
+  std::unordered_map<uint64_t, Cached> programs_;  // by entry | wave64
   std::atomic<uint64_t> epoch_{1};
 };
 

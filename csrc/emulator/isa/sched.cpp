@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "emulator/isa/barrier.h"
 #include "emulator/isa/host.h"
 
 namespace usbgpu::emulator::isa {
@@ -40,9 +41,9 @@ struct Job {
   AddressSpace* memory;
   const std::atomic<bool>* cancel;
   Program* program;
-  const Inst* entry;
   uint32_t extent[3];              // workgroups in each direction
   uint64_t groups;
+  uint32_t lanes;                  // of a wave: 32 or 64
   uint32_t waves_per_group, threads_per_group, lds_bytes, wave_bytes;
   WaveObserver* observer = nullptr;
   unsigned helpers = 0;            // threads that may join the caller's
@@ -67,7 +68,6 @@ class Runner {
     const HostFloatEnvironment environment;
     worker_.program = job_.program;
     worker_.observer = job_.observer;
-    worker_.applied_mode = ~0u;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
     if (job_.options->counters) worker_.access = {};
@@ -89,14 +89,16 @@ class Runner {
     const DispatchState& s = *job_.state;
     const uint32_t shared = s.sh_mem_bases & 0xFFFF0000u, priv = s.sh_mem_bases << 16;
     for (unsigned n = 0; n < job_.waves_per_group; ++n) {
-      Wave& w = worker_.waves[n];
+      Wave& w = wave(n);
+      w.lanes = job_.lanes;
+      w.first_lane = 0;
       w.worker = &worker_;
       w.memory = &worker_.memory;
       w.group = &group_;
       w.index = n;
       w.slot = index_ * job_.waves_per_group + n;
       w.scratch = s.scratch_base + uint64_t{w.slot} * job_.wave_bytes;
-      w.scratch_bytes = job_.wave_bytes / 32;
+      w.scratch_bytes = job_.wave_bytes / job_.lanes;
       w.pending = worker_.pending ? &worker_.pending[n] : nullptr;
       w.jitter = job_.options->jitter_transcendentals;
       // an aperture that is not set up matches no address
@@ -109,21 +111,28 @@ class Runner {
       }
       std::memset(w.counts, 0, sizeof w.counts);
       w.active_lanes = w.bytes_loaded = w.bytes_stored = 0;
-      // FLOAT_MODE, DX10_CLAMP and IEEE of RSRC1 become MODE[7:0], [8], [9]
-      initial_mode_ = (s.pgm_rsrc1 >> 12 & 0xFF) | (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
+      // FLOAT_MODE of RSRC1 becomes MODE[7:0]; gfx11: DX10_CLAMP and IEEE MODE[8] and [9]
+      initial_mode_ = s.pgm_rsrc1 >> 12 & 0xFF;
+      if (s.arch == Arch::gfx11) initial_mode_ |= (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
     }
+    set_mode(wave(0), initial_mode_);
+    entry_ = job_.program->at(s.pgm_address, wave(0).variant);
     item_ids();
     group_.lds = worker_.lds;
     group_.lds_bytes = job_.lds_bytes;
     group_.waves = job_.waves_per_group;
   }
 
+  // Wave n of the workgroup; a wave64 takes two Waves
+  Wave& wave(unsigned n) { return worker_.waves[n * (job_.lanes / 32)]; }
+
   // v0 = x | y << 10 | z << 20, the same in every workgroup; kept from one dispatch to the next.
   void item_ids() {
     const uint32_t nx = job_.state->threads[0], ny = job_.state->threads[1];
     Worker::ItemIds& ids = worker_.item_ids;
-    if (ids.nx == nx && ids.ny == ny && ids.waves >= job_.waves_per_group) return;
-    ids.nx = nx, ids.ny = ny, ids.waves = job_.waves_per_group;
+    const uint32_t waves = job_.waves_per_group * job_.lanes / 32;
+    if (ids.nx == nx && ids.ny == ny && ids.waves >= waves) return;
+    ids.nx = nx, ids.ny = ny, ids.waves = waves;
     uint32_t x = 0, y = 0, z = 0;
     for (uint32_t n = 0; n < 32 * ids.waves; ++n) {
       ids.at[n / 32][n % 32] = x | y << 10 | z << 20;
@@ -136,18 +145,42 @@ class Runner {
     const unsigned user = s.pgm_rsrc2 >> 1 & 31;
     std::memset(w.sgpr, 0, sizeof w.sgpr);
     std::memcpy(w.sgpr, s.user_data.data(), std::min<size_t>(user, s.user_data.size()) * 4);
-    unsigned at = user;
-    for (unsigned k = 0; k < 3; ++k)
-      if (s.pgm_rsrc2 >> (7 + k) & 1) w.sgpr[at++] = group_.id[k];
-    const uint32_t first = w.index * 32, live = std::min(32u, job_.threads_per_group - first);
-    w.sgpr[kExec] = live == 32 ? ~0u : (1u << live) - 1;
+    const auto enabled = [&](unsigned k) { return s.pgm_rsrc2 >> (7 + k) & 1; };
+    w.gfx12 = gfx12();
+    w.vgpr_blocks = s.pgm_rsrc1 & 63;
+    if (w.gfx12) {  // an id that is not enabled is zero: LLVM relies on it for z
+      w.sgpr[kTtmp9] = enabled(0) ? group_.id[0] : 0;
+      w.sgpr[kTtmp7] = (enabled(1) ? group_.id[1] & 0xFFFF : 0) | (enabled(2) ? group_.id[2] << 16 : 0);
+      w.sgpr[kTtmp8] = (w.index & 31) << 25;
+    } else {
+      unsigned at = user;
+      for (unsigned k = 0; k < 3; ++k)
+        if (enabled(k)) w.sgpr[at++] = group_.id[k];
+    }
+    w.signals = w.barrier_complete = w.named_barrier = w.named_complete = 0;
+    const uint32_t first = w.index * job_.lanes, live = std::min(job_.lanes, job_.threads_per_group - first);
+    w.sgpr[kExec] = live >= 32 ? ~0u : (1u << live) - 1;
+    if (live > 32) w.sgpr[kExec + 1] = live == 64 ? ~0u : (1u << (live - 32)) - 1;
     w.scc = 0;
-    w.mode = initial_mode_;
-    if (job_.options->poison) std::fill(&w.vgpr[0][0], &w.vgpr[0][0] + sizeof w.vgpr / 4, kPoison);
+    set_mode(w, initial_mode_);
+    const unsigned halves = job_.lanes / 32;
+    for (unsigned half = 0; half < halves; ++half) {
+      Wave& owner = (&w)[half];
+      if (job_.options->poison) std::fill(&owner.vgpr[0][0], &owner.vgpr[0][0] + sizeof owner.vgpr / 4, kPoison);
+      std::memcpy(owner.vgpr[0], worker_.item_ids.at[w.index * halves + half], sizeof owner.vgpr[0]);
+    }
     if (w.pending) w.pending->count = 0;
-    std::memcpy(w.vgpr[0], worker_.item_ids.at[w.index], sizeof w.vgpr[0]);
-    w.next = job_.entry;
+    w.next = entry_;
     w.state = WaveState::ready;
+  }
+
+  // Workgroups go round the shader engines, then their arrays and WGPs.
+  void place(uint64_t linear) {
+    const DispatchState& s = *job_.state;
+    const uint64_t se = std::max(1u, s.num_se), sa = std::max(1u, s.num_sa_per_se), wgp = std::max(1u, s.num_wgp_per_sa);
+    group_.se = static_cast<uint32_t>(linear % se);
+    group_.sa = static_cast<uint32_t>(linear / se % sa);
+    group_.wgp = static_cast<uint32_t>(linear / (se * sa) % wgp);
   }
 
   bool workgroup(uint64_t linear) {
@@ -156,22 +189,38 @@ class Runner {
     group_.id[0] = s.start[0] + static_cast<uint32_t>(linear % job_.extent[0]);
     group_.id[1] = s.start[1] + static_cast<uint32_t>(plane % job_.extent[1]);
     group_.id[2] = s.start[2] + static_cast<uint32_t>(plane / job_.extent[1]);
+    place(linear);
     group_.live = group_.waves;
     group_.arrived = 0;
+    for (auto& b : group_.named) b = {};
     if (job_.options->poison) std::fill_n(reinterpret_cast<uint32_t*>(group_.lds), group_.lds_bytes / 4, kPoison);
-    for (unsigned n = 0; n < group_.waves; ++n) start_wave(worker_.waves[n]);
+    for (unsigned n = 0; n < group_.waves; ++n) start_wave(wave(n));
     while (group_.live) {
+      bool ran = false;
       for (unsigned n = 0; n < group_.waves; ++n) {
-        Wave& w = worker_.waves[n];
-        if (w.state == WaveState::ready && !turn(w)) return false;
+        Wave& w = wave(n);
+        if (w.state != WaveState::ready) continue;
+        ran = true;
+        if (!turn(w)) return false;
       }
+      if (!ran && !idle()) return false;
     }
+    return true;
+  }
+
+  // Every wave waits for a barrier that nobody will signal: it hangs as it does on hardware, until cancelled.
+  bool idle() {
+    if (job_.stop) return false;
+    if (*job_.cancel) {
+      finish(DispatchResult::End::cancelled);
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return true;
   }
 
   // Runs a wave until it stops for a reason. False: the dispatch is over.
   bool turn(Wave& w) {
-    if (w.mode != worker_.applied_mode) apply_mode(w);
     w.budget = kQuantum;
     w.stop = Stop::none;
     for (const Inst* p = w.next; p;) p = p->fn(w, p);
@@ -184,9 +233,17 @@ class Runner {
         w.state = WaveState::at_barrier;
         ++group_.arrived;
         break;
+      case Stop::split_barrier:
+        w.state = WaveState::at_barrier;
+        break;
       case Stop::end:
         w.state = WaveState::ended;
         --group_.live;
+        if (gfx12()) {
+          leave_barrier(w);
+          group_.arrived -= w.signals;  // those who stay wait for each other only
+          complete_barrier(group_, worker_);
+        }
         break;
       case Stop::fault:
         w.state = WaveState::halted;
@@ -201,13 +258,15 @@ class Runner {
         }
         break;
     }
-    if (group_.arrived && group_.arrived == group_.live) {
+    if (!gfx12() && group_.arrived && group_.arrived == group_.live) {
       group_.arrived = 0;
       for (unsigned n = 0; n < group_.waves; ++n)
-        if (worker_.waves[n].state == WaveState::at_barrier) worker_.waves[n].state = WaveState::ready;
+        if (wave(n).state == WaveState::at_barrier) wave(n).state = WaveState::ready;
     }
     return true;
   }
+
+  bool gfx12() const { return job_.state->arch == Arch::gfx12; }
 
   void finish(DispatchResult::End end) {
     const std::lock_guard lock(job_.mutex);
@@ -225,12 +284,9 @@ class Runner {
     f.group = {group_.id[0], group_.id[1], group_.id[2]};
     f.wave_in_group = w.index;
     f.exec = w.sgpr[kExec];
+    if (job_.lanes == 64) f.exec |= uint64_t{w.sgpr[kExec + 1]} << 32;
     f.text = disassembly_around(s.arch, *job_.memory, f.pc, s.pgm_address);
-    // Workgroups go round the shader engines, then their arrays and WGPs.
-    uint32_t n = group_.id[0] + job_.extent[0] * (group_.id[1] + job_.extent[1] * group_.id[2]);
-    f.se = n % std::max(1u, s.num_se), n /= std::max(1u, s.num_se);
-    f.sa = n % std::max(1u, s.num_sa_per_se), n /= std::max(1u, s.num_sa_per_se);
-    f.wgp = n % std::max(1u, s.num_wgp_per_sa);
+    f.se = group_.se, f.sa = group_.sa, f.wgp = group_.wgp;
     f.simd = w.index % 4;
     f.wave_slot = w.index / 4;
     const std::lock_guard lock(job_.mutex);
@@ -244,14 +300,14 @@ class Runner {
     const std::lock_guard lock(job_.mutex);
     DispatchCounters& c = job_.result.counters;
     for (unsigned n = 0; n < job_.waves_per_group; ++n) {
-      const uint32_t* k = worker_.waves[n].counts;
+      const uint32_t* k = wave(n).counts;
       const auto of = [&](InstClass cls) { return k[static_cast<size_t>(cls)]; };
       c.salu += of(InstClass::salu), c.valu += of(InstClass::valu), c.vopd += of(InstClass::vopd), c.wmma += of(InstClass::wmma);
       c.trans += of(InstClass::trans), c.vmem_load += of(InstClass::vmem_load), c.vmem_store += of(InstClass::vmem_store);
       c.smem += of(InstClass::smem), c.lds += of(InstClass::lds), c.branch += of(InstClass::branch), c.other += of(InstClass::other);
       c.instructions += k[kBlockTotal];
       c.barriers += k[kBlockBarriers], c.valu_f64 += k[kBlockF64], c.lds_passes += k[kBlockLdsPasses], c.scalar_bytes += 4 * uint64_t{k[kBlockScalarDwords]};
-      const Wave& w = worker_.waves[n];
+      const Wave& w = wave(n);
       c.active_lanes += w.active_lanes, c.bytes_loaded += w.bytes_loaded, c.bytes_stored += w.bytes_stored;
     }
     if (!c.detailed) return;
@@ -266,6 +322,7 @@ class Runner {
   unsigned index_;
   Workgroup group_;
   uint32_t initial_mode_ = 0;
+  const Inst* entry_ = nullptr;
   std::function<void()> summon_;
   int64_t executed_ = 0, done_ = 0;  // instructions, workgroups
 };
@@ -306,13 +363,12 @@ class Array final : public ShaderArray {
     job.cancel = &cancel;
     if (job.groups == 0) return std::move(job.result);
     job.observer = observer_ && observer_->wants(s, memory, cancel) ? observer_ : nullptr;
-    const std::shared_ptr<Program> program = (job.observer ? watched_ : programs_).get(s.arch, s.pgm_address, memory);
+    const std::shared_ptr<Program> program = (job.observer ? watched_ : programs_).get(s.arch, job.lanes == 64, s.pgm_address, memory);
     job.program = program.get();
-    job.entry = program->at(s.pgm_address);
     job.result.counters.waves = job.groups * job.waves_per_group;
     job.result.counters.workgroups = job.groups;
     job.result.counters.detailed = options_.counters;
-    job.result.shape = {job.waves_per_group, 32, job.lds_bytes, s.pgm_rsrc1 & 63, (s.pgm_rsrc1 >> 29 & 1) != 0};
+    job.result.shape = {job.waves_per_group, job.lanes, job.lds_bytes, s.pgm_rsrc1 & 63, (s.pgm_rsrc1 >> 29 & 1) != 0};
     job.helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), job.groups - 1));
     if (job.observer) job.helpers = 0;
     if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
@@ -340,9 +396,8 @@ class Array final : public ShaderArray {
  private:
   // Derived values; nullptr, or why such a dispatch is not run.
   const char* describe(Job& job, const DispatchState& s) {
-    if (s.arch != Arch::gfx11) return "gfx12 code is decoded but not executed";
-    if (!(s.initiator >> 15 & 1)) return "wave64 dispatches are not supported";
     job.state = &s;
+    job.lanes = s.initiator >> 15 & 1 ? 32 : 64;  // COMPUTE_DISPATCH_INITIATOR.CS_W32_EN
     job.options = &options_;
     const bool thread_dimensions = s.initiator >> 5 & 1;
     job.groups = 1;
@@ -359,7 +414,7 @@ class Array final : public ShaderArray {
       job.groups *= job.extent[k];
     }
     if (job.threads_per_group > kMaxWaves * 32) return "workgroup of more than 1024 threads";
-    job.waves_per_group = (job.threads_per_group + 31) / 32;
+    job.waves_per_group = (job.threads_per_group + job.lanes - 1) / job.lanes;
     job.lds_bytes = (s.pgm_rsrc2 >> 15 & 0x1FF) * 512;
     if (job.lds_bytes > kMaxLds) return "more than 64 KiB of LDS";
     job.wave_bytes = (s.pgm_rsrc2 & 1) ? (s.tmpring_size >> 12 & 0x7FFF) * 256 : 0;

@@ -19,12 +19,11 @@ constexpr int64_t kWorthHelp = 8192;            // instructions in sight that ar
 struct Worker {
   Program* program = nullptr;
   Memory memory;
-  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once
+  std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once; a wave64 takes two
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
   WaveObserver* observer = nullptr;             // of a watched dispatch
-  uint32_t applied_mode = ~0u;                  // MODE that the host's control register has
   AccessCounters access;                        // of counting programs
-  struct ItemIds {                              // v0 of each wave, for workgroups of nx * ny * ...
+  struct ItemIds {                              // v0 of each wave (half of a wave64), for workgroups of nx * ny * ...
     uint32_t nx = 0, ny = 0, waves = 0;
     uint32_t at[kMaxWaves][32];
   } item_ids;

@@ -113,8 +113,8 @@ template <class T> USBGPU_INLINE const stored<T>* accumulator(Wave& w, const Ins
 }
 
 // ---- Results -----------------------------------------------------------------------------------
-// Output modifiers: omod, ignored where output denormals are enabled (hardware-tested), then clamp
-// to [0, 1]; NaN clamps to 0 with MODE.DX10_CLAMP (bit 8).
+// Output modifiers: omod, ignored where output denormals are enabled (hardware-tested) and in IEEE mode
+// (LLVM, SIFoldOperands), then clamp to [0, 1]; NaN clamps to 0 with MODE.DX10_CLAMP.
 template <class T> USBGPU_INLINE T output(T x, uint8_t omod, bool clamp, bool nan_to_zero) {
   if (omod) x = x * (omod == 1 ? T(2) : omod == 2 ? T(4) : T(0.5));
   if (clamp) {
@@ -125,9 +125,9 @@ template <class T> USBGPU_INLINE T output(T x, uint8_t omod, bool clamp, bool na
   return x;
 }
 template <class T> [[gnu::noinline]] void finish(const Wave& w, const Inst* i, stored<T>* r) {
-  const bool denormals = w.mode >> (sizeof(T) == 4 ? 5 : 7) & 1;
-  const uint8_t omod = denormals ? 0 : i->omod;
-  const bool nan_to_zero = w.mode >> 8 & 1;
+  const bool denormals = w.mode >> (sizeof(T) == 4 ? 5 : 7) & 1, ieee = w.mode >> 9 & 1;
+  const uint8_t omod = denormals || ieee ? 0 : i->omod;
+  const bool nan_to_zero = w.nan_clamps_to_zero;
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const T x = sem::as<T>(r[lane]);
     if constexpr (sizeof(T) == 2) r[lane] = sem::f16(output(sem::f32(x), omod, i->clamp, nan_to_zero)).bits;

@@ -30,6 +30,12 @@ struct LaneOffsets {
   bool run = false;   // known: all 32 lanes, one access behind the other
 };
 
+// Where a byte of a lane's private memory is: dwords are interleaved over the lanes of the wave.
+// `lane` counts within the half of a wave64 that runs.
+USBGPU_INLINE uint64_t private_address(const Wave& w, unsigned lane, uint32_t offset) {
+  return w.scratch + uint64_t{offset & ~3u} * w.lanes + (w.first_lane + lane) * 4 + (offset & 3);
+}
+
 USBGPU_INLINE U32 substitute_inactive(U32 offset, uint32_t exec) {
   if (exec == ~0u) return offset;
   const U32 m = lane_mask(exec);

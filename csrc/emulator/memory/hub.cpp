@@ -114,6 +114,7 @@ Hub::Walk Hub::walk(const Config& config, uint64_t va) const {
     result.mapping_error = true;
     return result;
   }
+  const PteFacts& facts = board_.chip.pte;
   const uint64_t offset = va - config.start;
   uint64_t table = config.root;
   for (unsigned level = 3 - config.depth; level <= 3; level++) {
@@ -127,12 +128,13 @@ Hub::Walk Hub::walk(const Config& config, uint64_t va) const {
       return result;
     }
     const uint64_t entry = board_.vram.read64(slot);
-    const bool leaf = level == 3 || entry & bit(pte::gfx11::PDE_PTE_huge);
-    if (!leaf && (entry & bit(pte::VALID))) {
+    const bool marked = entry & bit(facts.huge), leaf = level == 3 ? marked || !facts.leaf_is_marked : marked;
+    if (!leaf && level < 3 && (entry & bit(pte::VALID))) {
       table = entry;
       continue;
     }
-    if (!(entry & bit(pte::VALID))) {
+    // gfx12: an entry of the last level that is not marked as one is no translation
+    if (!(entry & bit(pte::VALID)) || !leaf) {
       result.fault = level == 3 ? valid : pde0;
       result.walker_error = level == 3 ? 0 : 2 + (2 - level);
       result.mapping_error = level != 3;

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import struct
 import time
-from functools import cache
 
 from torch_usbgpu import _emulator, emulated_firmware
 
@@ -16,7 +15,8 @@ VRAM_BYTES = 256 << 20
 SRAM_BUS, SRAM_BYTES = 0x200000, 512 << 10
 SRAM_VA = VA + 0x1000_0000
 VRAM_VA = VA + 0x4000_0000
-READ, WRITE, EXECUTE, SYSTEM, UC, HUGE = 1 << 5, 1 << 6, 1 << 4, 1 << 1, 3 << 48, 1 << 54
+READ, WRITE, EXECUTE, SYSTEM = 1 << 5, 1 << 6, 1 << 4, 1 << 1
+UC = 1 << 100  # stands for the memory type's bits, which are elsewhere in each generation
 RWX = READ | WRITE | EXECUTE
 
 ROOT, TABLES = 0x100000, 0x101000
@@ -28,17 +28,27 @@ SDMA_RING, SDMA_POINTERS = 0x500000, 0x520000
 DATA = 0x600000  # free for tests
 TMR = 64 << 20
 
-FULL_ORDER = ("SMU", "SETUP_TMR", "SDMA_UCODE_TH1", "SDMA_UCODE_TH0", "RS64_MEC", "RS64_MEC_P0_STACK", "IMU_I", "IMU_D", "RLC_IRAM",
-              "RLC_DRAM_BOOT", "RLC_P", "RLC_V", "RLC_G")
+CHIPS = ("navi31", "navi32", "navi33", "navi44", "navi48")
+ONE_OF_EACH = ("navi31", "navi48")  # generations, where chips within one do not differ
+GFX12 = ("navi44", "navi48")
+AFTER_SMU_11 = ("SDMA_UCODE_TH1", "SDMA_UCODE_TH0", "RS64_MEC", "RS64_MEC_P0_STACK", "IMU_I", "IMU_D", "RLC_IRAM",
+                "RLC_DRAM_BOOT", "RLC_P", "RLC_V", "RLC_G")
+AFTER_SMU_12 = ("SDMA_UCODE_TH0", "RS64_PFP", "RS64_PFP_P0_STACK", "RS64_ME", "RS64_ME_P0_STACK", "RS64_MEC", "RS64_MEC_P0_STACK",
+                "IMU_I", "IMU_D", "RLC_IRAM", "RLC_DRAM_BOOT", "RLC_G")
+# (command, image) of the boot loader
+BOOT_OLD = ((0x80000, "KDB"), (0x10000000, "KDB"), (0x10000, "SYS_DRV"), (0x20000, "SOS"))
+DRIVERS = ((0x10000, "SYS_DRV"), (0xB0000, "SOC_DRV"), (0xD0000, "INTF_DRV"), (0xC0000, "DBG_DRV"))
+BOOT = {"navi31": BOOT_OLD, "navi33": BOOT_OLD,
+        "navi32": ((0x80000, "KDB"), *DRIVERS, (0xE0000, "RAS_DRV"), (0x20000, "SOS")),
+        "navi44": ((0x80000, "KDB"), (0x10000000, "SPL"), *DRIVERS, (0x20000, "SOS")),
+        "navi48": ((0x80000, "KDB"), (0x10000000, "SPL"), *DRIVERS, (0xE0000, "RAS_DRV"), (0xF0000, "IPKEYMGR_DRV"), (0x20000, "SOS"))}
 STEPS = ("bus_master", "doorbell_aperture", "mm_hub", "ih", "psp_bootloader", "psp_ring", "load_toc", "setup_tmr", "load_firmware",
-         "autoload", "smu", "gc_hub", "mec_start_address", "mec_reset_pulse", "doorbell_routing", "mec_doorbell_range", "sh_mem",
+         "autoload", "smu", "gc_hub", "gfx_start_addresses", "mec_start_address", "mec_reset_pulse", "doorbell_routing", "mec_doorbell_range", "sh_mem",
          "mec_enable", "sdma_engine", "sdma_routing", "map_compute_queue", "mec_active", "sdma_queue", "sdma_rb_enable")
 TYPES = emulated_firmware._facts("enums.json")["psp_gfx_fw_type"]
 
 
-@cache
-def image(name: str) -> bytes:
-    return emulated_firmware.psp_image(name)
+image = emulated_firmware.psp_image
 
 
 def wait(condition, seconds: float = 2.0) -> bool:
@@ -51,9 +61,13 @@ def wait(condition, seconds: float = 2.0) -> bool:
 
 
 class Board:
-    def __init__(self, deterministic: bool = False, threads: int = 1, patience: float = 0.5):
+    def __init__(self, deterministic: bool = False, threads: int = 1, patience: float = 0.5, chip: str = "navi31", **options):
         self.patience = patience  # seconds for an answer of the PSP
-        self.gpu = _emulator.gpu.Gpu(vram_bytes=VRAM_BYTES, deterministic=deterministic, threads=threads)
+        self.chip, self.gfx12 = chip, chip in GFX12
+        self.mp0 = "MPASP_SMN_C2PMSG_" if self.gfx12 else "MP0_SMN_C2PMSG_"
+        self.s2a = "GDC_S2A0_S2A_DOORBELL_ENTRY_" if self.gfx12 else "S2A_DOORBELL_ENTRY_"
+        self.fault_status = "VM_L2_PROTECTION_FAULT_STATUS" + ("_LO32" if self.gfx12 else "")
+        self.gpu = _emulator.gpu.Gpu(chip=chip, vram_bytes=VRAM_BYTES, deterministic=deterministic, threads=threads, **options)
         self.gpu.add_bus_window(SRAM_BUS, SRAM_BYTES)
         self.gpu.add_bus_window(0x820000, 4096)
         self.gpu.add_bus_window(0x822000, 4096)
@@ -94,7 +108,13 @@ class Board:
         """Leaves of `level` from va on; `address` is a paddr or, with SYSTEM, a bus address."""
         step = 1 << (12 + 9 * (3 - level))
         for i in range(count):
-            entry = (address + i * step) | flags | 1 | (HUGE if level < 3 else 0)
+            entry = (address + i * step) | flags & ~UC | 1
+            if flags & UC:
+                entry |= 3 << 54 if self.gfx12 else 3 << 48
+            if self.gfx12:
+                entry |= 1 << 63  # marks every leaf
+            elif level < 3:
+                entry |= 1 << 54
             self.set_entry(self.table(level, va + i * step), level, va + i * step, entry)
 
     def unmap(self, va: int, level: int = 3) -> None:
@@ -136,7 +156,7 @@ class Board:
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_END_ADDR_HI32", end >> 44)
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_LO32", ROOT | 1)
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_HI32", 0)
-        w(f"{p}VM_CONTEXT0_CNTL", 0x01FFFE07)
+        w(f"{p}VM_CONTEXT0_CNTL", 0x01FFFC07 if self.gfx12 else 0x01FFFE07)
 
     def faults_stop(self, p: str = "GC"):
         """No default page: an access that fails stops who did it."""
@@ -163,25 +183,25 @@ class Board:
     def bootloader(self, command: int, data: bytes) -> int:
         """Returns C2PMSG_35 after the command."""
         self.stage(data)
-        self.write("MP0_SMN_C2PMSG_36", SRAM_VA >> 20)
-        self.write("MP0_SMN_C2PMSG_35", command)
-        wait(lambda: self.read("MP0_SMN_C2PMSG_35") >> 31, self.patience)
-        return self.read("MP0_SMN_C2PMSG_35")
+        self.write(f"{self.mp0}36", SRAM_VA >> 20)
+        self.write(f"{self.mp0}35", command)
+        wait(lambda: self.read(f"{self.mp0}35") >> 31, self.patience)
+        return self.read(f"{self.mp0}35")
 
     def psp_bootloader(self):
-        for command, name in ((0x80000, "KDB"), (0x10000000, "KDB"), (0x10000, "SYS_DRV"), (0x20000, "SOS")):
-            self.responses[f"boot {name} {command:#x}"] = self.bootloader(command, image(name))
-        wait(lambda: self.read("MP0_SMN_C2PMSG_81") != 0, 0.1)
+        for command, name in BOOT[self.chip]:
+            self.responses[f"boot {name} {command:#x}"] = self.bootloader(command, self.image(name))
+        wait(lambda: self.read(f"{self.mp0}81") != 0, 0.1)
 
     def psp_ring(self, kind: int = 2):
-        self.write("MP0_SMN_C2PMSG_69", FB + PSP_RING & 0xFFFFFFFF)
-        self.write("MP0_SMN_C2PMSG_70", FB + PSP_RING >> 32)
-        self.write("MP0_SMN_C2PMSG_71", 0x10000)
-        self.write("MP0_SMN_C2PMSG_64", kind << 16)
+        self.write(f"{self.mp0}69", FB + PSP_RING & 0xFFFFFFFF)
+        self.write(f"{self.mp0}70", FB + PSP_RING >> 32)
+        self.write(f"{self.mp0}71", 0x10000)
+        self.write(f"{self.mp0}64", kind << 16)
 
     def psp_command(self, command: int, *parameters: int, seconds: float | None = None) -> int | None:
         """Status of the answer; None when no fence arrived."""
-        wptr = self.read("MP0_SMN_C2PMSG_67")
+        wptr = self.read(f"{self.mp0}67")
         block = bytearray(1024)
         struct.pack_into("<I", block, 8, command)
         struct.pack_into(f"<{len(parameters)}I", block, 28, *parameters)
@@ -191,27 +211,34 @@ class Board:
         command_mc, fence_mc = FB + PSP_COMMAND, FB + PSP_FENCE
         self.poke(PSP_RING + 4 * wptr, command_mc & 0xFFFFFFFF, command_mc >> 32, 0, fence_mc & 0xFFFFFFFF, fence_mc >> 32, wptr + 1,
                   *(0,) * 10)
-        self.write("MP0_SMN_C2PMSG_67", (wptr + 16) % 0x4000)
+        self.write(f"{self.mp0}67", (wptr + 16) % 0x4000)
         if not wait(lambda: self.peek(PSP_FENCE) == wptr + 1, seconds or self.patience):
             return None
         return self.peek(PSP_COMMAND + 864)
 
+    def image(self, name: str) -> bytes:
+        return image(name, self.chip)
+
     def load_toc(self):
-        self.stage(image("TOC"))
-        self.responses["toc"] = self.psp_command(0x20, SRAM_VA & 0xFFFFFFFF, SRAM_VA >> 32, len(image("TOC")))
+        toc = self.image("TOC")
+        self.stage(toc)
+        self.responses["toc"] = self.psp_command(0x20, SRAM_VA & 0xFFFFFFFF, SRAM_VA >> 32, len(toc))
 
     def load_one(self, name: str, data: bytes | None = None, kind: int | None = None) -> int | None:
-        data = image(name) if data is None else data
+        data = self.image(name) if data is None else data
         self.stage(data)
         return self.psp_command(6, SRAM_VA & 0xFFFFFFFF, SRAM_VA >> 32, len(data), TYPES[name] if kind is None else kind)
 
     def setup_tmr(self):
+        """And the SMU's firmware, which comes before it. On gfx12 the region is there since power-on."""
         self.responses["smu"] = self.load_one("SMU")
+        if self.gfx12:
+            return
         mc = FB + TMR
         self.responses["tmr"] = self.psp_command(5, mc & 0xFFFFFFFF, mc >> 32, 0x1300000, 2, TMR, 0)
 
     def load_firmware(self, leave_out=()):
-        for name in FULL_ORDER[2:]:
+        for name in AFTER_SMU_12 if self.gfx12 else AFTER_SMU_11:
             if name not in leave_out:
                 self.responses[name] = self.load_one(name)
 
@@ -234,6 +261,16 @@ class Board:
     def gc_hub(self):
         self.hub("GC")
 
+    def gfx_start_addresses(self):
+        """PFP and ME, which gfx12 starts as well."""
+        start = emulated_firmware.START_ADDRESS >> 2
+        for engine in ("PFP", "ME") if self.gfx12 else ():
+            self.write("GRBM_GFX_CNTL", 0)
+            self.write(f"CP_{engine}_PRGRM_CNTR_START", start & 0xFFFFFFFF)
+            self.write(f"CP_{engine}_PRGRM_CNTR_START_HI", start >> 32)
+            self.update("CP_ME_CNTL", **{f"{engine.lower()}_pipe0_reset": 1})
+            self.update("CP_ME_CNTL", **{f"{engine.lower()}_pipe0_reset": 0})
+
     def mec_start_address(self):
         self.update("GRBM_GFX_CNTL", meid=1, pipeid=0, queueid=0, vmid=0)
         start = emulated_firmware.START_ADDRESS >> 2
@@ -246,8 +283,8 @@ class Board:
         self.update("CP_MEC_RS64_CNTL", mec_pipe0_reset=0)
 
     def doorbell_routing(self):
-        self.write("S2A_DOORBELL_ENTRY_0_CTRL", 0x30000007)
-        self.write("S2A_DOORBELL_ENTRY_3_CTRL", 0x3000000D)
+        self.write(f"{self.s2a}0_CTRL", 0x30000007)
+        self.write(f"{self.s2a}3_CTRL", 0x3000000D)
 
     def mec_doorbell_range(self):
         self.write("CP_MEC_DOORBELL_RANGE_LOWER", 0)
@@ -264,16 +301,22 @@ class Board:
         self.update("CP_MEC_RS64_CNTL", mec_pipe0_reset=0, mec_pipe0_active=1, mec_halt=0)
 
     def sdma_engine(self):
-        self.update("SDMA0_F32_CNTL", halt=0, th1_reset=0)
+        self.sdma_hold(halt=0, reset=0)
         self.update("SDMA0_CNTL", trap_enable=1)
 
+    def sdma_hold(self, **fields):
+        if self.gfx12:
+            self.update("SDMA0_MCU_CNTL", **fields)
+        else:
+            self.update("SDMA0_F32_CNTL", **{"th1_reset" if k == "reset" else k: v for k, v in fields.items()})
+
     def sdma_routing(self):
-        self.write("S2A_DOORBELL_ENTRY_2_CTRL", 0x3009001D)
+        self.write(f"{self.s2a}2_CTRL", 0x3009001D)
 
     def map_compute_queue(self):
         mqd = bytearray(4096)
         struct.pack_into("<I", mqd, 0, 0xC0310800)
-        for at in (0x5C, 0x60, 0x68, 0x6C, 0xB0, 0xB4, 0xB8, 0xBC):
+        for at in (0x5C, 0x60, 0x68, 0x6C, 0xB0, 0xB4, 0xB8, 0xBC, *((0xEC,) if self.gfx12 else ())):
             struct.pack_into("<I", mqd, at, 0xFFFFFFFF)
         ring, rptr, wptr, eop = VRAM_VA + RING, VRAM_VA + POINTERS + 0x80, VRAM_VA + POINTERS + 0x38, VRAM_VA + EOP
         mc = FB + MQD

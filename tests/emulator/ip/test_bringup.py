@@ -7,7 +7,7 @@ import pytest
 
 from torch_usbgpu import emulated_firmware
 
-from .board import DATA, FB, RWX, SRAM_BUS, SRAM_VA, SYSTEM, TMR, UC, VA, VRAM_BYTES, VRAM_VA, WRITE, Board, image, wait
+from .board import CHIPS, DATA, FB, RWX, SRAM_BUS, SRAM_VA, SYSTEM, TMR, UC, VA, VRAM_BYTES, VRAM_VA, WRITE, Board, image, wait
 from .test_pm4 import release
 
 BAD, UNSUPPORTED = 0xFFFF0006, 0xFFFF000A
@@ -315,11 +315,12 @@ def test_interrupt_ring_wraps_and_overflows():
     assert board.field("IH_RB_WPTR", "rb_overflow") == 0
 
 
-def test_images_are_complete(tmp_path):
+@pytest.mark.parametrize("chip", CHIPS)
+def test_images_are_complete(tmp_path, chip):
     """Names of the chip; sizes and slices consistent in themselves."""
-    files = emulated_firmware.write_images("navi31", tmp_path)
-    facts = emulated_firmware._facts("chips.json")["chips"]["navi31"]["firmware"]
-    assert {f.name for f in files} == {v for k, v in facts.items() if k != "load_order"}
+    files = emulated_firmware.write_images(chip, tmp_path)
+    facts = emulated_firmware._facts("chips.json")["chips"][chip]["firmware"]
+    assert {f.name for f in files} == {facts[kind] for kind in ("sos", "smu", "sdma", "imu", "rlc", "pfp", "me", "mec")}
     for file in files:
         data = file.read_bytes()
         assert struct.unpack_from("<I", data, 0)[0] == len(data), file.name

@@ -141,17 +141,17 @@ def test_fault_has_the_engines_client(board):
     assert board.peek(DATA) == 0
 
 
-@pytest.mark.parametrize("register, fields", [("SDMA0_F32_CNTL", {"halt": 1}), ("SDMA0_F32_CNTL", {"th1_reset": 1}), ("SDMA0_FREEZE", {})])
-def test_halt_freeze_and_go_on(board, register, fields):
-    if fields:
-        board.update(register, **fields)
+@pytest.mark.parametrize("what", ["halt", "reset", "freeze"])
+def test_halt_freeze_and_go_on(board, what):
+    if what == "freeze":
+        board.update("SDMA0_FREEZE", freeze=1)
+        assert board.field("SDMA0_FREEZE", "frozen")
     else:
-        board.write(register, 1)
-        assert board.read(register) & 2
+        board.sdma_hold(**{what: 1})
     board.submit_sdma(*fence(HERE, 1))
     assert not wait(lambda: board.peek(DATA) == 1, 0.02)
-    board.update("SDMA0_F32_CNTL", halt=0, th1_reset=0)
-    board.write("SDMA0_FREEZE", 0)
+    board.sdma_hold(halt=0, reset=0)
+    board.update("SDMA0_FREEZE", freeze=0)
     assert wait(lambda: board.peek(DATA) == 1)
 
 

@@ -16,7 +16,7 @@ from torch_usbgpu.runtime import codeobject
 
 ZIG = str(Path(ziglang.__file__).parent / "zig")
 CC1 = ("-cc1 -triple amdgcn-amd-amdhsa -aux-triple x86_64-unknown-linux-gnu -x hip "
-       "-fcuda-is-device -target-cpu gfx1100 -target-feature +cumode -O3 -std=c++20 -fgnuc-version=4.2.1 "
+       "-fcuda-is-device -target-feature +cumode -O3 -std=c++20 -fgnuc-version=4.2.1 "
        "-mrelocation-model pic -pic-level 2 -mframe-pointer=none "
        "-fvisibility=hidden -fapply-global-visibility-to-externs "
        "-mllvm -amdgpu-internalize-symbols -nostdsysteminc -nobuiltininc "
@@ -43,13 +43,13 @@ def _clang(arguments: list[str], source: str) -> bytes:
 
 
 @functools.cache
-def compile_hip(source: str) -> bytes:
-    return _clang([*CC1, "-emit-obj"], PROLOGUE + source)
+def compile_hip(source: str, arch: str = "gfx1100") -> bytes:
+    return _clang([*CC1, "-target-cpu", arch, "-emit-obj"], PROLOGUE + source)
 
 
 @functools.cache
-def compile_to_assembly(source: str) -> str:
-    return _clang([*CC1, "-S"], PROLOGUE + source).decode()
+def compile_to_assembly(source: str, arch: str = "gfx1100") -> str:
+    return _clang([*CC1, "-target-cpu", arch, "-S"], PROLOGUE + source).decode()
 
 
 @functools.cache
@@ -69,7 +69,8 @@ def assemble(text: str, cpu: str = "gfx1100") -> bytes:
 class Machine:
     """Memory, cores and a bump allocator. Kernel arguments: arrays (copied in, and back by `run`), ints, floats."""
 
-    def __init__(self, **options):
+    def __init__(self, arch: str = "gfx1100", **options):
+        self.arch = arch
         self.memory = isa.FlatMemory()
         self.cores = isa.Cores(**options)
         self.memory.map(KERNARG, 4096, write=False)
@@ -95,7 +96,7 @@ class Machine:
         return va
 
     def kernels(self, source: str) -> dict[str, Kernel]:
-        image = codeobject.load(compile_hip(source))
+        image = codeobject.load(compile_hip(source, self.arch))
         va = self.load(image.placed_at(self._code))
         return {name: Kernel(self, descriptor, va) for name, descriptor in image.kernels.items()}
 
@@ -107,7 +108,7 @@ class Machine:
         if scratch:
             more.update(self.scratch_for(scratch, threads))
         return self.cores.run(self.memory, entry, rsrc1, rsrc2, list(user_data), (groups, 1, 1), (threads, 1, 1),
-            **more)
+            arch=self.arch, **more)
 
     def scratch_for(self, bytes_per_lane: int, threads: int) -> dict:
         wave = -(-bytes_per_lane * 32 // 256) * 256
@@ -143,7 +144,7 @@ class Kernel:
         if d.scratch_bytes:
             more.update(machine.scratch_for(d.scratch_bytes, threads[0]))
         result = machine.cores.run(machine.memory, self.entry, d.rsrc1, rsrc2, [KERNARG & 0xFFFFFFFF, KERNARG >> 32],
-                                   tuple(groups), tuple(threads), **more)
+                                   tuple(groups), tuple(threads), arch=machine.arch, **more)
         for va, array in arrays:
             array[...] = machine.fetch(va, array)
         return result

@@ -28,8 +28,8 @@ s_delay_alu instid0(TRANS32_DEP_1)
 s_sendmsg sendmsg(MSG_DEALLOC_VGPRS)
 s_barrier
 s_endpgm
-s_getreg_b32 s4, hwreg(1, 4, 2)
-s_setreg_imm32_b32 hwreg(1, 0, 8), 0xf0
+s_getreg_b32 s4, hwreg(HW_REG_MODE, 4, 2)
+s_setreg_imm32_b32 hwreg(HW_REG_MODE, 0, 8), 0xf0
 v_mov_b32_e32 v1, 0x40490fdb
 v_mov_b32_e32 v1, src_shared_base
 v_add_f32_e32 v2, v2, v3

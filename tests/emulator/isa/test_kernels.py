@@ -19,9 +19,13 @@ MODES = {"plain": {}, "two_threads": {"threads": 2}, "poison": {"poison": True},
          "strict_waits": {"strict_waits": True, "poison": True}}
 
 
-@pytest.fixture(params=MODES, ids=MODES.keys())
+ARCHS = ("gfx1100", "gfx1200", "gfx1201")
+
+
+@pytest.fixture(params=[(arch, mode) for arch in ARCHS for mode in MODES], ids="-".join)
 def machine(request):
-    return Machine(**{"threads": 1, **MODES[request.param]})
+    arch, mode = request.param
+    return Machine(arch, **{"threads": 1, **MODES[mode]})
 
 
 def listing(assembly: str) -> list[str]:
@@ -29,21 +33,32 @@ def listing(assembly: str) -> list[str]:
     return [line for line in lines if line and not line.startswith((".", "s_nop"))]
 
 
-def test_disassembly_is_the_compilers():
-    text = ELFFile(io.BytesIO(compile_hip(SOURCE))).get_section_by_name(".text").data()
-    ours = [t for _, _, _, t in isa.disassemble(text) if not t.startswith(("s_nop", "s_code_end"))]
-    theirs = listing(compile_to_assembly(SOURCE))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_disassembly_is_the_compilers(arch):
+    text = ELFFile(io.BytesIO(compile_hip(SOURCE, arch))).get_section_by_name(".text").data()
+    ours = [t for _, _, _, t in isa.disassemble(text, arch) if not t.startswith(("s_nop", "s_code_end"))]
+    theirs = listing(compile_to_assembly(SOURCE, arch))
     assert len(ours) == len(theirs) > 500
     for mine, other in zip(ours, theirs):
+        # LLVM's compiler and disassembler write two things differently, ours follows the disassembler: NULL as the offset
+        # register for an offset of zero, and op_sel beside the halves .l and .h that say the same.
+        if re.search(r"v\d+\.[lh]", mine):
+            mine = re.sub(r" op_sel:\[[01,]+\]", "", mine)
+            if arch != "gfx1100":  # true16 is off by default there: halves are written as whole registers
+                mine = mine.replace(".l", "")
+        if arch == "gfx1100":
+            other = re.sub(r"^(s_(?:buffer_)?load_\w+ .*), 0x0$", r"\1, null", other)
+        other = other.replace("s_barrier_wait -1", "s_barrier_wait 0xffff")
         if re.search(r"\.LBB|@rel32", other):  # label names and relocations are not in the bytes
             assert mine.split()[0] == other.split()[0]
         else:
             assert mine == other
 
 
-def test_everything_compiled_is_implemented():
-    text = ELFFile(io.BytesIO(compile_hip(SOURCE))).get_section_by_name(".text").data()
-    assert {k: v for k, v in isa.unsupported(text).items() if not k.startswith("s_code_end")} == {}
+@pytest.mark.parametrize("arch", ARCHS)
+def test_everything_compiled_is_implemented(arch):
+    text = ELFFile(io.BytesIO(compile_hip(SOURCE, arch))).get_section_by_name(".text").data()
+    assert {k: v for k, v in isa.unsupported(text, arch).items() if not k.startswith("s_code_end")} == {}
 
 
 def test_add_with_a_tail(machine, rng):

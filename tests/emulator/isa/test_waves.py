@@ -202,10 +202,18 @@ def test_fault_in_one_lane_of_a_scattered_access():
     assert machine.run_code(ok, user(va))["end"] == "complete"
 
 
-def test_wave64_is_refused_by_name():
+def test_wave64_faults_show_all_lanes():
     machine = Machine(threads=1)
-    result = machine.run_code(assemble("s_endpgm"), initiator=5)
-    assert result["end"] == "fault" and "wave64" in result["fault"]["text"]
+    code = assemble("v_mov_b32 v1, 0\nv_mov_b32 v2, 5\nglobal_load_b32 v3, v[1:2], off\ns_endpgm")
+    result = machine.run_code(code, threads=50, initiator=5)
+    assert result["end"] == "fault" and result["fault"]["exec"] == (1 << 50) - 1
+
+
+def test_vopd_is_illegal_in_wave64():
+    machine = Machine(threads=1)
+    result = machine.run_code(assemble("v_dual_mov_b32 v2, v0 :: v_dual_mov_b32 v3, v1\ns_endpgm"), threads=64, initiator=5)
+    assert result["end"] == "fault" and result["fault"]["kind"] == "illegal_instruction"
+    assert "v_dual_mov_b32" in result["fault"]["text"]
 
 
 def test_threads_give_the_same_result(rng):
