@@ -17,12 +17,16 @@ BELOW = {
     "compiler": {"errors"},
     "kernels": {"errors", "compiler", "runtime"},
     "runtime": {"errors", "usb", "pcie", "amdgpu", "compiler", "kernels", "_runtime"},
+    "tracing": {"errors", "usb", "amdgpu"},
+    "cli": {"errors", "usb", "amdgpu", "tracing", "runtime"},
     # the device half
     "emulator": {"errors", "_emulator", "emulated_firmware"},
     "emulated_firmware": {"errors"},
 }
 THE_ONE_TRANSPORT = PACKAGE / "usb" / "emulated.py"
-NO_TORCH = [room for room in BELOW]
+# The command's `emulator` group works on the device half itself; the debugger compiles and loads what it steps through.
+EMULATOR_COMMANDS = {*(PACKAGE / "cli" / "emulator").glob("*.py")}
+DEBUGGER = PACKAGE / "emulator" / "debugger.py"
 
 
 def rooms() -> list:
@@ -53,6 +57,10 @@ def test_imports_go_down(path, room):
     allowed = BELOW[room] | {room}
     if path == THE_ONE_TRANSPORT:
         allowed |= {"emulator", "emulated_firmware"}
+    if path in EMULATOR_COMMANDS:
+        allowed |= {"emulator", "_emulator"}
+    if path == DEBUGGER:
+        allowed |= {"compiler", "runtime"}
     for name in imported(path):
         top, _, rest = name.partition(".")
         assert top != "torch", f"{path.name} imports {name}: this room works without torch"
@@ -64,8 +72,9 @@ def test_only_one_file_of_the_host_half_knows_the_emulator():
     device_half = {*(PACKAGE / "emulator").glob("*.py"), PACKAGE / "emulated_firmware.py"}
     found = {path for path in PACKAGE.rglob("*.py")
              if path not in device_half and any("emulat" in part for name in imported(path) for part in name.split("."))}
-    assert found <= {THE_ONE_TRANSPORT, PACKAGE / "usb" / "transport.py", PACKAGE / "usb" / "__init__.py"}
-    for path in found - {THE_ONE_TRANSPORT}:      # they may name the transport, not what is behind it
+    assert found <= {THE_ONE_TRANSPORT, PACKAGE / "usb" / "transport.py", PACKAGE / "usb" / "__init__.py",
+                     *EMULATOR_COMMANDS}
+    for path in found - {THE_ONE_TRANSPORT} - EMULATOR_COMMANDS:      # they may name the transport, not what is behind it
         assert not any(name.startswith(("torch_usbgpu.emulat", "torch_usbgpu._emulat")) for name in imported(path))
 
 
@@ -91,6 +100,7 @@ def test_the_driver_imports_without_torch():
             "import importlib.util, types\n"
             f"package = types.ModuleType('torch_usbgpu'); package.__path__ = [{str(PACKAGE)!r}]\n"
             "sys.modules['torch_usbgpu'] = package\n"
-            "import torch_usbgpu.usb, torch_usbgpu.pcie, torch_usbgpu.amdgpu, torch_usbgpu.compiler, torch_usbgpu.runtime\n")
+            "import torch_usbgpu.usb, torch_usbgpu.pcie, torch_usbgpu.amdgpu, torch_usbgpu.compiler, torch_usbgpu.runtime\n"
+            "import torch_usbgpu.cli.emulator, torch_usbgpu.emulator.debugger\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -73,6 +73,12 @@ class TraceMismatch(LinkError):
     default_action = "Record the trace again, or find the change that altered the sequence of transfers."
 
 
+class TraceError(UsbGpuError, ValueError):
+    """A trace file is damaged, cut off, or of another version."""
+    code = "USBGPU-109"
+    default_action = "Record the trace again."
+
+
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
     code = "USBGPU-201"
 
@@ -149,3 +155,9 @@ class CodeObjectError(UsbGpuError, ValueError):
 class LaunchError(UsbGpuError, ValueError):
     """Grid, block or arguments do not fit the kernel."""
     code = "USBGPU-404"
+
+
+class DebuggerError(UsbGpuError):
+    """The debugger was asked for something that the wave's state does not allow."""
+    code = "USBGPU-501"
+    default_action = "Launch a kernel, and look at the wave while it is stopped."

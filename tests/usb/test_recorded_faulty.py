@@ -3,7 +3,7 @@ import pytest
 import usb1
 
 from torch_usbgpu.emulator import EmulatedAdapter
-from torch_usbgpu.errors import TraceMismatch
+from torch_usbgpu.errors import TraceError, TraceMismatch
 from torch_usbgpu.usb.faulty import Fault, FaultyHandle
 from torch_usbgpu.usb.recorded import RecordedHandle, RecordingHandle
 
@@ -51,7 +51,7 @@ def test_replay_notices_another_conversation(trace):
 def test_not_a_trace(tmp_path):
     path = tmp_path / "x"
     path.write_text('{"format": "something else"}\n')
-    with pytest.raises(TraceMismatch):
+    with pytest.raises(TraceError, match="no trace file"):
         RecordedHandle(path)
 
 

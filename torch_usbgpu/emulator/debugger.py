@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .. import _emulator
-from ..errors import LaunchError, UsbGpuError
+from ..errors import DebuggerError, LaunchError
 
 _debug, _isa = _emulator.debug, _emulator.isa
 
@@ -37,18 +37,11 @@ WAVE32, WAVE64 = 0x8005, 0x0005          # DISPATCH_INITIATOR: compute, start at
 RSRC1_WAVE_DEFAULTS = 0x00AF_0000        # MODE: f64 and f16 denormals, dx10_clamp, ieee
 
 
-class DebuggerError(UsbGpuError):
-    """The debugger was asked for something that the wave's state does not allow."""
-
-    code = "USBGPU-501"
-    default_action = "Launch a kernel, and look at the wave while it is stopped."
-
-
 @dataclass(frozen=True)
 class Stop:
     """Why and where a wave stands still.
 
-    reason: "entry", "step", "breakpoint", "paused", "end" (the wave ended), "fault", or "finished" (the whole dispatch).
+    reason: "entry", "step", "breakpoint", "paused", "end" (the wave ended), "fault", "finished" (the whole dispatch).
     """
 
     reason: str
@@ -81,8 +74,14 @@ class Wave:
 
     @property
     def vgpr(self) -> np.ndarray:
-        """Vector registers, uint32[256, lanes]."""
-        return self._session.vgpr(self._debugger.owner)
+        """Vector registers, uint32[256, lanes]. Of a wave64 a read-only copy, because its halves lie apart in memory:
+        write with write_vgpr()."""
+        halves = self._session.vgpr(self._debugger.owner)
+        if halves.shape[1] == 1:
+            return halves[:, 0]
+        copied = halves.reshape(halves.shape[0], -1)
+        copied.flags.writeable = False
+        return copied
 
     @property
     def vgpr_f32(self) -> np.ndarray:
@@ -92,6 +91,16 @@ class Wave:
     @property
     def vgpr_i32(self) -> np.ndarray:
         return self.vgpr.view(np.int32)
+
+    def write_vgpr(self, register: int, values, lanes=slice(None)) -> None:
+        """Set a vector register in some or all lanes; floats are stored as float32."""
+        values = np.asarray(values)
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32).view(np.uint32)
+        halves = self._session.vgpr(self._debugger.owner)
+        row = halves[register].reshape(-1).copy()
+        row[lanes] = values.astype(np.int64) & 0xFFFF_FFFF
+        halves[register] = row.reshape(halves.shape[1:])
 
     @property
     def lds(self) -> np.ndarray:
@@ -315,7 +324,7 @@ class _Controller:
         return [(start + offset, text) for offset, _, _, text in _isa.disassemble(code, self.arch, start)]
 
     def disassembly(self, address: int, before: int = 4, after: int = 6) -> str:
-        """Instruction lengths are known forwards only: the walk begins at the symbol before, or at the kernel's entry."""
+        """Lengths are known forwards only: the walk begins at the symbol before, or at the kernel's entry."""
         starts = [symbol for symbol in self._symbols if symbol <= address]
         state = self.session.state
         if state and state["entry"] <= address:
@@ -468,7 +477,7 @@ class Debugger(_Controller):
         self.session.attach()
         arguments = dict(rsrc1=rsrc1, rsrc2=rsrc2, user_data=list(user_data), groups=_triple(grid),
                          threads=_triple(block), scratch_base=scratch_base, tmpring_size=tmpring_size,
-                         sh_mem_bases=SH_MEM_BASES, initiator=initiator)
+                         sh_mem_bases=SH_MEM_BASES, initiator=initiator, arch=self.arch)
 
         def dispatch() -> None:
             try:

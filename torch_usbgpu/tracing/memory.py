@@ -66,7 +66,8 @@ class Memory:
         base, top = self._register("MMMC_VM_FB_LOCATION_BASE"), self._register("MMMC_VM_FB_LOCATION_TOP")
         if base and top and (base & 0xFF_FFFF) << 24 <= va <= (top & 0xFF_FFFF) << 24 | 0xFF_FFFF:
             return self.vram, va - ((base & 0xFF_FFFF) << 24)
-        root, start = self._pair("GCVM_CONTEXT0_PAGE_TABLE_BASE_ADDR"), self._pair("GCVM_CONTEXT0_PAGE_TABLE_START_ADDR")
+        root = self._pair("GCVM_CONTEXT0_PAGE_TABLE_BASE_ADDR")
+        start = self._pair("GCVM_CONTEXT0_PAGE_TABLE_START_ADDR")
         if root is None or start is None:
             return None
         return self._walk(root & ~0xFFF, va - (start << 12))

@@ -32,7 +32,9 @@ class Packet:
 
     def as_dict(self) -> dict:
         """For the machine-readable trace."""
-        out: dict = {"packet": self.name, **self.fields}
+        out: dict = {"packet": self.name}
+        if self.fields:
+            out["fields"] = self.fields
         if self.registers:
             out["registers"] = {name: value for _, name, value in self.registers}
         if self.data:

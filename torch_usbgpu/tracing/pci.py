@@ -21,6 +21,7 @@ class Function:
     registers: dict[int, int] = field(default_factory=dict)     # dword -> value
     probing: set[int] = field(default_factory=set)              # BAR registers that hold all ones
     masks: dict[int, int] = field(default_factory=dict)
+    kinds: dict[int, int] = field(default_factory=dict)         # read-only low bits of a BAR: I/O, 64 bit, prefetchable
 
     @property
     def is_bridge(self) -> bool | None:
@@ -63,6 +64,8 @@ class Pci:
     def read(self, address: int, value: int) -> None:
         place, register = self.split(address)
         function = self.functions.setdefault(place, Function())
+        if 0x10 <= register < 0x28:
+            function.kinds[register] = value & 0xF
         if register in function.probing:
             function.masks[register] = value
             return
@@ -91,8 +94,9 @@ class Pci:
         while index < 6:
             register = 0x10 + 4 * index
             low = function.registers.get(register)
-            wide = low is not None and bool(low & 4)
-            if low is not None and not low & 1 and register not in function.probing:
+            kind = function.kinds.get(register, (low or 0) & 0xF)
+            wide = bool(kind & 4)
+            if low is not None and not kind & 1 and register not in function.probing:
                 high = function.registers.get(register + 4, 0) if wide else 0
                 address = high << 32 | low & ~0xF
                 mask = function.masks.get(register)

@@ -21,11 +21,18 @@ OUT, IN = FACTS["request_type"]["out"], FACTS["request_type"]["in"]
 BULK_OUT, BULK_IN = FACTS["endpoints"]["bulk_out"], FACTS["endpoints"]["bulk_in"]
 
 
+# Set by tools that look at the traffic: (handle, adapter) -> the handle to use in its place.
+wrap_handle: Callable | None = None
+
+
 class Transfers:
     """Base of the adapter: `handle`, `lock`, `stats`, and one method per kind of transfer."""
 
+    # Set by the runtime: address of code -> name of its kernel. Only for people to read.
+    kernel_at: Callable[[int], str | None] | None = None
+
     def __init__(self, handle) -> None:
-        self.handle = handle
+        self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
         self.stats = LinkStats()
         self.lock = threading.RLock()
 

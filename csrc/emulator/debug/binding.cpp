@@ -6,6 +6,7 @@
 #include "emulator/debug/code.h"
 #include "emulator/debug/debug.h"
 #include "emulator/debug/lanes.h"
+#include "emulator/isa/host.h"
 #include "emulator/isa/sched.h"
 
 namespace py = pybind11;
@@ -47,8 +48,10 @@ py::array_t<T> view(T* data, std::vector<py::ssize_t> shape, py::object owner) {
   return py::array_t<T>(std::move(shape), std::move(strides), data, std::move(owner));
 }
 
+// [register, half of the wave, lane of the half]: the halves of a wave64 are a Wave apart.
 py::array_t<uint32_t> vgpr_view(isa::Wave& w, py::object owner) {
-  return view<uint32_t>(&w.vgpr[0][0], {isa::kVgprs, static_cast<py::ssize_t>(lanes_of(w))}, std::move(owner));
+  return py::array_t<uint32_t>({py::ssize_t{isa::kVgprs}, static_cast<py::ssize_t>(lanes_of(w) / 32), py::ssize_t{32}},
+                               {py::ssize_t{sizeof w.vgpr[0]}, py::ssize_t{sizeof w}, py::ssize_t{4}}, &w.vgpr[0][0], std::move(owner));
 }
 
 py::dict state_of(const DispatchState& s) {
@@ -140,7 +143,10 @@ void bind_session(py::module_& m) {
              return view<uint8_t>(group.lds, {static_cast<py::ssize_t>(group.lds_bytes)}, owner);
            }, "owner"_a)
       .def_property("scc", [](Session& s) { return parked(s).scc; }, [](Session& s, bool value) { parked(s).scc = value; })
-      .def_property("mode", [](Session& s) { return parked(s).mode; }, [](Session& s, uint32_t value) { parked(s).mode = value; })
+      .def_property("mode", [](Session& s) { return parked(s).mode; }, [](Session& s, uint32_t value) {
+             isa::set_mode(parked(s), value);
+             s.refetch();  // code is decoded for a mode
+           })
       .def_property_readonly("waves_in_group", [](Session& s) { return parked(s).group->waves; })
       .def("peek", [](Session& s, uint64_t va, size_t bytes) {
              AddressSpace* memory = s.memory();

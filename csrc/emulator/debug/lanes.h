@@ -8,8 +8,12 @@
 
 namespace usbgpu::emulator::debug {
 
-inline unsigned lanes_of(const isa::Wave&) { return 32; }
-inline uint64_t exec_of_wave(const isa::Wave& w) { return w.sgpr[isa::kExec]; }
+inline unsigned lanes_of(const isa::Wave& w) { return w.lanes; }
+inline uint64_t exec_of_wave(const isa::Wave& w) {
+  return w.sgpr[isa::kExec] | (w.lanes == 64 ? uint64_t{w.sgpr[isa::kExec + 1]} << 32 : 0);
+}
+// Lanes 32 * half and up of a VGPR: the second half of a wave64 lives in the Wave behind (wave.h).
+inline const uint32_t* vgpr_half(const isa::Wave& w, unsigned n, unsigned half) { return (&w)[half].vgpr[n]; }
 
 inline std::vector<uint32_t> read_registers(const isa::Wave& w, const RegisterRange& range) {
   std::vector<uint32_t> out;
@@ -19,7 +23,8 @@ inline std::vector<uint32_t> read_registers(const isa::Wave& w, const RegisterRa
     return out;
   }
   const unsigned end = std::min<unsigned>(range.first + range.count, isa::kVgprs);
-  for (unsigned n = range.first; n < end; ++n) out.insert(out.end(), &w.vgpr[n][0], &w.vgpr[n][0] + lanes_of(w));
+  for (unsigned n = range.first; n < end; ++n) 
+    for (unsigned half = 0; half < lanes_of(w) / 32; ++half) out.insert(out.end(), vgpr_half(w, n, half), vgpr_half(w, n, half) + 32);
   return out;
 }
 

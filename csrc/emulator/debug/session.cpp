@@ -1,6 +1,7 @@
 #include "emulator/debug/session.h"
 
 #include <chrono>
+#include <utility>
 
 namespace usbgpu::emulator::debug {
 
@@ -65,6 +66,11 @@ void Session::only_kernel(std::optional<uint64_t> entry) {
 void Session::move_to(uint64_t pc) {
   const std::lock_guard lock(mutex_);
   next_ = pc_ = pc;
+}
+
+void Session::refetch() {
+  const std::lock_guard lock(mutex_);
+  refetch_ = true;
 }
 
 isa::Wave* Session::wave() {
@@ -136,8 +142,8 @@ uint64_t Session::before(isa::Wave& wave, uint64_t pc) {
   if (why == Why::running) return pc;
   park(lock, wave, pc, why);
   if (*cancel_) return kLeave;
-  moved_ = next_ != pc;
-  return next_;
+  moved_ = std::exchange(refetch_, false) || next_ != pc;
+  return moved_ ? next_ | kJump : next_;
 }
 
 void Session::after(isa::Wave& wave) {

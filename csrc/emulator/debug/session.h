@@ -38,6 +38,7 @@ class Session final : public WaveObserver {
   void select(std::optional<WaveId> only);           // stops of other waves are passed over
   void only_kernel(std::optional<uint64_t> entry);   // other dispatches run unwatched
   void move_to(uint64_t pc);
+  void refetch();                                    // the code to come depends on state that was changed
 
   // Valid while parked (else nullptr).
   isa::Wave* wave();
@@ -59,7 +60,7 @@ class Session final : public WaveObserver {
   std::mutex mutex_;
   std::condition_variable changed_;
   Why why_ = Why::running;
-  bool attached_ = true, entry_ = true, pause_ = false, moved_ = false;
+  bool attached_ = true, entry_ = true, pause_ = false, moved_ = false, refetch_ = false;
   uint64_t steps_ = 0;
   std::set<uint64_t> breakpoints_;
   std::optional<WaveId> only_;

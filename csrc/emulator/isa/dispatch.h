@@ -144,10 +144,11 @@ struct Wave;
 class WaveObserver {
  public:
   static constexpr uint64_t kLeave = ~uint64_t{0};
+  static constexpr uint64_t kJump = 1;  // with an address: fetch there, even if it is `pc`
   virtual ~WaveObserver() = default;
   // Before a dispatch; false: it runs unwatched.
   virtual bool wants(const DispatchState& state, AddressSpace& memory, const std::atomic<bool>& cancel) = 0;
-  // Before the instruction at `pc`. Returns where to go on: `pc` itself, another address, or kLeave to end the
+  // Before the instruction at `pc`. Returns where to go on: `pc` itself, another address | kJump, or kLeave to end the
   // wave's turn here (for a dispatch that was cancelled meanwhile).
   virtual uint64_t before(isa::Wave& wave, uint64_t pc) = 0;
   // The wave has ended or has halted on a fault (Wave::stop says which).

@@ -226,7 +226,7 @@ const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc) {
 const Inst* watch(Wave& wave, const Inst* i) {
   const uint64_t to = wave.worker->observer->before(wave, i->pc);
   if (to == i->pc) return i + 1;
-  if (to != WaveObserver::kLeave) return jump(wave, to);
+  if (to != WaveObserver::kLeave) return jump(wave, to & ~WaveObserver::kJump);
   wave.next = i;
   wave.stop = Stop::quantum;
   return nullptr;

@@ -1,0 +1,1 @@
+"""The command `usbgpu`. `python -m torch_usbgpu.cli` is the same."""
