@@ -23,8 +23,8 @@ __all__ = [
     "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats",
     "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
     "memory_reserved", "memory_stats", "reset", "reset_fallbacks", "reset_kernel_stats", "reset_link_stats",
-    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all", "set_stream", "stream",
-    "synchronize",
+    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all",
+    "set_stream", "stream", "synchronize",
 ]
 
 Device = torch.types.Device
@@ -162,8 +162,8 @@ def reset_link_stats() -> None:
 
 
 def kernel_stats() -> dict[str, dict[str, Any]]:
-    """What the GPU ran since the last reset, by kernel name: launches, and where the device can say it (the emulated one
-    does; a real GPU answers None): waves, instructions by class, bytes_loaded, bytes_stored, lds_conflicts (with
+    """What the GPU ran since the last reset, by kernel name: launches, and where the device can say it (the emulated
+    one does; a real GPU answers None): waves, instructions by class, bytes_loaded, bytes_stored, lds_conflicts (with
     USBGPU_EMULATOR=counters), modelled_seconds and more. Waits for queued work; boots the device."""
     from . import runtime
 

@@ -46,7 +46,8 @@ class EmulatedAdapter:
             faults = [faults]
         self.chip = chip
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=strict,
-                                 deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults), counters=counters)
+                                 deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults),
+                                 counters=counters)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._closed = False
         self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
@@ -213,8 +214,8 @@ class EmulatedAdapter:
         return self._model.counts()
 
     def launch_statistics(self) -> dict[int, dict[str, float]]:
-        """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class, bytes,
-        modelled seconds ... docs/emulator-isa.md lists the figures."""
+        """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class,
+        bytes, modelled seconds ... docs/emulator-isa.md lists the figures."""
         return self._model.launches()
 
     def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:

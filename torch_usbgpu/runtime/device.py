@@ -215,8 +215,8 @@ class Device:
         self._launches_at_reset = self.stream.launches
 
     def kernel_stats(self) -> dict[str, dict[str, Any]]:
-        """What ran since the last reset, by kernel name: `launches`, and `FIGURES` of kernelstats.py where the adapter's
-        handle knows them, else None. Waits for queued work."""
+        """What ran since the last reset, by kernel name: `launches`, and `FIGURES` of kernelstats.py where the
+        adapter's handle knows them, else None. Waits for queued work."""
         self.synchronize()
         return self._kernel_stats.snapshot()
 

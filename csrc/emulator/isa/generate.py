@@ -182,9 +182,9 @@ def tables(arch: str, data: dict) -> str:
 
 
 # Members of ChipRates (counters.h) in their order, and where each stands.
-RATES = ("clock_mhz", "vram_bytes_per_second", "num_cu_full", "simd_per_cu", "max_waves_per_simd", "vgprs_per_simd", "vgpr_granule",
-         "vgpr_encoding_granule", "lds_bytes_per_wgp", "max_workgroups", "valu_cycles", "vopd_cycles", "trans_cycles", "f64_cycles",
-         "wmma_cycles", "lds_bytes_per_cycle", "l0_bytes_per_cycle", "line_bytes")
+RATES = ("clock_mhz", "vram_bytes_per_second", "num_cu_full", "simd_per_cu", "max_waves_per_simd", "vgprs_per_simd",
+         "vgpr_granule", "vgpr_encoding_granule", "lds_bytes_per_wgp", "max_workgroups", "valu_cycles", "vopd_cycles",
+         "trans_cycles", "f64_cycles", "wmma_cycles", "lds_bytes_per_cycle", "l0_bytes_per_cycle", "line_bytes")
 
 
 def rates() -> str:
@@ -204,7 +204,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.inputs:
-        print("\n".join(map(str, [*(HERE / "data" / f"{arch}.json" for arch in ARCHS), ASIC / "rates.json", ASIC / "chips.json"])))
+        tables = [HERE / "data" / f"{arch}.json" for arch in ARCHS]
+        print("\n".join(map(str, [*tables, ASIC / "rates.json", ASIC / "chips.json"])))
         return
     facts = {arch: load(arch) for arch in ARCHS}
     (args.out / "opcode_tables.h").write_text(header(collect(facts)))

@@ -145,6 +145,19 @@ def test_costly_figures_only_when_asked_for():
     assert counters["lds_passes"] == 1 and "lds_conflicts" not in counters and "segments_64" not in counters
 
 
+@pytest.mark.parametrize("arch", ["gfx1100", "gfx1201"])
+def test_wave64_has_twice_the_lanes(arch):
+    machine = Machine(arch, threads=1, counters=True)
+    va = machine.buffer(np.zeros(4096, np.uint8))
+    code = assemble(f"{LANE}v_lshlrev_b32 v0, 4, v0\nglobal_load_b128 v[4:7], v0, s[0:1]\nds_load_b64 v[8:9], v0\ns_endpgm", arch)
+    result = machine.run_code(code, pointer(va), threads=48, lds_bytes=2048, initiator=5)
+    assert result["end"] == "complete", result["fault"]
+    counters = result["counters"]
+    assert (counters["waves"], counters["active_lanes"], counters["bytes_loaded"]) == (1, 4 * 48, 16 * 48)
+    assert (counters["segments_32"], counters["segments_128"]) == (24, 6)
+    assert (counters["lds_cycles"], counters["lds_conflicts"]) == (6, 3), "three passes of sixteen lanes, 16 bytes apart"
+
+
 # ---- the model -----------------------------------------------------------------------------------
 
 
