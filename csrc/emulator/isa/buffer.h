@@ -45,4 +45,24 @@ struct Descriptor {
   }
 };
 
+// The lanes of a buffer instruction. Operands as Builder::mubuf() lays them out: src[0] = index and/or offset VGPRs, src[1] = SGPR
+// offset, src3 = descriptor, aux bit 1: idxen, bit 2: offen.
+struct BufferAccess {
+  Descriptor descriptor;
+  uint32_t scalar_offset;
+  uint64_t constant;
+  const uint32_t *index, *offset;
+  uint32_t first_lane;
+
+  BufferAccess(Wave& w, const Inst* i)
+      : descriptor(w, i, i->src3), scalar_offset(scalar<uint32_t>(w, i, i->src[1])), constant(static_cast<uint64_t>(static_cast<int64_t>(i->imm))),
+        index(i->aux & 2 ? lanes_at(w, i->src[0]) : nullptr),
+        offset(i->aux & 4 ? lanes_at(w, i->src[0] + (i->aux & 2 ? 128 : 0)) : nullptr), first_lane(w.first_lane) {}
+  uint64_t index_of(unsigned lane) const { return (index ? uint64_t{index[lane]} : 0) + (descriptor.add_lane ? first_lane + lane : 0); }
+  uint64_t offset_of(unsigned lane, unsigned byte) const { return constant + (offset ? offset[lane] : 0) + byte; }
+  // The SGPR offset takes no part in the range check (RDNA ISA).
+  bool inside(unsigned lane, unsigned byte, uint32_t size) const { return descriptor.inside(index_of(lane), offset_of(lane, byte), size); }
+  uint64_t address(unsigned lane, unsigned byte) const { return descriptor.address(index_of(lane), offset_of(lane, byte)) + scalar_offset; }
+};
+
 }  // namespace usbgpu::emulator::isa::ISA_LEVEL

@@ -10,6 +10,7 @@
   X(smem)                    \
   X(global)                  \
   X(atomic)                  \
+  X(buffer)                  \
   X(ds)                      \
   X(valu32)                  \
   X(valu16)                  \
@@ -20,6 +21,7 @@
   X(compare)                 \
   X(vop3p)                   \
   X(wmma)                    \
+  X(swmmac)                  \
   X(lane)                    \
   X(wave64)                  \
   X(vopd)                    \

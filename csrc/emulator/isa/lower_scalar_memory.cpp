@@ -89,10 +89,26 @@ std::string Builder::flat(Field address, Field data, Field offset) {
   return "";
 }
 
-// Clang uses buffer encodings for cache control only (buffer_gl0_inv, buffer_gl1_inv).
+// Buffers and what else has no builder of its own (graphics, which finds no handler and so faults by name).
+// src[0] = index and/or offset VGPRs, src[1] = SGPR offset, src[2] = data, src3 = descriptor (four SGPRs);
+// aux bit 0: an atomic returns the value before, bit 1: idxen, bit 2: offen.
 std::string Builder::mubuf() {
-  Inst i = blank(d_.row->name);
-  if (!finish(i, Shape{})) return missing(d_.row->name);
+  const OpRow& op = *d_.row;
+  Inst i = blank(op.name);
+  const bool gfx11 = d_.format->format == Format::MUBUF;
+  if (gfx11 || d_.format->format == Format::VBUFFER) {
+    if (d_[Field::f_tfe]) return std::string(op.name) + " tfe is not implemented";
+    i.dst = i.src[2] = vgpr_offset(d_[Field::f_vdata]);
+    i.src[0] = vgpr_offset(d_[Field::f_vaddr]);
+    OperandRow offset{Field::f_soffset, OperandKind::k_sreg, Type::t_B32, 32, true, false};
+    i.src[1] = scalar_source(d_[Field::f_soffset], offset);
+    if (i.src[1] == kInvalid) return std::string(op.name) + ": invalid offset";
+    i.src3 = sgpr_offset(gfx11 ? d_[Field::f_srsrc] : d_[Field::f_rsrc]);
+    i.imm = gfx11 ? static_cast<int32_t>(d_[Field::f_offset] & 0xFFF) : static_cast<int32_t>(d_[Field::f_ioffset] << 8) >> 8;
+    const bool returns = gfx11 ? d_[Field::f_glc] != 0 : (d_[Field::f_th] & 1) != 0;
+    i.aux = static_cast<uint32_t>(returns) | d_[Field::f_idxen] << 1 | d_[Field::f_offen] << 2;
+  }
+  if (!finish(i, Shape{})) return missing(op.name);
   return "";
 }
 

@@ -1,6 +1,7 @@
-// GLOBAL and FLAT atomics, by the host's atomics: workgroups run on several threads and the bridge
+// GLOBAL, FLAT and buffer atomics, by the host's atomics: workgroups run on several threads and the bridge
 // writes the same memory. With glc (aux bit 0) the value before the operation is returned.
 #include "emulator/isa/atomic_ops.h"
+#include "emulator/isa/buffer.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/handlers.h"
 #include "emulator/isa/vmem.h"
@@ -49,16 +50,12 @@ template <class Op> typename Op::type exchange(void* where, typename Op::type da
   }
 }
 
-template <class Op, bool saddr, bool flat> const Inst* run(Wave& w, const Inst* i) {
+// In the lanes of `active`, one after the other. Lanes of EXEC that are not active (out of a buffer's range) return 0.
+template <class Op, bool flat> const Inst* perform(Wave& w, const Inst* i, U64 address, uint32_t active) {
   using T = typename Op::type;
   const uint32_t exec = exec_of(w);
-  if (exec == 0) return i + 1;
-  const uint64_t offset = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
-  U64 address;
-  if constexpr (saddr) address = convert<U64>(load_lanes<U32>(w, i->src[0])) + (scalar<uint64_t>(w, i, i->src[1]) + offset);
-  else address = load_lanes<U64>(w, i->src[0]) + offset;
-  T returned[kLanes];
-  for (uint32_t left = exec; left; left &= left - 1) {
+  T returned[kLanes] = {};
+  for (uint32_t left = active; left; left &= left - 1) {
     const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
     const T data = read_data<T>(w, i->src[2], lane);
     const T expected = Op::compare ? read_data<T>(w, i->src[2] + 128 * (sizeof(T) / 4), lane) : T{};
@@ -106,17 +103,41 @@ template <class Op, bool saddr, bool flat> const Inst* run(Wave& w, const Inst* 
   return i + 1;
 }
 
+template <class Op, bool saddr, bool flat> const Inst* run(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const uint64_t offset = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
+  U64 address;
+  if constexpr (saddr) address = convert<U64>(load_lanes<U32>(w, i->src[0])) + (scalar<uint64_t>(w, i, i->src[1]) + offset);
+  else address = load_lanes<U64>(w, i->src[0]) + offset;
+  return perform<Op, flat>(w, i, address, exec);
+}
+template <class Op> const Inst* buffer(Wave& w, const Inst* i) {
+  const BufferAccess access(w, i);
+  U64 address{};
+  uint32_t active = 0;
+  for (uint32_t left = exec_of(w); left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    if (!access.inside(lane, 0, sizeof(typename Op::type))) continue;
+    address[lane] = access.address(lane, 0);
+    active |= 1u << lane;
+  }
+  return perform<Op, false>(w, i, address, active);
+}
+
 template <class Op> Handler select_global(const Shape& s) { return s.scalars & 2 ? run<Op, true, false> : run<Op, false, false>; }
 
-#define BOTH(name, ...) {"global_atomic_" name, select_global<__VA_ARGS__>}, {"flat_atomic_" name, always<run<__VA_ARGS__, false, true>>}
-#define INTEGER(name, suffix, T, op) BOTH(name "_" suffix, Rmw<T, op<T>>)
+#define EACH(name, ...) {"global_atomic_" name, select_global<__VA_ARGS__>}, {"flat_atomic_" name, always<run<__VA_ARGS__, false, true>>}, \
+  {"buffer_atomic_" name, always<buffer<__VA_ARGS__>>}
+#define INTEGER(name, suffix, T, op) EACH(name "_" suffix, Rmw<T, op<T>>)
 
 constexpr HandlerRow rows[] = {
     INTEGER("swap", "b32", uint32_t, rmw_swap), INTEGER("swap", "b64", uint64_t, rmw_swap),
-    BOTH("cmpswap_b32", CompareSwap<uint32_t>), BOTH("cmpswap_b64", CompareSwap<uint64_t>), BOTH("cmpswap_f32", CompareSwap<float>),
+    EACH("cmpswap_b32", CompareSwap<uint32_t>), EACH("cmpswap_b64", CompareSwap<uint64_t>), EACH("cmpswap_f32", CompareSwap<float>),
     INTEGER("add", "u32", uint32_t, rmw_add), INTEGER("add", "u64", uint64_t, rmw_add),
     INTEGER("sub", "u32", uint32_t, rmw_sub), INTEGER("sub", "u64", uint64_t, rmw_sub),
-    INTEGER("csub", "u32", uint32_t, rmw_csub),
+    INTEGER("csub", "u32", uint32_t, rmw_csub), INTEGER("cond_sub", "u32", uint32_t, rmw_cond_sub),
+    EACH("pk_add_f16", Rmw<uint32_t, rmw_pk_add_f16>), EACH("pk_add_bf16", Rmw<uint32_t, rmw_pk_add_bf16>),
     INTEGER("min", "i32", int32_t, rmw_min), INTEGER("min", "u32", uint32_t, rmw_min),
     INTEGER("min", "i64", int64_t, rmw_min), INTEGER("min", "u64", uint64_t, rmw_min),
     INTEGER("max", "i32", int32_t, rmw_max), INTEGER("max", "u32", uint32_t, rmw_max),

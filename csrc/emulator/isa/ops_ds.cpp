@@ -173,43 +173,100 @@ template <class T, unsigned stride> const Inst* exchange2(Wave& w, const Inst* i
   return i + 1;
 }
 
-// ---- lane permutations -----------------------------------------------------------------------
-// Pull: lane = ((address + offset) / 4) mod 32; a disabled source lane gives 0.
-const Inst* bpermute(Wave& w, const Inst* i) {
-  const uint32_t exec = exec_of(w), offset = static_cast<uint32_t>(i->imm & 0xFFFF);
-  alignas(128) uint32_t from[kLanes], data[kLanes], out[kLanes];
-  const U32 lane_of = ((load_lanes<U32>(w, i->src[0]) + offset) >> 2) & 31u;
-  const U32 source = load_lanes<U32>(w, i->src[1]) & lane_mask(exec);
-  __builtin_memcpy(from, &lane_of, sizeof from);
-  __builtin_memcpy(data, &source, sizeof data);
-  for (unsigned lane = 0; lane < kLanes; ++lane) out[lane] = data[from[lane]];
-  store_dwords(w, i->dst, load_at<U32>(reinterpret_cast<const char*>(out)));
+// Bits of data that are set and cleared of a bit each: two dwords at once (RDNA ISA, DS_CONDXCHG32_RTN_B64).
+struct ConditionalExchange {
+  using type = uint64_t;
+  static USBGPU_INLINE uint64_t next(uint64_t old, uint64_t data, uint64_t) {
+    uint64_t r = old;
+    for (unsigned half = 0; half < 64; half += 32)
+      if (data >> (half + 31) & 1) r = (r & ~(uint64_t{0xFFFFFFFFu} << half)) | (data & uint64_t{0x7FFFFFFFu} << half);
+    return r;
+  }
+};
+
+// ds_append, ds_consume: a counter in LDS at M0[15:0] + offset goes up or down by the number of enabled lanes; all of them get
+// what it was. (LLVM passes the pointer in M0 on both generations.)
+template <bool append> const Inst* append_consume(Wave& w, const Inst* i) {
+  const uint32_t lanes = static_cast<uint32_t>(__builtin_popcount(exec_of(w)) + (w.lanes == 64 ? __builtin_popcount(w.sgpr[kExec + 1]) : 0));
+  const uint32_t at = ((w.sgpr[kM0] & 0xFFFF) + static_cast<uint32_t>(i->imm & 0xFFFF)) & ~3u;
+  uint32_t old = 0;
+  if (lanes && inside(w, at, 4)) {
+    char* p = reinterpret_cast<char*>(w.group->lds) + at;
+    old = load_at<uint32_t>(p);
+    store_at<uint32_t>(p, append ? old + lanes : old - lanes);
+  }
+  for (unsigned h = 0; h < w.lanes / 32; ++h) {
+    uint32_t* out = lanes_at(w, i->dst + h * kUpperHalf);
+    for (unsigned lane = 0; lane < kLanes; ++lane)
+      if (w.sgpr[kExec + h] >> lane & 1) out[lane] = old;
+  }
+  return i + 1;
+}
+
+// ---- lane permutations: among all lanes of the wave ---------------------------------------------
+template <unsigned lanes> struct AllLanes { uint32_t at[lanes]; };
+template <unsigned lanes> USBGPU_INLINE void read_all(Wave& w, uint32_t offset, AllLanes<lanes>& v) {
+  for (unsigned h = 0; h < lanes / 32; ++h) __builtin_memcpy(v.at + 32 * h, lanes_at(w, offset + h * kUpperHalf), 128);
+}
+template <unsigned lanes> USBGPU_INLINE void write_all(Wave& w, uint32_t offset, const AllLanes<lanes>& v) {
+  for (unsigned h = 0; h < lanes / 32; ++h) {
+    uint32_t* to = lanes_at(w, offset + h * kUpperHalf);
+    for (unsigned lane = 0; lane < 32; ++lane)
+      if (w.sgpr[kExec + h] >> lane & 1) to[lane] = v.at[32 * h + lane];
+  }
+}
+USBGPU_INLINE bool enabled(const Wave& w, unsigned lane) { return w.sgpr[kExec + lane / 32] >> (lane % 32) & 1; }
+
+// Pull: lane = ((address + offset) / 4) mod wave; a disabled source lane gives 0, unless fetched as well (_fi).
+template <unsigned lanes, bool fetch_inactive> const Inst* bpermute(Wave& w, const Inst* i) {
+  AllLanes<lanes> address, data, out;
+  read_all(w, i->src[0], address);
+  read_all(w, i->src[1], data);
+  for (unsigned lane = 0; lane < lanes && !fetch_inactive; ++lane)
+    if (!enabled(w, lane)) data.at[lane] = 0;
+  for (unsigned lane = 0; lane < lanes; ++lane) out.at[lane] = data.at[(address.at[lane] + static_cast<uint32_t>(i->imm & 0xFFFF)) / 4 % lanes];
+  write_all(w, i->dst, out);
   return i + 1;
 }
 // Push: unaddressed lanes get 0, the highest source lane wins.
-const Inst* permute(Wave& w, const Inst* i) {
-  const uint32_t exec = exec_of(w), offset = static_cast<uint32_t>(i->imm & 0xFFFF);
-  U32 out{};
-  for (uint32_t left = exec; left; left &= left - 1) {
-    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
-    out[(lanes_at(w, i->src[0])[lane] + offset) >> 2 & 31] = lanes_at(w, i->src[1])[lane];
-  }
-  store_dwords(w, i->dst, out);
+template <unsigned lanes> const Inst* permute(Wave& w, const Inst* i) {
+  AllLanes<lanes> address, data, out{};
+  read_all(w, i->src[0], address);
+  read_all(w, i->src[1], data);
+  for (unsigned lane = 0; lane < lanes; ++lane)
+    if (enabled(w, lane)) out.at[(address.at[lane] + static_cast<uint32_t>(i->imm & 0xFFFF)) / 4 % lanes] = data.at[lane];
+  write_all(w, i->dst, out);
   return i + 1;
 }
-// offset[15] = 1: a quad permutation by 2-bit selects; else lane = ((lane & and) | or) ^ xor.
+// Within 32 lanes, so each half of a wave64 by itself. RDNA3 ISA, DS_SWIZZLE_B32: by the offset a FFT order, a rotation, a
+// permutation within quads, or lane = ((lane & and) | or) ^ xor.
+USBGPU_INLINE unsigned swizzled_lane(uint32_t offset, unsigned lane) {
+  const unsigned mask = offset & 31;
+  if (offset >= 0xE000) {
+    unsigned reversed = 0;
+    for (unsigned n = 0; n < 5; ++n) reversed |= (lane >> n & 1) << (4 - n);
+    return reversed >> __builtin_popcount(mask) | (lane & mask);
+  }
+  if (offset >= 0xC000) {
+    const unsigned by = offset >> 5 & 31;
+    return (lane & mask) | ((offset & 0x400 ? lane - by : lane + by) & ~mask & 31);
+  }
+  if (offset & 0x8000) return (lane & ~3u) | (offset >> (2 * (lane & 3)) & 3);
+  return ((lane & mask) | (offset >> 5 & 31)) ^ (offset >> 10 & 31);
+}
 const Inst* swizzle(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w), offset = static_cast<uint32_t>(i->imm & 0xFFFF);
   const U32 source = load_lanes<U32>(w, i->src[0]);  // ds_swizzle takes its data from the address register
   U32 out{};
   for (unsigned lane = 0; lane < kLanes; ++lane) {
-    const unsigned from = offset & 0x8000 ? (lane & ~3u) | (offset >> (2 * (lane & 3)) & 3)
-                                          : ((lane & (offset & 31)) | (offset >> 5 & 31)) ^ (offset >> 10 & 31);
+    const unsigned from = swizzled_lane(offset, lane);
     out[lane] = (exec >> from & 1) ? source[from] : 0;
   }
   store_dwords(w, i->dst, out);
   return i + 1;
 }
+template <bool fetch_inactive> Handler select_bpermute(const Shape& s) { return s.wave64 ? bpermute<64, fetch_inactive> : bpermute<32, fetch_inactive>; }
+Handler select_permute(const Shape& s) { return s.wave64 ? permute<64> : permute<32>; }
 const Inst* nop(Wave&, const Inst* i) { return i + 1; }
 
 // ds_load_addtid: address = offset + M0[15:0] + lane * 4
@@ -256,7 +313,12 @@ constexpr HandlerRow rows[] = {
     {"ds_storexchg_2addr_stride64_rtn_b32", always<exchange2<uint32_t, 64>>},
     {"ds_storexchg_2addr_stride64_rtn_b64", always<exchange2<uint64_t, 64>>},
     {"ds_wrap_rtn_b32", always<atomic<Wrap<uint32_t>, true>>},
-    {"ds_bpermute_b32", always<bpermute>}, {"ds_permute_b32", always<permute>}, {"ds_swizzle_b32", always<swizzle>},
+    {"ds_bpermute_b32", select_bpermute<false>, whole_wave}, {"ds_bpermute_fi_b32", select_bpermute<true>, whole_wave},
+    {"ds_permute_b32", select_permute, whole_wave}, {"ds_swizzle_b32", always<swizzle>},
+    {"ds_append", always<append_consume<true>>, whole_wave}, {"ds_consume", always<append_consume<false>>, whole_wave},
+    {"ds_condxchg32_rtn_b64", always<atomic<ConditionalExchange, true>>},
+    RMW("cond_sub", "u32", One<uint32_t, rmw_cond_sub<uint32_t>>), RMW("sub_clamp", "u32", One<uint32_t, rmw_csub<uint32_t>>),
+    RMW("pk_add", "f16", One<uint32_t, rmw_pk_add_f16>), RMW("pk_add", "bf16", One<uint32_t, rmw_pk_add_bf16>),
     {"ds_load_addtid_b32", always<load_addtid>}, {"ds_store_addtid_b32", always<store_addtid>}, {"ds_nop", always<nop>},
 };
 

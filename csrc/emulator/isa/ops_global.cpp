@@ -8,6 +8,7 @@
 #include "emulator/isa/handler.h"
 #include "emulator/isa/handlers.h"
 #include "emulator/isa/vmem.h"
+#include "emulator/isa/vmem_elements.h"
 
 namespace usbgpu::emulator::isa::ISA_LEVEL {
 namespace {
@@ -22,32 +23,6 @@ template <bool saddr> USBGPU_INLINE U64 global_address(Wave& w, const Inst* i) {
     return load_lanes<U64>(w, i->src[0]) + offset;
   }
 }
-
-// One element type of a memory instruction: what is transferred per lane, and how.
-template <unsigned n> struct Dwords {
-  static constexpr uint32_t bytes = 4 * n;
-  static USBGPU_INLINE void load(Wave& w, uint32_t reg, LaneOffsets& o) { gather<n>(w, reg, o); }
-  static USBGPU_INLINE void store(Wave& w, uint32_t reg, LaneOffsets& o) { scatter<n>(w, reg, o); }
-  static void put(Wave& w, uint32_t reg, unsigned lane, const uint32_t* v) {
-    for (unsigned k = 0; k < n; ++k) lanes_at(w, reg)[kLanes * k + lane] = v[k];
-  }
-  static void get(Wave& w, uint32_t reg, unsigned lane, uint32_t* v) {
-    for (unsigned k = 0; k < n; ++k) v[k] = lanes_at(w, reg)[kLanes * k + lane];
-  }
-};
-template <class T, Half half> struct Small {
-  static constexpr uint32_t bytes = sizeof(T);
-  static USBGPU_INLINE void load(Wave& w, uint32_t reg, LaneOffsets& o) { gather_small<T, half>(w, reg, o); }
-  static USBGPU_INLINE void store(Wave& w, uint32_t reg, LaneOffsets& o) { scatter_small<T, half == Half::high ? 16 : 0>(w, reg, o); }
-  static void put(Wave& w, uint32_t reg, unsigned lane, const uint32_t* v) {
-    T t;
-    __builtin_memcpy(&t, v, sizeof t);
-    uint32_t& r = lanes_at(w, reg)[lane];
-    const uint32_t x = static_cast<uint32_t>(static_cast<int32_t>(t));
-    r = half == Half::none ? x : half == Half::low ? (r & 0xFFFF0000u) | (x & 0xFFFFu) : (r & 0xFFFFu) | x << 16;
-  }
-  static void get(Wave& w, uint32_t reg, unsigned lane, uint32_t* v) { *v = lanes_at(w, reg)[lane] >> (half == Half::high ? 16 : 0); }
-};
 
 // Lane by lane: mixed pages, pages behind the bridge, FLAT apertures, faults. Loads are complete
 // before the first register changes, so a fault leaves the destination untouched.
@@ -223,6 +198,84 @@ template <class E> const Inst* scratch_store_small(Wave& w, const Inst* i) {
   return i + 1;
 }
 
+// global_*_addtid: SGPR base + offset + 4 * lane, no address register.
+USBGPU_INLINE U64 lane_address(Wave& w, const Inst* i) {
+  const uint64_t base = scalar<uint64_t>(w, i, i->src[1]) + static_cast<uint64_t>(static_cast<int64_t>(i->imm)) + w.first_lane * 4;
+  return convert<U64>(kLaneIndex * 4) + base;
+}
+const Inst* load_addtid(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = lane_address(w, i);
+  LaneOffsets o;
+  if (!map_lanes<false>(w, address, exec, 4, o)) return load_slow<Dwords<1>, false>(w, i, address);
+  Dwords<1>::load(w, i->dst, o);
+  return i + 1;
+}
+const Inst* store_addtid(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = lane_address(w, i);
+  LaneOffsets o;
+  if (!map_lanes<true>(w, address, exec, 4, o)) return store_slow<Dwords<1>, false>(w, i, address);
+  Dwords<1>::store(w, i->src[2], o);
+  return i + 1;
+}
+
+// *_block (gfx12): for each bit n of M0, VGPR dst + n <-> the dword 4 n behind the address. Lane by lane: rare.
+template <bool scratch> USBGPU_INLINE uint64_t block_address(Wave& w, const Inst* i, unsigned lane, unsigned n, U64 global) {
+  if constexpr (scratch) return private_address(w, lane, scratch_offset(w, i)[lane] + 4 * n);
+  else return global[lane] + 4 * n;
+}
+template <bool scratch, bool saddr, bool load> const Inst* block(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w), m0 = w.sgpr[kM0], reg = load ? i->dst : i->src[2];
+  const U64 global = scratch ? U64{} : global_address<saddr>(w, i);
+  const uint32_t end = vgpr_offset(kVgprs) + (w.first_lane ? kUpperHalf : 0);
+  for (unsigned n = 0; n < 32; ++n) {
+    if (!(m0 >> n & 1) || reg + 128 * n >= end) continue;
+    uint32_t values[kLanes];
+    for (uint32_t left = exec; left; left &= left - 1) {
+      const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+      const uint64_t va = block_address<scratch>(w, i, lane, n, global);
+      if constexpr (load) {
+        if (!memory_read(*w.memory, va, &values[lane], 4)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::read));
+      } else {
+        if (!memory_write(*w.memory, va, &lanes_at(w, reg + 128 * n)[lane], 4)) return raise(w, i, kViolation, va, static_cast<uint8_t>(Access::write));
+      }
+    }
+    if constexpr (load)
+      for (uint32_t left = exec; left; left &= left - 1) {
+        const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+        lanes_at(w, reg + 128 * n)[lane] = values[lane];
+      }
+  }
+  return i + 1;
+}
+template <bool load> Handler select_block(const Shape& s) { return s.scalars & 2 ? block<false, true, load> : block<false, false, load>; }
+
+// global_load_tr (gfx12, wave32): eight lanes load eight elements each and get the transposed 8x8 block. T: 16- or 8-bit element.
+template <class T, bool saddr> const Inst* load_transposed(Wave& w, const Inst* i) {
+  const uint32_t exec = exec_of(w);
+  if (exec == 0) return i + 1;
+  const U64 address = global_address<saddr>(w, i);
+  constexpr unsigned kDwords = 2 * sizeof(T);
+  T in[kLanes][8] = {}, out[8];
+  for (uint32_t left = exec; left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    if (!memory_read(*w.memory, address[lane], in[lane], sizeof in[lane]))
+      return raise(w, i, kViolation, address[lane], static_cast<uint8_t>(Access::read));
+  }
+  for (uint32_t left = exec; left; left &= left - 1) {
+    const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
+    for (unsigned e = 0; e < 8; ++e) out[e] = in[(lane & ~7u) + e][lane & 7];
+    uint32_t dwords[kDwords];
+    __builtin_memcpy(dwords, out, sizeof dwords);
+    for (unsigned k = 0; k < kDwords; ++k) lanes_at(w, i->dst)[kLanes * k + lane] = dwords[k];
+  }
+  return i + 1;
+}
+template <class T> Handler select_transposed(const Shape& s) { return s.scalars & 2 ? load_transposed<T, true> : load_transposed<T, false>; }
+
 template <class E> Handler select_load(const Shape& s) { return s.scalars & 2 ? global_load<E, true> : global_load<E, false>; }
 template <class E> Handler select_store(const Shape& s) { return s.scalars & 2 ? global_store<E, true> : global_store<E, false>; }
 
@@ -231,17 +284,6 @@ template <class E> Handler select_store(const Shape& s) { return s.scalars & 2 ?
 #define LOAD_SMALL(name, ...) LOAD(name, __VA_ARGS__), {"scratch_load_" name, always<scratch_load_small<__VA_ARGS__>>}
 #define STORE_SMALL(name, ...) STORE(name, __VA_ARGS__), {"scratch_store_" name, always<scratch_store_small<__VA_ARGS__>>}
 
-using U8full = Small<uint8_t, Half::none>;
-using I8full = Small<int8_t, Half::none>;
-using U16full = Small<uint16_t, Half::none>;
-using I16full = Small<int16_t, Half::none>;
-using U8low = Small<uint8_t, Half::low>;
-using I8low = Small<int8_t, Half::low>;
-using U16low = Small<uint16_t, Half::low>;
-using U8high = Small<uint8_t, Half::high>;
-using I8high = Small<int8_t, Half::high>;
-using U16high = Small<uint16_t, Half::high>;
-
 constexpr HandlerRow rows[] = {
     LOAD("b32", Dwords<1>), LOAD("b64", Dwords<2>), LOAD("b96", Dwords<3>), LOAD("b128", Dwords<4>),
     STORE("b32", Dwords<1>), STORE("b64", Dwords<2>), STORE("b96", Dwords<3>), STORE("b128", Dwords<4>),
@@ -249,6 +291,10 @@ constexpr HandlerRow rows[] = {
     LOAD_SMALL("d16_u8", U8low), LOAD_SMALL("d16_i8", I8low), LOAD_SMALL("d16_b16", U16low),
     LOAD_SMALL("d16_hi_u8", U8high), LOAD_SMALL("d16_hi_i8", I8high), LOAD_SMALL("d16_hi_b16", U16high),
     STORE_SMALL("b8", U8full), STORE_SMALL("b16", U16full), STORE_SMALL("d16_hi_b8", U8high), STORE_SMALL("d16_hi_b16", U16high),
+    {"global_load_addtid_b32", always<load_addtid>}, {"global_store_addtid_b32", always<store_addtid>},
+    {"global_load_block", select_block<true>}, {"global_store_block", select_block<false>},
+    {"scratch_load_block", always<block<true, false, true>>}, {"scratch_store_block", always<block<true, false, false>>},
+    {"global_load_tr_b128", select_transposed<uint16_t>, wave32_only}, {"global_load_tr_b64", select_transposed<uint8_t>, wave32_only},
     {"scratch_load_b32", always<scratch_load<1>>}, {"scratch_load_b64", always<scratch_load<2>>},
     {"scratch_load_b96", always<scratch_load<3>>}, {"scratch_load_b128", always<scratch_load<4>>},
     {"scratch_store_b32", always<scratch_store<1>>}, {"scratch_store_b64", always<scratch_store<2>>},
