@@ -92,7 +92,7 @@ def test_emulator_options(text, options):
     assert emulated.parse_options(text) == options
 
 
-@pytest.mark.parametrize("text", ["fast", "threads=many", "vram=xG", "strict=1"])
+@pytest.mark.parametrize("text", ["fast", "threads=many", "vram=xG", "strict=many"])
 def test_bad_emulator_options(text):
     with pytest.raises(ConfigError, match="USBGPU_EMULATOR"):
         emulated.parse_options(text)

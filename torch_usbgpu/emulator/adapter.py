@@ -12,9 +12,12 @@ from typing import Any
 import usb1
 
 from .. import _emulator
+from .streams import MOST_STREAMS, STREAM_ENDPOINTS, StreamJob, StreamPipes, check_stream
 from .transfers import DIRECTION_IN, ERRORS, EmulatedTransfer, EndpointQueue, Job, ProtocolViolation, Status
 from .transfers import delivered, dock
 
+DEFAULT_SEED = 0x2464  # strict=True
+NOT_QUEUED = (1 << 64) - 1
 EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
@@ -25,19 +28,23 @@ class EmulatedAdapter:
     Args:
         chip: the GPU in it ("navi31" or its target name "gfx1100"; "probe" is a bare endpoint for tests).
         vram_bytes: 0 for what the real board has. Memory is used as it is touched.
-        firmware: custom | custom-2026-08 | legacy | stock | rom | bootstub. Only the custom one is spoken.
+        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub.
         usb: "super", or "high" for the USB 2 fallback.
-        strict: raise `ProtocolViolation` where hardware would fail silently; bulk data lands late.
+        strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
+            does not promise. True, or a seed: another number, another disorder.
         faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link".
         deterministic: the GPU steps only inside transfers.
         threads: of the shader cores; 0 for all cores.
-        lanes: of the PCIe link.
+        lanes: of the PCIe link; 0 for what the firmware trains.
+        serial: eight hex digits in the board's OTP area; empty: blank, as on most boards ("ffffffff").
+        state: of the GPU: "cold", "warm" (left by a driver like ours), "dirty" (left by another one).
         counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
-                 strict: bool = False, faults: Iterable[str] = (), *, deterministic: bool = False, threads: int = 0,
-                 lanes: int = 2, counters: bool = False):
+                 strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
+                 threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold",
+                 counters: bool = False):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -45,10 +52,17 @@ class EmulatedAdapter:
         if isinstance(faults, str):
             faults = [faults]
         self.chip = chip
-        self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=strict,
-                                 deterministic=deterministic, threads=threads, lanes=lanes, faults=list(faults),
-                                 counters=counters)
+        seed = DEFAULT_SEED if strict is True else int(strict)
+        if seed < 0:
+            raise ValueError("the seed of strict mode is a positive number")
+        # what the native module does not know yet is not handed to it
+        more = {"state": state} if state != "cold" else {}
+        self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
+                                deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
+                                faults=list(faults), counters=counters, **more)
         self._configuration = 1  # the operating system configures a device when it is plugged in
+        self._streams: dict[int, int] = {}
+        self._pipes: StreamPipes | None = None
         self._closed = False
         self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
         self._queues: dict[int, EndpointQueue] = {}
@@ -56,8 +70,7 @@ class EmulatedAdapter:
         self._leaving = False
         self._process = os.getpid()
         _plugged_in.add(self)
-        (self.vendor_id, self.product_id, self.bcd_device,
-         self._manufacturer, self._product, self._serial) = self._model.identity()
+        self._enumerate()
 
     # --- transfers -------------------------------------------------------------------------------------------------
 
@@ -81,6 +94,10 @@ class EmulatedAdapter:
     def bulkWrite(self, endpoint: int, data, timeout: int = 0) -> int:
         """Synchronous bulk OUT. A time-out carries `transferred`."""
         endpoint &= ~DIRECTION_IN
+        if self._model.serves_uas():
+            status, sent = self._run_stream(endpoint, memoryview(data).cast("B"), timeout)
+            self._check(status, transferred=sent)
+            return sent
         status, sent = self._run(
             endpoint, lambda stop: self._guard(self._model.bulk_out, endpoint, data, timeout, stop)
         )
@@ -91,6 +108,11 @@ class EmulatedAdapter:
         """Synchronous bulk IN. A time-out carries `received`."""
         endpoint |= DIRECTION_IN
         size = length if isinstance(length, int) else len(length)
+        if self._model.serves_uas():
+            status, data = self._run_stream(endpoint, memoryview(bytearray(size)), timeout)
+            data = data or b""
+            self._check(status, transferred=len(data), received=data)
+            return delivered(length, data)
         status, data = self._run(endpoint, lambda stop: self._guard(self._model.bulk_in, endpoint, size, timeout, stop))
         self._check(status, transferred=len(data), received=data)
         return delivered(length, data)
@@ -115,11 +137,16 @@ class EmulatedAdapter:
         self.controlWrite(0x00, 9, max(configuration, 0), 0, b"", 1000)
         self._configuration = max(configuration, 0)
         self._model.set_alternate(0)
+        self._alternate = 0
+        self._streams.clear()
 
     def claimInterface(self, interface: int) -> _Claim:
         self._check_open()
         if interface != 0:
             raise usb1.USBErrorNotFound
+        if self._kernel_driver and not self._auto_detach:
+            raise usb1.USBErrorBusy
+        self._kernel_driver = False
         return _Claim(self, interface)
 
     def releaseInterface(self, interface: int) -> None:
@@ -130,6 +157,8 @@ class EmulatedAdapter:
         if interface != 0 or not 0 <= alt_setting < alternates:
             raise usb1.USBErrorNotFound
         self.controlWrite(0x01, 11, alt_setting, interface, b"", 1000)
+        self._alternate = alt_setting
+        self._streams.clear()
 
     def clearHalt(self, endpoint: int) -> None:
         self.controlWrite(0x02, 1, 0, endpoint, b"", 1000)
@@ -139,17 +168,40 @@ class EmulatedAdapter:
         self.setConfiguration(1)
 
     def kernelDriverActive(self, interface: int) -> bool:
+        """The operating system has a driver for mass storage, and none for a vendor class."""
         self._check_open()
-        return False
+        return self._kernel_driver
 
     def detachKernelDriver(self, interface: int) -> None:
-        raise usb1.USBErrorNotFound
+        if not self.kernelDriverActive(interface):
+            raise usb1.USBErrorNotFound
+        self._kernel_driver = False
 
     def attachKernelDriver(self, interface: int) -> None:
-        raise usb1.USBErrorNotFound
+        self._check_open()
+        if not self._has_kernel_driver() or self._kernel_driver:
+            raise usb1.USBErrorNotFound
+        self._kernel_driver = True
 
     def setAutoDetachKernelDriver(self, enable: bool) -> None:
         self._check_open()
+        self._auto_detach = bool(enable)
+
+    def allocStreams(self, num_streams: int, endpoints: Iterable[int]) -> int:
+        """libusb_alloc_streams: returns how many each of the endpoints has now."""
+        self._check_open()
+        endpoints = list(endpoints)
+        has_streams = self._model.super_speed() and self._alternate == 1
+        if num_streams < 1 or not has_streams or not set(endpoints) <= set(STREAM_ENDPOINTS):
+            raise usb1.USBErrorInvalidParam
+        count = min(num_streams, MOST_STREAMS)
+        self._streams.update(dict.fromkeys(endpoints, count))
+        return count
+
+    def freeStreams(self, endpoints: Iterable[int]) -> None:
+        self._check_open()
+        for endpoint in endpoints:
+            self._streams.pop(endpoint, None)
 
     def getManufacturer(self) -> str:
         return self._string(1)
@@ -198,16 +250,30 @@ class EmulatedAdapter:
     # --- beyond a USB handle ---------------------------------------------------------------------------------------
 
     def reopen(self) -> None:
-        """What a second process finds: bridges, BARs and the GPU go on as they were left."""
+        """What a second process finds: bridges, BARs and the GPU go on as they were left.
+
+        Also the way back after the device has enumerated anew (0xE5 to 0xCC31), which kills every open handle.
+        """
         self._closed = False
+        self._model.reopen()
+        self._enumerate()
 
     def unplug(self) -> None:
         """Pulls the cable: everything in flight and everything later fails with `usb1.USBErrorNoDevice`."""
         self._model.unplug()
 
     def replug(self) -> None:
-        """Plugs it in again, cold."""
+        """Plugs it in again, cold: it enumerates as what its flash holds."""
         self._model.replug()
+        self._enumerate()
+
+    def reset(self) -> None:
+        """A board as new: replugged, with the flash, the statistics, the fault switches and the seed of the start."""
+        self._end_queues()
+        self._model.reset()
+        self._late.clear()
+        self._closed = False
+        self._enumerate()
 
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""
@@ -217,6 +283,19 @@ class EmulatedAdapter:
         """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class,
         bytes, modelled seconds ... docs/emulator-isa.md lists the figures."""
         return self._model.launches()
+
+    def statistics(self) -> dict[str, Any]:
+        """What the transfers have cost on the model's clock, in microseconds, by kind.
+
+        `bus`: host and wire; `firmware`: the 8051 was busy; `waiting`: time-outs that nothing could end. The cost of
+        a transfer depends on nothing but the transfer, so equal traffic has equal statistics.
+        """
+        kinds = {
+            kind: {"count": count, "bus_us": bus, "firmware_us": firmware, "waiting_us": waiting}
+            for kind, (count, bus, firmware, waiting) in sorted(self._model.timings().items())
+        }
+        total = {name: sum(kind[name] for kind in kinds.values()) for name in ("bus_us", "firmware_us", "waiting_us")}
+        return {"modelled_us": sum(total.values()), **total, "requests": kinds}
 
     def observe(self, log: _emulator.debug.Log | None = None, session: _emulator.debug.Session | None = None) -> None:
         """Lets a trace or a debugger watch the GPU's engines and shader cores; without arguments: no more."""
@@ -233,6 +312,18 @@ class EmulatedAdapter:
         return self._model.violations()
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _enumerate(self) -> None:
+        """What the operating system does when the device appears."""
+        (self.vendor_id, self.product_id, self.bcd_device,
+         self._manufacturer, self._product, self._serial) = self._model.identity()
+        self._configuration, self._alternate = 1, 0
+        self._streams.clear()
+        self._kernel_driver = self._has_kernel_driver()
+        self._auto_detach = False
+
+    def _has_kernel_driver(self) -> bool:
+        return self._model.configuration_descriptor()[14] == 0x08  # interface class of the first alternate setting
 
     def _string(self, index: int) -> str:
         data = self.controlRead(0x80, 6, 0x0300 | index, 0x0409, 255, 1000)
@@ -259,9 +350,9 @@ class EmulatedAdapter:
         except dock.Violation as violation:
             raise ProtocolViolation(violation.name, str(violation)) from None
 
-    def _control_out(self, request_type, request, value, index, data, timeout, stop):
+    def _control_out(self, request_type, request, value, index, data, timeout, stop, queued=NOT_QUEUED):
         return self._guard(
-            self._model.control_out, request_type & ~DIRECTION_IN, request, value, index, data, timeout, stop
+            self._model.control_out, request_type & ~DIRECTION_IN, request, value, index, data, timeout, stop, queued
         )
 
     def _control_in(self, request_type, request, value, index, length, timeout, stop):
@@ -282,9 +373,33 @@ class EmulatedAdapter:
             raise waiting.error
         return waiting.result
 
+    def _run_stream(self, endpoint: int, buffer: memoryview, timeout: int):
+        self._check_open()
+        if self._late:
+            raise self._late.popleft()
+        job = StreamJob(endpoint, 0, buffer, timeout)
+        self._submit(endpoint, job)
+        while not job.finished.wait(0.1):
+            pass
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _stream_job(self, transfer: EmulatedTransfer) -> StreamJob | None:
+        """A bulk transfer of an interface in UAS mode, or None."""
+        if not transfer._endpoint or not self._model.serves_uas():
+            return None
+        check_stream(self, transfer._endpoint, transfer._stream)
+        return StreamJob(transfer._endpoint, transfer._stream, transfer._buffer, transfer._timeout, transfer._finish)
+
     def _submit(self, endpoint: int, job: Job) -> None:
         with self._queues_lock:
             self._check_open()
+            if isinstance(job, StreamJob):
+                if self._pipes is None:
+                    self._pipes = StreamPipes(self)
+                self._pipes.put(job)
+                return
             queue = self._queues.get(endpoint)
             if queue is None and not self._leaving:
                 queue = self._queues[endpoint] = EndpointQueue(f"usb-endpoint-{endpoint:02x}")
@@ -296,7 +411,8 @@ class EmulatedAdapter:
     def _end_queues(self) -> None:
         with self._queues_lock:
             queues, self._queues = self._queues, {}
-        for queue in queues.values():
+            pipes, self._pipes = self._pipes, None
+        for queue in (*queues.values(), *filter(None, (pipes,))):
             queue.stop()
 
 

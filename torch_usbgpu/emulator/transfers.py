@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 dock = _emulator.adapter
 Status = dock.Status
 DIRECTION_IN = 0x80
+TRANSFER_TYPE_BULK_STREAM = 4  # libusb's value
 ERRORS: dict[Any, type[usb1.USBError]] = {
     Status.timeout: usb1.USBErrorTimeout,
     Status.stall: usb1.USBErrorPipe,
@@ -119,6 +120,9 @@ class EmulatedTransfer:
     def __init__(self, adapter: EmulatedAdapter):
         self._adapter = adapter
         self._endpoint = 0
+        self._stream = 0
+        self._timeout = 0
+        self._queued = 0
         self._type = usb1.TRANSFER_TYPE_CONTROL
         self._work: Callable | None = None
         self._buffer = memoryview(bytearray())
@@ -137,15 +141,30 @@ class EmulatedTransfer:
         if request_type & DIRECTION_IN:
             self._work = lambda stop: model._control_in(request_type, request, value, index, len(buffer), timeout, stop)
         else:
-            self._work = lambda stop: model._control_out(request_type, request, value, index, buffer, timeout, stop)
+            self._work = lambda stop: model._control_out(
+                request_type, request, value, index, buffer, timeout, stop, self._queued
+            )
 
     def setBulk(self, endpoint: int, buffer_or_len, callback=None, user_data=None, timeout: int = 0) -> None:
         self._prepare(usb1.TRANSFER_TYPE_BULK, endpoint, buffer_or_len, callback, user_data)
+        self._timeout = timeout
         model, buffer = self._adapter, self._buffer
         if endpoint & DIRECTION_IN:
             self._work = lambda stop: model._guard(model._model.bulk_in, endpoint, len(buffer), timeout, stop)
         else:
             self._work = lambda stop: model._guard(model._model.bulk_out, endpoint, buffer, timeout, stop)
+
+    def setBulkStream(self, endpoint: int, stream_id: int, buffer_or_len, callback=None, user_data=None,
+                      timeout: int = 0) -> None:
+        """libusb_fill_bulk_stream_transfer: a bulk transfer on a stream that allocStreams() made."""
+        self.setBulk(endpoint, buffer_or_len, callback, user_data, timeout)
+        self.setStreamID(stream_id)
+
+    def setStreamID(self, stream_id: int) -> None:
+        self._stream = stream_id
+
+    def getStreamID(self) -> int:
+        return self._stream
 
     def submit(self) -> None:
         if self.isSubmitted():
@@ -154,7 +173,8 @@ class EmulatedTransfer:
             raise usb1.DoomedTransferError("Cannot submit doomed transfer")
         if self._work is None:
             raise ValueError("Cannot submit a transfer until it has been initialized")
-        self._job = Job(self._work, self._finish)
+        self._queued = self._adapter._model.streams_done()
+        self._job = self._adapter._stream_job(self) or Job(self._work, self._finish)
         try:
             self._adapter._submit(self._endpoint, self._job)
         except usb1.USBError:
@@ -182,7 +202,7 @@ class EmulatedTransfer:
         raise ValueError("Set a new transfer up instead")
 
     def getType(self) -> int:
-        return self._type
+        return TRANSFER_TYPE_BULK_STREAM if self._stream else self._type
 
     def getEndpoint(self) -> int:
         return self._endpoint
@@ -216,7 +236,7 @@ class EmulatedTransfer:
             raise ValueError("Cannot alter a submitted transfer")
         if self._doomed:
             raise usb1.DoomedTransferError("Cannot reuse a doomed transfer")
-        self._type, self._endpoint = kind, endpoint
+        self._type, self._endpoint, self._stream = kind, endpoint, 0
         if isinstance(buffer_or_len, int):
             self._buffer = memoryview(bytearray(buffer_or_len))
         else:

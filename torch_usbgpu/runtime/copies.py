@@ -137,13 +137,13 @@ def _send(road: "Road", chunks: list[Chunk]) -> None:
     """Keeps a bulk transfer on the wire: the next chunk is armed and staged, and the fence is read, meanwhile."""
     on_wire: deque[Pending] = deque()
     for index, chunk in enumerate(chunks):
+        while len(on_wire) >= 2:  # the engine is only known to hold two armed transfers
+            on_wire.popleft().wait(TRANSFER_SECONDS)
         arm = road.adapter.submit_sram_arm_out(chunk.slot, chunk.wire)
         image = chunk.image()
         arm.wait(TRANSFER_SECONDS)
         if index >= 2:
             road.wait_for(chunks[index - 2].sequence)   # the window's last chunk has been drained
-        while len(on_wire) >= 2:
-            on_wire.popleft().wait(TRANSFER_SECONDS)
         road.note(chunk.slot, image)
         on_wire.append(road.adapter.submit_sram_data(image))
     for pending in on_wire:

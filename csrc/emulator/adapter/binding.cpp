@@ -84,31 +84,32 @@ void bind_adapter(py::module_& module) {
 
   py::class_<Dock>(module, "Dock")
       .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
-                       const std::string& usb, bool strict, bool deterministic, unsigned threads, unsigned lanes,
-                       std::vector<std::string> faults, bool counters) {
-             const DockOptions options{firmware, usb, strict, deterministic, lanes, std::move(faults)};
+                       const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
+                       unsigned threads, unsigned lanes, std::vector<std::string> faults,
+                       bool counters) {
+             const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults)};
              py::gil_scoped_release release;
              auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes)
                                         : Gpu::create({chip, vram_bytes, threads, deterministic, counters});
              return std::make_unique<Dock>(std::move(gpu), options);
            }),
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
-           py::arg("usb") = "super", py::arg("strict") = false, py::arg("deterministic") = false,
-           py::arg("threads") = 0, py::arg("lanes") = 2, py::arg("faults") = std::vector<std::string>{},
+           py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
+           py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
            py::arg("counters") = false)
       .def(
           "control_out",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,
-             unsigned timeout, Cancellation* cancellation) {
+             unsigned timeout, Cancellation* cancellation, uint64_t queued) {
             const py::buffer_info info = data.request();
             const auto bytes = contiguous(info);
             const Setup setup{type, request, value, index, static_cast<uint16_t>(bytes.size())};
             py::gil_scoped_release release;
-            const Outcome outcome = dock.control_out(setup, bytes, patience(timeout, cancellation));
+            const Outcome outcome = dock.control_out(setup, bytes, patience(timeout, cancellation), queued);
             return std::pair(outcome.status, outcome.transferred);
           },
           py::arg("type"), py::arg("request"), py::arg("value"), py::arg("index"), py::arg("data"), py::arg("timeout"),
-          py::arg("cancellation") = nullptr)
+          py::arg("cancellation") = nullptr, py::arg("queued") = UINT64_MAX)
       .def(
           "control_in",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, uint16_t length,
@@ -137,6 +138,40 @@ void bind_adapter(py::module_& module) {
             });
           },
           py::arg("endpoint"), py::arg("length"), py::arg("timeout"), py::arg("cancellation") = nullptr)
+      .def(
+          "stream_submit",
+          [](Dock& dock, uint64_t token, uint8_t endpoint, uint16_t stream, const py::buffer& buffer) {
+            const py::buffer_info info = buffer.request();
+            const auto bytes = contiguous(info);
+            Uas::Transfer transfer{token, endpoint, stream, {bytes.begin(), bytes.end()}};
+            std::vector<StreamCompletion> ended;
+            {
+              py::gil_scoped_release release;
+              ended = dock.stream_submit(std::move(transfer));
+            }
+            py::list list;
+            for (const StreamCompletion& c : ended)
+              list.append(py::make_tuple(c.token, c.status,
+                                         py::bytes(reinterpret_cast<const char*>(c.data.data()), c.data.size()),
+                                         c.transferred));
+            return list;
+          },
+          py::arg("token"), py::arg("endpoint"), py::arg("stream"), py::arg("buffer"))
+      .def("stream_cancel", &Dock::stream_cancel, py::call_guard<py::gil_scoped_release>())
+      .def("stream_generation", &Dock::stream_generation)
+      .def("serves_uas", &Dock::serves_uas)
+      .def("streams_done", &Dock::streams_done)
+      .def("reset", &Dock::reset, py::call_guard<py::gil_scoped_release>())
+      .def("reopen", &Dock::reopen)
+      .def("attached", &Dock::attached)
+      .def("timings",
+           [](const Dock& dock) {
+             py::dict all;
+             for (const auto& [kind, t] : dock.timings())
+               all[py::str(kind)] = py::make_tuple(t.count, t.bus_microseconds, t.firmware_microseconds,
+                                                   t.waiting_microseconds);
+             return all;
+           })
       .def(
           "observe",
           [](Dock& dock, debug::Log* log, debug::Session* session) {

@@ -13,10 +13,6 @@ void append(Bytes& to, const Bytes& from) { to.insert(to.end(), from.begin(), fr
 uint8_t low(uint16_t v) { return static_cast<uint8_t>(v); }
 uint8_t high(uint16_t v) { return static_cast<uint8_t>(v >> 8); }
 
-bool is_mass_storage(FirmwareKind kind) {
-  return kind == FirmwareKind::legacy || kind == FirmwareKind::stock || kind == FirmwareKind::rom;
-}
-
 Bytes string_descriptor(const std::string& text) {
   Bytes bytes{static_cast<uint8_t>(2 + 2 * text.size()), type_string};
   for (char c : text) append(bytes, {static_cast<uint8_t>(c), 0});
@@ -58,6 +54,11 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
   } else if (firmware == "custom-2026-08") {
     profile.firmware = FirmwareKind::custom_2026_08;
     profile.identity = {0x3801, 0x0001, 0x0001, "tiny", "custom v0.1", "ffffffff"};
+  } else if (firmware == "usb4") {
+    // The PCIe tunnel belongs to the host's USB4 router; what is left of the vendor interface is a USB 2 function.
+    profile.firmware = FirmwareKind::usb4;
+    profile.super_speed = false;
+    profile.identity = {0x3801, 0x0001, 0x0001, "tiny", "custom v0.1", "ffffffff"};
   } else if (firmware == "legacy") {
     profile.firmware = FirmwareKind::legacy;
     profile.identity = {0xADD1, 0x0001, 0x0100, "tiny", "USB 3.2 PCIe TinyEnclosure", "000000000001"};
@@ -72,7 +73,7 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     profile.super_speed = false;
     profile.identity = {0x3801, 0xB007, 0x0001, "", "", ""};
   } else {
-    throw std::invalid_argument("firmware must be custom, custom-2026-08, legacy, stock, rom or bootstub, not '" +
+    throw std::invalid_argument("firmware must be custom, custom-2026-08, usb4, legacy, stock, rom or bootstub, not '" +
                                 firmware + "'");
   }
   return profile;

@@ -8,7 +8,14 @@
 
 namespace usbgpu::emulator {
 
-enum class FirmwareKind { custom, custom_2026_08, legacy, stock, rom, bootstub };
+enum class FirmwareKind { custom, custom_2026_08, usb4, legacy, stock, rom, bootstub };
+
+constexpr bool is_mass_storage(FirmwareKind kind) {
+  return kind == FirmwareKind::legacy || kind == FirmwareKind::stock || kind == FirmwareKind::rom;
+}
+constexpr bool is_custom(FirmwareKind kind) {
+  return kind == FirmwareKind::custom || kind == FirmwareKind::custom_2026_08 || kind == FirmwareKind::usb4;
+}
 
 struct Identity {
   uint16_t vendor, product, release;

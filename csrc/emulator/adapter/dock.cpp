@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 namespace usbgpu::emulator {
 
@@ -11,6 +12,12 @@ constexpr auto slice = std::chrono::milliseconds(20);
 constexpr auto deterministic_slice = std::chrono::microseconds(200);
 // What one transfer costs on the wire and in the host, for the model's clock.
 constexpr double us_control = 60, us_bulk = 30, us_per_sram_byte = 1.0 / 700;
+
+unsigned trained_lanes(const DockOptions& options, FirmwareKind firmware) {
+  if (options.lanes) return options.lanes;
+  if (is_mass_storage(firmware)) return 1;
+  return firmware == FirmwareKind::custom ? 2 : 4;
+}
 
 std::string request_name(uint8_t request) {
   char text[3];
@@ -21,28 +28,34 @@ std::string request_name(uint8_t request) {
 
 Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
     : options_(options),
-      profile_(make_profile(options.firmware, options.usb)),
+      strapped_(make_profile(options.firmware, options.usb)),
+      profile_(strapped_),
       faults_(Faults::parse(options.faults)),
-      observer_(options.strict),
+      observer_(options.strict != 0),
+      delay_(options.strict, !options.deterministic),
       pages_(observer_),
       gpu_(std::move(gpu)),
-      fabric_(*gpu_, options.lanes),
-      tlp_(fabric_, observer_),
-      sram_(pages_, observer_, events_, options.strict, !options.deterministic),
-      xdata_(pages_, tlp_, sram_, fabric_, options.lanes),
-      firmware_(profile_, observer_, events_, xdata_, tlp_, sram_) {
+      fabric_(*gpu_, trained_lanes(options, strapped_.firmware)),
+      tlp_(fabric_, observer_, delay_),
+      sram_(pages_, observer_, events_, delay_),
+      xdata_(pages_, tlp_, sram_, fabric_, flash_, delay_, trained_lanes(options, strapped_.firmware)),
+      firmware_(profile_, observer_, events_, xdata_, tlp_, sram_),
+      storage_(profile_, observer_, events_, xdata_, pages_, sram_, flash_) {
   pages_.upstream_enabled = [this] { return fabric_.upstream_enabled(); };
   pages_.on_release = [this](uint32_t value) { sram_.release(value); };
   pages_.sram_engine_streaming = [this] { return sram_.streaming(); };
+  pages_.tearing = options.strict != 0;
   sram_.on_landed = [this] { gpu_->wake().notify(); };
   xdata_.on_page_write = [this] { gpu_->wake().notify(); };
+  xdata_.on_endpoint_arm = [this](bool, bool out) {
+    if (out && speaks_custom()) firmware_.arm_out();
+  };
   gpu_->attach(&pages_);
-  apply_faults();
-  replug();
+  reset();
 }
 
 Dock::~Dock() {
-  sram_.stop();
+  delay_.stop();
   gpu_.reset();  // its threads use everything else
 }
 
@@ -54,32 +67,70 @@ void Dock::apply_faults() {
   fabric_.gpu().crs_after_reset = faults_.crs;
 }
 
-bool Dock::speaks_custom() const {
-  return profile_.firmware == FirmwareKind::custom || profile_.firmware == FirmwareKind::custom_2026_08;
-}
-
 void Dock::unplug() {
   gone_ = true;
+  ++stream_generation_;
   events_.notify();
+}
+
+void Dock::power_up() {
+  using enum FirmwareKind;
+  xdata_.set_power(false);
+  delay_.reset();
+  xdata_.power_on_reset(profile_.super_speed);
+  firmware_.reset();
+  storage_.reset();
+  const bool stock_code = profile_.firmware == stock || profile_.firmware == legacy;
+  xdata_.link_code = stock_code ? 0x48 : 0x78;
+  if (stock_code) {  // ASMedia's code moves two of the pages
+    pages_.set_page_number(admin_completion, 0x808);
+    pages_.set_page_number(io_completion, 0x828);
+  }
+  // The open firmware of April 2026 and ASMedia's power the slot when they start; later ones wait for 0xF3.
+  if (stock_code || profile_.firmware == custom) xdata_.set_power(true);
+  alternate_ = 0;
+  ++stream_generation_;
 }
 
 void Dock::replug() {
   std::lock_guard lock(firmware_mutex_);
-  xdata_.set_power(false);
-  xdata_.power_on_reset(profile_.super_speed);
-  firmware_.reset();
-  xdata_.set_power(true);  // the firmware powers the slot when it starts
-  alternate_ = 0;
-  gone_ = false;
+  if (flash_.modified()) profile_ = flash_.boot(strapped_);
+  else profile_ = strapped_;
+  if (speaks_custom()) profile_.identity.serial = flash_.serial();
+  power_up();
+  gone_ = stale_ = false;
+  events_.notify();
 }
 
-// Code and data memory survive; main() starts anew, power-cycles PCIe and enumerates again.
+void Dock::reset() {
+  {
+    std::lock_guard lock(firmware_mutex_);
+    std::lock_guard faults_lock(faults_mutex_);
+    faults_ = Faults::parse(options_.faults);
+    apply_faults();
+    flash_.install(strapped_);
+    flash_.set_serial(options_.serial);
+    for (auto* counter : {&transfers_, &control_out_, &control_in_, &bulk_out_, &bulk_in_, &bytes_out_, &bytes_in_,
+                          &streams_done_})
+      *counter = 0;
+    for (auto& counter : requests_) counter = 0;
+    tlp_.forget_launches();
+  }
+  replug();
+  observer_.reset();
+}
+
+// Code and data memory survive; main() starts anew, power-cycles PCIe and enumerates again: the handle is dead.
 void Dock::cpu_restart() {
   firmware_.reset();
+  storage_.reset();
   sram_.reset();
   xdata_.set_power(false);
-  xdata_.set_power(true);
+  if (profile_.firmware != FirmwareKind::custom_2026_08 && profile_.firmware != FirmwareKind::usb4)
+    xdata_.set_power(true);
   alternate_ = 0;
+  stale_ = true;
+  ++stream_generation_;
   events_.notify();
 }
 
@@ -88,10 +139,10 @@ Dock::Deadline Dock::deadline(const Patience& patience) {
 }
 
 bool Dock::wait(uint64_t seen, const Deadline& deadline, const Patience& patience, Status& status) {
-  if (gone_) return status = Status::no_device, false;
+  if (gone_ || stale_) return status = Status::no_device, false;
   if (deadline.passed()) return status = Status::timeout, false;
   if (patience.poll && patience.poll()) return status = Status::cancelled, false;
-  sram_.settle();
+  delay_.settle();
   // Without threads of its own the GPU only moves when somebody gives it a push.
   if (options_.deterministic) gpu_->wake().notify();
   Clock::time_point until = Clock::now();
@@ -105,7 +156,7 @@ bool Dock::wait(uint64_t seen, const Deadline& deadline, const Patience& patienc
 bool Dock::lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadline& deadline, const Patience& patience,
                          Status& status) {
   while (!lock.try_lock_for(slice)) {
-    if (gone_) return status = Status::no_device, false;
+    if (gone_ || stale_) return status = Status::no_device, false;
     if (deadline.passed()) return status = Status::timeout, false;
     if (patience.poll && patience.poll()) return status = Status::cancelled, false;
   }
@@ -116,8 +167,9 @@ bool Dock::begin(const char* what, Status& status) {
   observer_.throw_pending();
   const uint64_t number = transfers_.fetch_add(1);
   if (number >= faults_.unplug_after) unplug();
-  if (gone_) return status = Status::no_device, false;
-  sram_.settle();
+  if (gone_ || stale_) return status = Status::no_device, false;
+  delay_.settle();
+  delay_.transfer_began();
   if (!faults_.timeouts.empty() || !faults_.stalls.empty()) {
     std::lock_guard lock(faults_mutex_);
     if (Faults::hits(faults_.timeouts, what)) return status = Status::timeout, false;
@@ -127,20 +179,20 @@ bool Dock::begin(const char* what, Status& status) {
 }
 
 // A wait that nothing can end is not waited out: the time-out is reported at once, on the model's clock.
-Outcome Dock::never(const Patience& patience, size_t transferred) {
-  observer_.spend(patience.timeout_ms * 1e3);
+Outcome Dock::never(const char* kind, const Patience& patience, size_t transferred) {
+  observer_.spend_waiting(kind, patience.timeout_ms * 1e3);
   return {Status::timeout, transferred};
 }
 
 Outcome Dock::finish(const Reply& reply, const Patience& patience) {
-  observer_.spend(us_control + reply.microseconds);
+  observer_.spend(reply.kind, us_control, reply.microseconds);
   switch (reply.answer) {
     case Answer::done:
       // The request was executed, but its status stage comes too late for the caller.
       if (patience.timeout_ms && reply.microseconds > patience.timeout_ms * 1e3) return {Status::timeout, 0};
       return {Status::ok, reply.bytes};
     case Answer::never:
-      return never(patience);
+      return never(reply.kind, patience);
     case Answer::overflow:
       return {Status::overflow, 0};
     case Answer::gone:
@@ -151,16 +203,26 @@ Outcome Dock::finish(const Reply& reply, const Patience& patience) {
   return {Status::no_device, 0};
 }
 
-Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, const Patience& patience) {
+Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, const Patience& patience,
+                          uint64_t queued) {
   ++control_out_;
   ++requests_[setup.request];
   bytes_out_ += data.size();
   Status status{};
   if (!begin(request_name(setup.request).c_str(), status))
-    return status == Status::timeout ? never(patience) : Outcome{status, 0};
+    return status == Status::timeout ? never("control", patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.dead()) return never(patience);
-  if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
+  if (firmware_.dead()) return never("control", patience);
+  if (!speaks_custom()) {
+    if ((setup.request_type & 0x60) == 0 && (setup.request == 9 || setup.request == 11)) ++stream_generation_;
+    const Outcome outcome = finish(storage_.control_out(setup, data), patience);
+    alternate_ = storage_.alternate();
+    return outcome;
+  }
+  if (setup.request_type == 0x40 && setup.request == 0xF0 && queued < streams_done_)
+    observer_.violation("pcie-request-too-early",
+                        "0xF0 was queued before the bulk data of the stream before it was complete: with a gap of "
+                        "a few microseconds the firmware drops the last packet");
   if ((setup.request_type & 0x7F) == 1 && setup.request == 11) alternate_ = setup.value;
   const Reply reply = firmware_.control_out(setup, data);
   if (reply.answer == Answer::gone) cpu_restart();
@@ -172,13 +234,75 @@ Outcome Dock::control_in(const Setup& setup, std::span<uint8_t> into, const Pati
   ++requests_[setup.request];
   Status status{};
   if (!begin(request_name(setup.request).c_str(), status))
-    return status == Status::timeout ? never(patience) : Outcome{status, 0};
+    return status == Status::timeout ? never("control", patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.dead()) return never(patience);
-  if (!speaks_custom() && (setup.request_type & 0x60)) return {Status::stall, 0};
-  const Outcome outcome = finish(firmware_.control_in(setup, into), patience);
+  if (firmware_.dead()) return never("control", patience);
+  const Reply reply = speaks_custom() ? firmware_.control_in(setup, into) : storage_.control_in(setup, into);
+  const Outcome outcome = finish(reply, patience);
   bytes_in_ += outcome.transferred;
+  learnt();
   return outcome;
+}
+
+Status Dock::storage_out(std::span<const uint8_t> packet, bool& progress) {
+  const auto taken = storage_.bulk_only().out(packet);
+  observer_.spend("scsi", 0, storage_.bulk_only().take_microseconds(), 0);
+  progress = taken == BulkOnly::Take::taken;
+  if (progress) events_.notify();
+  if (taken == BulkOnly::Take::gone) return cpu_restart(), Status::no_device;
+  return taken == BulkOnly::Take::stall ? Status::stall : Status::ok;
+}
+
+Status Dock::storage_in(std::span<uint8_t> into, size_t& done, bool& progress, bool& ended) {
+  std::vector<uint8_t> data;
+  const auto taken = storage_.bulk_only().in(into.size() - done, data, ended);
+  progress = taken == BulkOnly::Take::taken;
+  if (progress) events_.notify();
+  if (taken == BulkOnly::Take::stall) return Status::stall;
+  if (data.size() > into.size() - done) return Status::overflow;
+  if (!data.empty()) std::memcpy(into.data() + done, data.data(), data.size());
+  done += data.size();
+  return Status::ok;
+}
+
+std::vector<StreamCompletion> Dock::stream_submit(Uas::Transfer transfer) {
+  ++(transfer.endpoint & 0x80 ? bulk_in_ : bulk_out_);
+  Status status{};
+  std::vector<StreamCompletion> ended;
+  const uint64_t token = transfer.token;
+  if (!begin(transfer.endpoint & 0x80 ? "bulk-in" : "bulk-out", status) || !serves_uas()) {
+    ended.push_back({token, serves_uas() ? status : Status::not_found, {}, 0});
+    return ended;
+  }
+  std::lock_guard lock(firmware_mutex_);
+  observer_.spend("uas", us_bulk, 0);
+  Uas& uas = storage_.uas();
+  uas.submit(std::move(transfer));
+  std::vector<Uas::Completion> completions;
+  for (bool more = true; more;) {
+    more = false;
+    std::vector<Uas::Completion> next;
+    try {
+      next = uas.progress();
+    } catch (const Violation& violation) {
+      observer_.keep(violation);  // raised by the next call: this one has transfers to hand back
+      more = true;
+    }
+    std::move(next.begin(), next.end(), std::back_inserter(completions));
+  }
+  observer_.spend("scsi", 0, uas.take_microseconds(), 0);
+  for (Uas::Completion& c : completions) {
+    (c.data.empty() ? bytes_out_ : bytes_in_) += c.transferred;
+    ended.push_back({c.token, c.overflow ? Status::overflow : Status::ok, std::move(c.data), c.transferred});
+  }
+  if (uas.restart()) cpu_restart();
+  if (!ended.empty()) learnt();
+  return ended;
+}
+
+bool Dock::stream_cancel(uint64_t token) {
+  std::lock_guard lock(firmware_mutex_);
+  return storage_.uas().cancel(token);
 }
 
 void Dock::check_bulk_out(std::span<const uint8_t> data) {
@@ -201,7 +325,8 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
   ++bulk_out_;
   Status status{};
   const Deadline until = deadline(patience);
-  if (!begin("bulk-out", status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!begin("bulk-out", status))
+    return status == Status::timeout ? never("bulk-out", patience) : Outcome{status, 0};
   if (!endpoint_exists(profile_, alternate_, endpoint)) return {Status::not_found, 0};
   std::unique_lock endpoint_lock(out_mutex_, std::defer_lock);
   if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
@@ -209,22 +334,30 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
   const size_t packet = profile_.bulk_packet();
   const auto bytes = std::as_bytes(data);
   size_t done = 0;
-  observer_.spend(us_bulk);
+  bool pio = false;
+  observer_.spend("bulk-out", us_bulk, 0);
   for (;;) {
     const uint64_t seen = events_.now();
     bool progress = false;
-    if (endpoint == 0x02) {
+    if (endpoint == 0x02 && is_mass_storage(profile_.firmware)) {
+      std::lock_guard lock(firmware_mutex_);
+      const size_t run = std::min(packet, data.size() - done);
+      const Status stored = alternate_ == 0 ? storage_out(data.subspan(done, run), progress) : Status::ok;
+      if (stored != Status::ok) return {stored, done};
+      if (progress) done += run;
+    } else if (endpoint == 0x02) {
       std::unique_lock lock(firmware_mutex_);
-      if (firmware_.dead()) return never(patience, done);
+      if (firmware_.dead()) return never("bulk-out", patience, done);
       if (firmware_.out_is_pio()) {
         const size_t run = std::min(packet, bytes.size() - done);
+        pio = true;
         firmware_.out_packet(bytes.subspan(done, run));
         done += run;
         progress = true;
       } else if (sram_.out_armed()) {
         lock.unlock();  // the engine needs no firmware
         const size_t run = sram_.accept(bytes.subspan(done));
-        observer_.spend(static_cast<double>(run) * us_per_sram_byte);
+        observer_.spend("bulk-out:sram", static_cast<double>(run) * us_per_sram_byte, 0, 0);
         done += run;
         progress = run || data.empty();
       }
@@ -236,6 +369,7 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
     }
   }
   bytes_out_ += done;
+  if (pio) ++streams_done_;
   return {Status::ok, done};
 }
 
@@ -256,7 +390,8 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
   ++bulk_in_;
   Status status{};
   const Deadline until = deadline(patience);
-  if (!begin("bulk-in", status)) return status == Status::timeout ? never(patience) : Outcome{status, 0};
+  if (!begin("bulk-in", status))
+    return status == Status::timeout ? never("bulk-in", patience) : Outcome{status, 0};
   if (!endpoint_exists(profile_, alternate_, endpoint)) return {Status::not_found, 0};
   std::unique_lock endpoint_lock(in_mutex_, std::defer_lock);
   if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
@@ -269,11 +404,16 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
   const size_t packet_bytes = profile_.bulk_packet();
   size_t done = 0;
   std::vector<uint8_t> packet;
-  observer_.spend(us_bulk);
+  observer_.spend("bulk-in", us_bulk, 0);
   for (;;) {
     const uint64_t seen = events_.now();
     bool progress = false, ended = false;
-    if (endpoint == 0x81) {
+    if (endpoint == 0x81 && is_mass_storage(profile_.firmware)) {
+      std::lock_guard lock(firmware_mutex_);
+      const Status stored = alternate_ == 0 ? storage_in(into, done, progress, ended) : Status::ok;
+      // A halt that comes up in the middle ends the transfer with what had arrived.
+      if (stored != Status::ok) return {stored, done};
+    } else if (endpoint == 0x81) {
       std::unique_lock lock(firmware_mutex_);
       if (firmware_.take_in_packet(packet)) {
         lock.unlock();
@@ -283,7 +423,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
         ended = packet.size() < packet_bytes;
         progress = true;
       } else if (firmware_.dead()) {
-        return never(patience, done);
+        return never("bulk-in", patience, done);
       } else if (sram_.in_released()) {
         lock.unlock();
         const size_t remaining = sram_.in_remaining(), room = into.size() - done;
@@ -291,7 +431,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
         // The packet that would not fit into the rest of the buffer.
         const bool babble = remaining > room && room != whole;
         const size_t run = sram_.deliver(std::as_writable_bytes(into.subspan(done, babble ? whole : room)));
-        observer_.spend(static_cast<double>(run) * us_per_sram_byte);
+        observer_.spend("bulk-in:sram", static_cast<double>(run) * us_per_sram_byte, 0, 0);
         done += run;
         if (babble) return {Status::overflow, done};
         ended = run == remaining && run % packet_bytes;
@@ -309,6 +449,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
     }
   }
   bytes_in_ += done;
+  learnt();
   return {Status::ok, done};
 }
 

@@ -1,11 +1,9 @@
 #include "emulator/adapter/firmware.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <thread>
 
 namespace usbgpu::emulator {
 
@@ -19,11 +17,14 @@ constexpr uint8_t request_read_xdata = 0xE4, request_write_xdata = 0xE5, request
                   request_power = 0xF3;
 
 // Execution times of the genuine image at 114 MHz (15.7 ns per machine cycle, calibrated to its README's rates).
-constexpr double us_read_first = 6.2, us_read_byte = 0.58, us_write = 6.2, us_single = 10.4, us_single_reply = 6.3;
-constexpr double us_arm = 11.0, us_packet = 4.5, us_write_dword = 1.08, us_read_dword = 2.2, us_sram_arm = 7.2,
-                 us_clear = 14.3;
+constexpr double us_read_first = 5.92, us_read_byte = 0.5803, us_write = 6.2, us_single = 10.4, us_single_reply = 6.3;
+constexpr double us_round_trip = 1.4;  // of a read TLP
+constexpr double us_arm = 11.0, us_packet = 3.42, us_write_dword = 1.0843, us_bus_packet = 3.0;
+constexpr double us_read_packet = 1.6, us_read_dword = 2.2156, us_sram_arm = 7.2, us_clear = 14.3;
 constexpr double us_reply_timeout = 189e3, us_power_off = 300e3, us_power_on = 350e3, us_power_no_card = 2.0e6,
-                 us_other = 5.0;
+                 us_cpu_restart = 320e3, us_other = 5.0, us_stray = 71e3;
+constexpr uint8_t request_power_monitor = 0xC0;  // newer firmware only
+constexpr uint16_t monitor_millivolts = 12'000, monitor_milliamperes = 1'500;
 constexpr uint64_t dwords_of_empty_packet = 65536;  // a 16-bit loop counter that starts at 0 and is tested at the end
 
 std::string text(const char* format, auto... values) {
@@ -56,15 +57,15 @@ void Firmware::accept_ep0_data(std::span<const uint8_t> data) {
 }
 
 Reply Firmware::answer_from_buffer(size_t available, std::span<uint8_t> into, double microseconds) {
-  if (available > into.size() && available <= profile_.ep0_packet()) return {Answer::overflow, 0, microseconds};
+  if (available > into.size() && available <= profile_.ep0_packet()) return {Answer::overflow, 0, microseconds, "F0:reply"};
   const size_t run = std::min(available, into.size());
   std::memcpy(into.data(), xdata_.ram(xdata::ep0_buffer), run);
-  return {Answer::done, run, microseconds};
+  return {Answer::done, run, microseconds, "F0:reply"};
 }
 
 Reply Firmware::control_out(const Setup& setup, std::span<const uint8_t> data) {
-  if ((setup.request_type & 0x60) == 0 && setup.length == 0) return standard_out(setup);
   const bool vendor = setup.request_type == vendor_out;
+  const bool standard = (setup.request_type & 0x60) == 0;  // SET_SEL and the like: a host may send them
   if (vendor && setup.request == request_pcie) {
     if (setup.length != 12)
       observer_.violation("pcie-length", text("0xF0 OUT with %u bytes instead of 12", setup.length));
@@ -74,64 +75,63 @@ Reply Firmware::control_out(const Setup& setup, std::span<const uint8_t> data) {
   }
   const bool dataless = vendor && (setup.request == request_write_xdata || setup.request == request_sram ||
                                    setup.request == request_power);
-  if (dataless && setup.length == 0) {
-    if (setup.request == request_write_xdata) return write_xdata(setup);
-    if (setup.request == request_sram) return arm_sram(setup);
-    return power(setup);
-  }
-  const bool standard = (setup.request_type & 0x60) == 0;  // SET_SEL and the like: a host may send them
-  if (!standard)
+  if ((!dataless || setup.length) && !standard)
     observer_.violation("unknown-request",
                         text("unknown OUT request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
-  if (!data.empty()) {
-    if (!profile_.super_speed) return {Answer::never, 0, 0};
-    accept_ep0_data(data);
-  }
-  return {Answer::done, data.size(), us_other};
+  // The handler acts on SETUP; whether a data stage follows does not matter to it.
+  Reply reply{Answer::done, 0, us_other};
+  if (dataless && setup.request == request_write_xdata) reply = write_xdata(setup);
+  else if (dataless && setup.request == request_sram) reply = arm_sram(setup);
+  else if (dataless) reply = power(setup);
+  else if (standard) reply = standard_out(setup);
+  if (setup.length == 0 || reply.answer != Answer::done) return reply;
+  if (!profile_.super_speed) return {Answer::never, 0, 0};
+  accept_ep0_data(data);
+  reply.bytes = data.size();
+  return reply;
 }
 
 Reply Firmware::control_in(const Setup& setup, std::span<uint8_t> into) {
   if (setup.request_type == 0x80 && setup.request == get_descriptor_request) return get_descriptor(setup, into);
   if (setup.request_type == vendor_in && setup.request == request_read_xdata) return read_xdata(setup, into);
   if (setup.request_type == vendor_in && setup.request == request_pcie) return pcie_in(setup, into);
+  if (setup.request_type == vendor_in && setup.request == request_power_monitor && setup.length &&
+      profile_.firmware == FirmwareKind::custom_2026_08)
+    return power_monitor(into);
   if (setup.length == 0) {  // no data stage: indistinguishable from an OUT request without data
     if ((setup.request_type & 0x60) != 0)
       observer_.violation("unknown-request",
                           text("unknown request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
     return {Answer::done, 0, us_other};
   }
-  observer_.violation("unknown-request",
-                      text("unknown IN request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
+  if ((setup.request_type & 0x60) != 0)  // a host may ask GET_STATUS; it gets no answer
+    observer_.violation("unknown-request",
+                        text("unknown IN request: type 0x%02X request 0x%02X", setup.request_type, setup.request));
   return {Answer::never, 0, 0};
 }
 
+Reply Firmware::power_monitor(std::span<uint8_t> into) {
+  uint8_t* reply = xdata_.ram(xdata::ep0_buffer);
+  for (unsigned i = 0; i < 4; ++i)
+    reply[i] = static_cast<uint8_t>((i < 2 ? monitor_millivolts : monitor_milliamperes) >> (8 * (i & 1)));
+  const size_t run = std::min<size_t>(4, into.size());
+  std::memcpy(into.data(), reply, run);
+  return {Answer::done, run, us_other, "C0"};
+}
+
+// The handler compares request type, request and the low byte of wValue; SET_ADDRESS is the host controller's.
 Reply Firmware::standard_out(const Setup& setup) {
-  switch (setup.request) {
-    case clear_feature: {
-      const bool endpoint = (setup.request_type & 0x1F) == 2 && setup.value == 0;
-      if (!endpoint) break;
-      cancel_stream();
-      // Whether this disarms the SRAM engine is unknown; recovery relies on it.
-      if ((setup.index & 0xFF) == 0x02) out_armed_ = false, sram_.clear_out();
-      if ((setup.index & 0xFF) == 0x81) in_fifo_.clear(), sram_.clear_in();
-      drain_allowed_ = true;
-      events_.notify();
-      return {Answer::done, 0, us_clear};
-    }
-    case set_configuration:
-    case set_interface:
-      cancel_stream();
-      out_armed_ = false;
-      in_fifo_.clear();
-      sram_.clear_out();
-      sram_.clear_in();
-      drain_allowed_ = true;
-      events_.notify();
-      return {Answer::done, 0, us_clear};
-    default:
-      break;  // SET_ADDRESS is the host controller's; everything else is acknowledged and ignored
-  }
-  return {Answer::done, 0, us_other};
+  const bool clear = setup.request_type == 0x02 && setup.request == clear_feature && (setup.value & 0xFF) == 0;
+  const bool configure = (setup.request_type == 0x00 && setup.request == set_configuration) ||
+                         (setup.request_type == 0x01 && setup.request == set_interface);
+  if (!clear && !configure) return {Answer::done, 0, us_other, "standard"};
+  cancel_stream();
+  // Whether this disarms the SRAM engine is unknown; recovery relies on it.
+  if (configure || (setup.index & 0xFF) == 0x02) out_armed_ = false, sram_.clear_out();
+  if (configure || (setup.index & 0xFF) == 0x81) in_fifo_.clear(), sram_.clear_in();
+  drain_allowed_ = true;
+  events_.notify();
+  return {Answer::done, 0, us_clear, clear ? "CLEAR_FEATURE" : "standard"};
 }
 
 Reply Firmware::get_descriptor(const Setup& setup, std::span<uint8_t> into) {
@@ -140,7 +140,7 @@ Reply Firmware::get_descriptor(const Setup& setup, std::span<uint8_t> into) {
   std::memcpy(xdata_.ram(xdata::ep0_buffer), found->data(), found->size());
   const size_t run = std::min(found->size(), into.size());
   std::memcpy(into.data(), found->data(), run);
-  return {Answer::done, run, us_clear};
+  return {Answer::done, run, us_clear, "standard"};
 }
 
 Reply Firmware::read_xdata(const Setup& setup, std::span<uint8_t> into) {
@@ -152,13 +152,12 @@ Reply Firmware::read_xdata(const Setup& setup, std::span<uint8_t> into) {
         "read-length", text("0xE4 of %u bytes: only %u fit the EP0 buffer", setup.length, static_cast<unsigned>(most)));
   const size_t count = std::min<size_t>(setup.length, most);
   uint8_t* buffer = xdata_.ram(xdata::ep0_buffer);
-  // Strict mode makes the time between two bytes long enough for the GPU to write in between.
-  const size_t pause_at = observer_.strict() && count > 1 ? 1 + (setup.value * 7 + count) % (count - 1) : count;
-  for (size_t i = 0; i < count; ++i) {
-    if (i == pause_at) std::this_thread::sleep_for(std::chrono::microseconds(5));
-    buffer[i] = xdata_.read(bank, static_cast<uint16_t>(setup.value + i));
-  }
-  return answer_from_buffer(count, into, us_read_first + us_read_byte * static_cast<double>(count));
+  xdata_.begin_read(count);
+  for (size_t i = 0; i < count; ++i)
+    buffer[i] = xdata_.read_in_sequence(bank, static_cast<uint16_t>(setup.value + i), static_cast<uint32_t>(i));
+  Reply reply = answer_from_buffer(count, into, us_read_first + us_read_byte * static_cast<double>(count));
+  reply.kind = "E4";
+  return reply;
 }
 
 Reply Firmware::write_xdata(const Setup& setup) {
@@ -168,10 +167,10 @@ Reply Firmware::write_xdata(const Setup& setup) {
     observer_.violation("flash-controller", text("0xE5 to the flash controller at 0x%04X", where));
   if (!bank && where == xdata::cpu_control && setup.index & 1) {
     xdata_.write(bank, where, static_cast<uint8_t>(setup.index));
-    return {Answer::gone, 0, 320e3};
+    return {Answer::gone, 0, us_cpu_restart, "E5"};
   }
   xdata_.write(bank, where, static_cast<uint8_t>(setup.index));
-  return {Answer::done, 0, us_write};
+  return {Answer::done, 0, us_write, "E5"};
 }
 
 void Firmware::check_stream(unsigned mode, uint8_t fmt, uint64_t address, uint32_t count) {
@@ -210,29 +209,29 @@ Reply Firmware::pcie_out(const Setup& setup) {
     tlp_.clear_flags();
     single_pending_ = !TlpEngine::is_posted(fmt);
     tlp_.launch();
-    return {Answer::done, setup.length, us_single};
+    return {Answer::done, setup.length, us_single, "F0:single"};
   }
   const uint32_t count = words[2];
   check_stream(mode, fmt, address, count);
   remaining_ = count;
-  double microseconds = us_arm;
+  const double microseconds = us_arm;
   drain_allowed_ = false;
   if (mode == 1 && count) {
     out_armed_ = true;
     sram_armed_last_ = false;
   } else if (mode == 2 && count) {
     reading_ = true;
-    microseconds += us_read_dword * static_cast<double>(std::min<uint64_t>(count, profile_.bulk_packet() / 4));
     fetch_packet();
     if (dead_) return {Answer::never, 0, 0};
   }
   events_.notify();
-  return {Answer::done, setup.length, microseconds};
+  return {Answer::done, setup.length, microseconds, mode == 1 ? "F0:write" : "F0:read"};
 }
 
 void Firmware::fetch_packet() {
   const size_t dwords = std::min<uint64_t>(remaining_, profile_.bulk_packet() / 4);
   std::vector<uint8_t> packet(dwords * 4);
+  observer_.spend("bulk-in:pio", 0, us_read_packet + us_read_dword * static_cast<double>(dwords), 0);
   if (!tlp_.stream_read(std::as_writable_bytes(std::span(packet)))) {
     dead_ = true;  // the wait for a completion has no time-out
     observer_.violation_elsewhere("firmware-hang", "a stream read got no completion: the firmware spins for ever");
@@ -240,6 +239,7 @@ void Firmware::fetch_packet() {
   }
   remaining_ -= dwords;
   if (!packet.empty()) std::memcpy(xdata_.ram(xdata::bulk_in_staging), packet.data(), packet.size());
+  if (in_fifo_.size() == most_in_packets) in_fifo_.pop_back();  // the staged one is overwritten
   in_fifo_.push_back(std::move(packet));
 }
 
@@ -247,9 +247,15 @@ bool Firmware::take_in_packet(std::vector<uint8_t>& packet) {
   if (in_fifo_.empty()) return false;
   packet = std::move(in_fifo_.front());
   in_fifo_.pop_front();
-  observer_.spend(us_read_dword * static_cast<double>(packet.size() / 4));
   if (reading_ && remaining_) fetch_packet();
   return true;
+}
+
+void Firmware::arm_out() {
+  out_armed_ = true;
+  sram_armed_last_ = false;
+  drain_allowed_ = false;
+  events_.notify();
 }
 
 bool Firmware::out_is_pio() const {
@@ -261,7 +267,7 @@ void Firmware::out_packet(std::span<const std::byte> packet) {
   out_armed_ = false;
   if (!packet.empty()) std::memcpy(xdata_.ram(xdata::bulk_out_landing), packet.data(), packet.size());
   const uint64_t dwords = packet.size() / 4;
-  observer_.spend(us_packet + us_write_dword * static_cast<double>(dwords));
+  observer_.spend("bulk-out:pio", us_bus_packet, us_packet + us_write_dword * static_cast<double>(dwords), 0);
   if (packet.size() % 4)
     observer_.violation("stream-tail", text("bulk OUT packet of %zu bytes: the odd tail is dropped", packet.size()));
   if (dwords > remaining_) {
@@ -273,11 +279,12 @@ void Firmware::out_packet(std::span<const std::byte> packet) {
   if (dwords == 0) {
     // The loop counts down from 0: 65,536 dwords leave the chip, read from XDATA behind the landing buffer.
     observer_.violation("stream-empty-packet", "bulk OUT packet without a whole dword: 65,536 stray dwords");
-    std::vector<std::byte> stray(dwords_of_empty_packet * 4);
-    for (size_t i = 0; i < stray.size(); ++i)
-      stray[i] = static_cast<std::byte>(*xdata_.ram(static_cast<uint16_t>(xdata::bulk_out_landing + i)));
-    tlp_.stream_write(stray);
-    observer_.spend(71e3);
+    std::byte dword[4];
+    for (uint64_t i = 0; i < dwords_of_empty_packet * 4; ++i) {
+      dword[i % 4] = static_cast<std::byte>(xdata_.read(0, static_cast<uint16_t>(xdata::bulk_out_landing + i)));
+      if (i % 4 == 3) tlp_.stream_write(dword);
+    }
+    observer_.spend("bulk-out:pio", 0, us_stray, 0);
     if (remaining_) out_armed_ = true;
     return;
   }
@@ -292,9 +299,10 @@ Reply Firmware::pcie_in(const Setup& setup, std::span<uint8_t> into) {
   single_pending_ = false;
   uint8_t* reply = xdata_.ram(xdata::ep0_buffer);
   std::memset(reply, 0, 8);
-  double microseconds = us_single_reply;
+  double microseconds = us_single_reply + us_round_trip;
   if (tlp_.error()) {
     reply[7] = 1;
+    tlp_.clear_error();  // unlike the done flag
   } else if (tlp_.done()) {
     const uint32_t data = tlp_.data();
     for (unsigned i = 0; i < 4; ++i) reply[i] = static_cast<uint8_t>(data >> (8 * i));
@@ -307,7 +315,7 @@ Reply Firmware::pcie_in(const Setup& setup, std::span<uint8_t> into) {
   }
   if (setup.length < 8)
     observer_.violation("reply-length", text("0xF0 IN of %u bytes: the device offers 8", setup.length));
-  if (setup.length == 0) return {Answer::done, 0, microseconds};
+  if (setup.length == 0) return {Answer::done, 0, microseconds, "F0:reply"};
   return answer_from_buffer(8, into, microseconds);
 }
 
@@ -334,13 +342,14 @@ Reply Firmware::arm_sram(const Setup& setup) {
   write(0x26, sectors >> 8), write(0x27, sectors);
   write(0x12, in ? 0x02 : 0x03);
   if (sectors) write(0x29, slot);
-  return {Answer::done, 0, us_sram_arm};
+  return {Answer::done, 0, us_sram_arm, in ? "F2:in" : "F2:out"};
 }
 
 Reply Firmware::power(const Setup& setup) {
   const bool on = setup.value & 1;
+  if (profile_.firmware == FirmwareKind::usb4) return {Answer::done, 0, us_other, "F3"};  // the tunnel is the host's
   const bool up = xdata_.set_power(on);
-  return {Answer::done, 0, !on ? us_power_off : up ? us_power_on : us_power_no_card};
+  return {Answer::done, 0, !on ? us_power_off : up ? us_power_on : us_power_no_card, "F3"};
 }
 
 }  // namespace usbgpu::emulator

@@ -31,6 +31,7 @@ struct Reply {
   Answer answer = Answer::done;
   size_t bytes = 0;
   double microseconds = 0;  // of the firmware's own time
+  const char* kind = "other";  // for the statistics
 };
 
 class Firmware {
@@ -43,6 +44,7 @@ class Firmware {
 
   // PIO streams. Packets are at most one bulk packet long.
   bool out_armed() const { return out_armed_; }
+  void arm_out();                                // register 0x9094: the next packet lands at 0x7000
   bool out_is_pio() const;                       // who gets the next bulk OUT packet: PIO, or the SRAM engine
   void out_packet(std::span<const std::byte> packet);
   // The next packet for bulk IN, or nothing. Taking one makes the firmware fetch the next.
@@ -68,8 +70,9 @@ class Firmware {
   void check_stream(unsigned mode, uint8_t fmt, uint64_t address, uint32_t count);
   void cancel_stream();
   void fetch_packet();
+  Reply power_monitor(std::span<uint8_t> into);
 
-  const UsbProfile profile_;
+  const UsbProfile& profile_;
   Observer& observer_;
   Events& events_;
   Xdata& xdata_;
@@ -82,6 +85,7 @@ class Firmware {
   bool sram_armed_last_ = false;  // the last arm of bulk OUT was 0xF2
   bool single_pending_ = false;   // a non-posted single TLP was launched, its reply not yet fetched
   bool dead_ = false;
+  static constexpr size_t most_in_packets = 2;  // one in the endpoint's buffer, one staged at 0x8000
   bool drain_allowed_ = false;    // since CLEAR_FEATURE / SET_INTERFACE nothing was armed
   std::deque<std::vector<uint8_t>> in_fifo_;
 };

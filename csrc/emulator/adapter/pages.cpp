@@ -39,6 +39,7 @@ void Pages::clear() {
     std::memset(pages_[i].get(), 0, page_bytes);
     numbers_[i] = reset_numbers[i];
   }
+  tick();
 }
 
 void store_ascending(std::byte* to, const std::byte* from, size_t bytes) {
@@ -116,6 +117,7 @@ bool Pages::dma_write(uint64_t address, std::span<const std::byte> from) {
   for (size_t done = 0; done < from.size();) {
     const Place place = locate(address + done, from.size() - done);
     if (place.memory) {
+      if (tearing && (place.page >= 0 || place.offset < page_bytes)) remember(place.page >= 0 ? place.page : sram_window);
       store_ascending(place.memory, from.data() + done, place.bytes);
       if (place.page >= 0) wrote_page(static_cast<PageIndex>(place.page), place.offset, place.bytes);
     } else {
@@ -125,6 +127,24 @@ bool Pages::dma_write(uint64_t address, std::span<const std::byte> from) {
     done += place.bytes;
   }
   return claimed;
+}
+
+void Pages::remember(int window) {
+  const uint64_t now = epoch_.load(std::memory_order_acquire);
+  std::lock_guard lock(shadow_mutex_);
+  Shadow& shadow = shadows_[static_cast<unsigned>(window)];
+  if (shadow.epoch == now) return;
+  shadow.epoch = now;
+  std::memcpy(shadow.before.data(), window == sram_window ? sram_.get() : pages_[window].get(), page_bytes);
+}
+
+bool Pages::torn_byte(int window, uint32_t offset, uint32_t position, uint8_t& value) {
+  if (position >= torn_split_) return false;
+  std::lock_guard lock(shadow_mutex_);
+  const Shadow& shadow = shadows_[static_cast<unsigned>(window)];
+  if (shadow.epoch != epoch_.load(std::memory_order_acquire)) return false;
+  value = static_cast<uint8_t>(shadow.before[offset]);
+  return true;
 }
 
 void Pages::wrote_page(PageIndex page, uint32_t offset, size_t bytes) {
@@ -151,6 +171,9 @@ uint8_t Pages::page_byte(PageIndex page, uint32_t offset) const {
 
 void Pages::set_page_byte(PageIndex page, uint32_t offset, uint8_t value) {
   __atomic_store_n(reinterpret_cast<uint8_t*>(pages_[page].get() + offset), value, __ATOMIC_RELEASE);
+  if (!tearing) return;
+  std::lock_guard lock(shadow_mutex_);  // the host's own write is no surprise to it
+  shadows_[page].before[offset] = static_cast<std::byte>(value);
 }
 
 }  // namespace usbgpu::emulator

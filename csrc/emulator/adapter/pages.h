@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 
 #include "emulator/adapter/observer.h"
@@ -30,6 +31,14 @@ class Pages final : public UpstreamPort {
 
   // The adapter's side.
   std::byte* sram() { return sram_.get(); }
+  // What the 8051 reads byte by byte while the GPU writes: content of a window as it may look when the write
+  // comes at byte `split` of the read. Only writes that the host cannot know to be complete are taken apart.
+  void begin_torn_read(uint32_t split) { torn_split_ = split; }
+  void tick() { epoch_.fetch_add(1, std::memory_order_acq_rel); }  // the host has learnt something
+  bool torn_byte(int window, uint32_t offset, uint32_t position, uint8_t& value);
+  static constexpr int sram_window = page_count;
+  bool tearing = false;  // strict mode; set once
+
   uint8_t page_byte(PageIndex page, uint32_t offset) const;
   void set_page_byte(PageIndex page, uint32_t offset, uint8_t value);
   // The page's PCIe address >> 12: registers 0xB264..0xB26F.
@@ -49,6 +58,12 @@ class Pages final : public UpstreamPort {
     int page = -1;
     uint32_t offset = 0;
   };
+  // The content of a window before the first GPU write since the host last learnt something.
+  struct Shadow {
+    uint64_t epoch = UINT64_MAX;
+    std::array<std::byte, page_bytes> before;
+  };
+  void remember(int window);
   Place locate(uint64_t address, size_t bytes);
   bool allowed(const char* what, uint64_t address);
   void wrote_page(PageIndex page, uint32_t offset, size_t bytes);
@@ -58,6 +73,10 @@ class Pages final : public UpstreamPort {
   std::unique_ptr<std::byte[], Free> sram_;
   std::unique_ptr<std::byte[], Free> pages_[page_count];
   std::array<std::atomic<uint16_t>, page_count> numbers_;
+  std::mutex shadow_mutex_;
+  std::array<Shadow, page_count + 1> shadows_;
+  std::atomic<uint64_t> epoch_{0};
+  uint32_t torn_split_ = 0;
 };
 
 // Copies in ascending dwords, each stored at once: what a TLP does to memory that others poll.

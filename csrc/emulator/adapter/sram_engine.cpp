@@ -1,9 +1,9 @@
 #include "emulator/adapter/sram_engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace usbgpu::emulator {
 
@@ -11,20 +11,6 @@ namespace {
 constexpr uint8_t reg_direction = 0x12, reg_first = 0x14, reg_end = 0x15, reg_sectors = 0x26, reg_arm = 0x29;
 constexpr uint8_t direction_out = 0x03, direction_in = 0x02;
 }  // namespace
-
-SramEngine::SramEngine(Pages& pages, Observer& observer, Events& events, bool delayed, bool threaded)
-    : pages_(pages), observer_(observer), events_(events), delayed_(delayed), threaded_(threaded) {
-  if (delayed_ && threaded_) lander_ = std::thread([this] { run_landing(); });
-}
-
-void SramEngine::stop() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  landing_changed_.notify_all();
-  if (lander_.joinable()) lander_.join();
-}
 
 void SramEngine::write(uint8_t offset, uint8_t value) {
   registers_[offset] = value;
@@ -42,17 +28,21 @@ void SramEngine::arm() {
   }
   Descriptor descriptor{slot, count, bytes};
   descriptor.start = slot * slot_bytes;
-  bool replaced = false;
+  bool replaced = false, deep = false;
   {
     std::lock_guard lock(mutex_);
+    descriptor.number = ++arms_;
     if (registers_[reg_direction] == direction_out) {
-      out_.push_back(descriptor);
+      deep = out_.size() >= known_out_depth;
+      if (out_.size() < most_out_descriptors) out_.push_back(descriptor);
     } else if (registers_[reg_direction] == direction_in) {
       replaced = in_.has_value();
       in_ = descriptor;
     }
   }
   events_.notify();
+  if (deep)
+    observer_.violation("sram-out-depth", "0xF2 OUT while two others are armed: only two are known to wait");
   if (replaced)
     observer_.violation("sram-in-rearmed", "0xF2 IN while another IN is armed: whether two can wait is unknown");
 }
@@ -69,27 +59,30 @@ size_t SramEngine::out_remaining() const {
 
 size_t SramEngine::accept(std::span<const std::byte> data) {
   size_t done = 0;
-  {
-    std::lock_guard lock(mutex_);
-    while (done < data.size() && !out_.empty()) {
-      Descriptor& d = out_.front();
-      const size_t room = size_t{d.count} * slot_bytes - d.position % (size_t{d.count} * slot_bytes);
-      const size_t offset = d.offset(d.position);
-      const size_t run = std::min({data.size() - done, d.bytes - d.position, room, sram_bytes - offset});
-      if (delayed_) {
-        const auto part = data.subspan(done, run);
-        landings_.push_back({offset, {part.begin(), part.end()}});
-      } else {
-        store_ascending(pages_.sram() + offset, data.data() + done, run);
-      }
-      d.position += run;
-      done += run;
-      if (d.position == d.bytes) out_.pop_front();
+  std::unique_lock lock(mutex_);
+  while (done < data.size() && !out_.empty() && landing_bytes_ < most_landing_bytes) {
+    Descriptor& d = out_.front();
+    const size_t room = size_t{d.count} * slot_bytes - d.position % (size_t{d.count} * slot_bytes);
+    const size_t offset = d.offset(d.position);
+    size_t run = std::min({data.size() - done, d.bytes - d.position, room, sram_bytes - offset});
+    const auto* from = data.data() + done;
+    if (delay_.delays()) {
+      // In ascending pieces of one to eight pages: a reader that does not wait for its sentinel finds some of them.
+      run = std::min<size_t>(run, size_t{page_bytes} * (1 + delay_.random(8)));
+      landing_bytes_ += run;
+      delay_.push(DelayLine::landing, [this, offset, piece = std::vector<std::byte>(from, from + run)] {
+        land(offset, piece);
+      });
+    } else {
+      store_ascending(pages_.sram() + offset, from, run);
     }
-    update_streaming();
+    d.position += run;
+    done += run;
+    if (d.position == d.bytes) out_.pop_front();
   }
-  if (delayed_ && threaded_) landing_changed_.notify_all();
-  if (!delayed_ && done && on_landed) on_landed();
+  update_streaming();
+  lock.unlock();
+  if (!delay_.delays() && done && on_landed) on_landed();
   return done;
 }
 
@@ -137,29 +130,40 @@ void SramEngine::clear_in() {
 }
 
 void SramEngine::release(uint32_t completion_dword) {
-  bool lost = false;
+  uint64_t number = 0;
   {
     std::lock_guard lock(mutex_);
     if (drop_release) return;
-    if (!in_ || in_->released) {
-      lost = true;
-    } else {
-      in_->released = true;
-      // Delivery starts at the slot that the completion's command id names; every known driver writes 0,
-      // and with 0 it was seen to start at slot 0 whatever slot had been armed.
-      in_->start = (completion_dword & (slots - 1)) * slot_bytes;
+    if (in_ && !in_->noticed) {
+      in_->noticed = true;
+      number = in_->number;
     }
   }
-  if (lost) {
+  if (!number) {
     observer_.violation_elsewhere("release-without-arm",
                                   "the GPU wrote the completion queue while no bulk IN was armed: lost");
     return;
+  }
+  delay_.push(DelayLine::release, [this, number, completion_dword] { release_now(number, completion_dword); });
+}
+
+void SramEngine::release_now(uint64_t number, uint32_t completion_dword) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!in_ || in_->number != number) return;  // disarmed meanwhile
+    in_->released = true;
+    // Delivery starts at the slot that the completion's command id names; every known driver writes 0,
+    // and with 0 it was seen to start at slot 0 whatever slot had been armed.
+    in_->start = (completion_dword & (slots - 1)) * slot_bytes;
   }
   events_.notify();
 }
 
 void SramEngine::reset() {
+  delay_.clear(DelayLine::landing);
+  delay_.clear(DelayLine::release);
   std::lock_guard lock(mutex_);
+  landing_bytes_ = 0;
   out_.clear();
   in_.reset();
   registers_.fill(0);
@@ -168,50 +172,18 @@ void SramEngine::reset() {
 
 void SramEngine::update_streaming() {
   const bool partial = !out_.empty() && out_.front().position > 0;
-  streaming_.store(partial || !landings_.empty() || landing_now_, std::memory_order_release);
+  streaming_.store(partial || landing_bytes_, std::memory_order_release);
 }
 
-void SramEngine::land(size_t offset, std::span<const std::byte> data, bool slowly) {
-  constexpr size_t burst = 4096;
-  for (size_t done = 0; done < data.size(); done += burst) {
-    const size_t run = std::min(burst, data.size() - done);
-    store_ascending(pages_.sram() + offset + done, data.data() + done, run);
-    // Now and then a pause, so that a reader that does not wait for its sentinel finds half of the data.
-    if (slowly && random_() % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(20));
-  }
-}
-
-void SramEngine::run_landing() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    landing_changed_.wait(lock, [this] { return stop_ || !landings_.empty(); });
-    if (stop_) return;
-    Landing next = std::move(landings_.front());
-    landings_.pop_front();
-    landing_now_ = true;
-    const auto delay = std::chrono::microseconds(20 + random_() % 300);
-    lock.unlock();
-    std::this_thread::sleep_for(delay);
-    land(next.offset, next.data, true);
-    lock.lock();
-    landing_now_ = false;
-    update_streaming();
-    lock.unlock();
-    if (on_landed) on_landed();
-    lock.lock();
-  }
-}
-
-void SramEngine::settle() {
-  if (!delayed_ || threaded_) return;
-  std::deque<Landing> waiting;
+void SramEngine::land(size_t offset, std::span<const std::byte> data) {
+  store_ascending(pages_.sram() + offset, data.data(), data.size());
   {
     std::lock_guard lock(mutex_);
-    waiting.swap(landings_);
+    landing_bytes_ -= data.size();
     update_streaming();
   }
-  for (const Landing& landing : waiting) land(landing.offset, landing.data, false);
-  if (!waiting.empty() && on_landed) on_landed();
+  events_.notify();  // there may be room for more
+  if (on_landed) on_landed();
 }
 
 }  // namespace usbgpu::emulator

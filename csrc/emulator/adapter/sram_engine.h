@@ -3,17 +3,15 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "emulator/adapter/delay_line.h"
 #include "emulator/adapter/events.h"
 #include "emulator/adapter/observer.h"
 #include "emulator/adapter/pages.h"
@@ -24,11 +22,12 @@ class SramEngine {
  public:
   static constexpr uint32_t slot_bytes = 16 * 1024, slots = 32, sector_bytes = 512;
 
-  // `delayed`: data lands some time after the bulk transfer has completed, in ascending order.
-  // `threaded`: on a thread of its own; otherwise at settle().
-  SramEngine(Pages& pages, Observer& observer, Events& events, bool delayed, bool threaded);
-  ~SramEngine() { stop(); }
-  void stop();  // ends the landing thread; nothing calls on_landed afterwards
+  // How many armed bulk OUTs may wait is unknown; two are seen to work. More than this are not kept.
+  static constexpr size_t known_out_depth = 2, most_out_descriptors = 32;
+  static constexpr size_t most_landing_bytes = 1 << 20;  // that the delay line may hold back
+
+  SramEngine(Pages& pages, Observer& observer, Events& events, DelayLine& delay)
+      : pages_(pages), observer_(observer), events_(events), delay_(delay) {}
 
   // Registers 0xC400..0xC4FF; writing 0xC429 arms.
   uint8_t read(uint8_t offset) const { return registers_[offset]; }
@@ -49,7 +48,6 @@ class SramEngine {
   void release(uint32_t completion_dword);  // from the GPU's threads
 
   void reset();
-  void settle();                            // lands what waits when there is no thread
   bool streaming() const { return streaming_.load(std::memory_order_acquire); }
 
   std::function<void()> on_landed;          // the GPU should look at memory again
@@ -59,34 +57,28 @@ class SramEngine {
   struct Descriptor {
     uint32_t slot, count;
     size_t bytes, position = 0;
-    bool released = false;
+    uint64_t number = 0;
+    bool noticed = false;   // the completion queue was written
+    bool released = false;  // and the engine has seen it
     uint32_t start = 0;  // byte offset of delivery
     size_t offset(size_t at) const { return (start + at % (size_t{count} * slot_bytes)) % sram_bytes; }
   };
-  struct Landing {
-    size_t offset;
-    std::vector<std::byte> data;
-  };
   void arm();
-  void land(size_t offset, std::span<const std::byte> data, bool slowly);
-  void run_landing();
+  void land(size_t offset, std::span<const std::byte> data);
+  void release_now(uint64_t number, uint32_t completion_dword);
   void update_streaming();
 
   Pages& pages_;
   Observer& observer_;
   Events& events_;
-  const bool delayed_, threaded_;
+  DelayLine& delay_;
   std::array<uint8_t, 256> registers_{};
   mutable std::mutex mutex_;
   std::deque<Descriptor> out_;
   std::optional<Descriptor> in_;
-  std::deque<Landing> landings_;
-  bool landing_now_ = false;
+  uint64_t arms_ = 0;
+  size_t landing_bytes_ = 0;
   std::atomic<bool> streaming_{false};
-  std::condition_variable landing_changed_;
-  std::minstd_rand random_{0x2464};
-  bool stop_ = false;
-  std::thread lander_;
 };
 
 }  // namespace usbgpu::emulator

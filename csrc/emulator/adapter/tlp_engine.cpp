@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 namespace usbgpu::emulator {
 
@@ -22,7 +23,10 @@ std::string hex(uint64_t value) {
 }
 }  // namespace
 
-TlpEngine::TlpEngine(Fabric& fabric, Observer& observer) : fabric_(fabric), observer_(observer) { reset(); }
+TlpEngine::TlpEngine(Fabric& fabric, Observer& observer, DelayLine& delay)
+    : fabric_(fabric), observer_(observer), delay_(delay) {
+  reset();
+}
 
 void TlpEngine::reset() {
   registers_.fill(0);
@@ -92,6 +96,7 @@ void TlpEngine::launch(bool stream) {
   registers_[reg_status] |= flag_sent;
   const uint8_t fmt = format_type();
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
+  if (!is_posted(fmt)) flush_posted();
   if (!stream && glitch_every && number % glitch_every == 0 && !is_posted(fmt)) {
     registers_[reg_status] |= flag_error;
     return;
@@ -102,11 +107,7 @@ void TlpEngine::launch(bool stream) {
   }
   if (is_memory(fmt)) {
     const uint64_t where = memory_address();
-    if (carries_data(fmt)) {
-      if (fabric_.memory_write(where, data(), enables) != Completion::success)
-        observer_.violation("write-unclaimed", "memory write to " + hex(where) + ", which nobody claims: dropped");
-      return;
-    }
+    if (carries_data(fmt)) return posted_write(where, data(), enables);
     uint32_t value = 0xFFFFFFFFu;
     const Completion status = fabric_.memory_read(where, value);
     if (status != Completion::success) {
@@ -143,6 +144,14 @@ void TlpEngine::launch(bool stream) {
   if (!is_posted(fmt)) observer_.violation("unknown-tlp", "fmt_type " + hex(fmt) + " is no TLP that this engine sends");
 }
 
+void TlpEngine::posted_write(uint64_t where, uint32_t value, unsigned enables) {
+  // Whether somebody claims it is settled now: what could change that is not posted and waits for this write.
+  if (delay_.delays() && fabric_.claims(where))
+    return delay_.push(DelayLine::posted, [this, where, value, enables] { fabric_.memory_write(where, value, enables); });
+  if (fabric_.memory_write(where, value, enables) != Completion::success)
+    observer_.violation("write-unclaimed", "memory write to " + hex(where) + ", which nobody claims: dropped");
+}
+
 void TlpEngine::stream_write(std::span<const std::byte> bytes) {
   const uint8_t fmt = format_type();
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
@@ -166,12 +175,18 @@ void TlpEngine::stream_write(std::span<const std::byte> bytes) {
       continue;
     }
     const size_t run = std::min<uint64_t>(bytes.size() - done, region.bytes);
-    GpuFunction& gpu = fabric_.gpu();
-    for (size_t i = 0; i < run; i += 4) {
-      uint32_t value;
-      std::memcpy(&value, bytes.data() + done + i, 4);
-      gpu.write(region.aperture, region.offset + i, value, 0xF);
-    }
+    const auto write = [this, region](std::span<const std::byte> dwords) {
+      for (size_t i = 0; i < dwords.size(); i += 4) {
+        uint32_t value;
+        std::memcpy(&value, dwords.data() + i, 4);
+        fabric_.gpu().write(region.aperture, region.offset + i, value, 0xF);
+      }
+    };
+    const auto part = bytes.subspan(done, run);
+    if (delay_.delays())
+      delay_.push(DelayLine::posted, [write, copy = std::vector<std::byte>(part.begin(), part.end())] { write(copy); });
+    else
+      write(part);
     launches_.fetch_add(run / 4, std::memory_order_relaxed);
     done += run;
     where += run;
@@ -187,6 +202,7 @@ bool TlpEngine::stream_read(std::span<std::byte> bytes) {
   const unsigned enables = registers_[reg_byte_enables] & 0xF;
   uint64_t where = address();
   size_t done = 0;
+  flush_posted();
   const bool plain =
       is_memory(fmt) && !carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
   while (done < bytes.size()) {

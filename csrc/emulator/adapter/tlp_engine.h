@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "emulator/adapter/delay_line.h"
 #include "emulator/adapter/observer.h"
 #include "emulator/pcie/fabric.h"
 
@@ -13,7 +14,7 @@ namespace usbgpu::emulator {
 
 class TlpEngine {
  public:
-  TlpEngine(Fabric& fabric, Observer& observer);
+  TlpEngine(Fabric& fabric, Observer& observer, DelayLine& delay);
 
   // Register file access as XDATA sees it; offset 0..0xFF. Writing 0x54 launches.
   uint8_t read(uint8_t offset) const { return registers_[offset]; }
@@ -26,6 +27,10 @@ class TlpEngine {
   uint64_t address() const;
   uint8_t format_type() const { return registers_[0x10]; }
 
+  // Strict mode lets posted writes linger on their way. Everything that is not posted pushes them out.
+  void flush_posted() { delay_.flush(DelayLine::posted); }
+
+  void clear_error() { registers_[0x96] &= ~flag_error; }
   void clear_flags() { registers_[0x96] &= ~(flag_error | flag_done); }
   bool error() const { return registers_[0x96] & flag_error; }
   bool done() const { return registers_[0x96] & flag_done; }
@@ -46,11 +51,13 @@ class TlpEngine {
   bool routing = true;           // bank 1 0x6025 bit 7: without it no TLP leaves the chip
   unsigned glitch_every = 0;     // fault: every n-th single TLP ends with the error flag
   uint64_t launches() const { return launches_; }
+  void forget_launches() { launches_ = 0; }
 
  private:
   static constexpr uint8_t flag_error = 1, flag_done = 2, flag_sent = 4;
 
   void set_address(uint64_t address);
+  void posted_write(uint64_t where, uint32_t value, unsigned enables);
   void complete(Completion status, bool with_data, unsigned byte_count, uint16_t completer);
   uint64_t memory_address() const;
   void set_big_endian(uint8_t offset, uint32_t value);
@@ -58,6 +65,7 @@ class TlpEngine {
 
   Fabric& fabric_;
   Observer& observer_;
+  DelayLine& delay_;
   std::array<uint8_t, 256> registers_{};
   std::atomic<uint64_t> launches_{0};
 };

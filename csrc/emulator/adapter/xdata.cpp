@@ -3,7 +3,7 @@
 namespace usbgpu::emulator {
 
 namespace {
-constexpr uint8_t ltssm_l0 = 0x78, ltssm_detect_quiet = 0x00, ltssm_polling_stuck = 0x4C;
+constexpr uint8_t ltssm_detect_quiet = 0x00, ltssm_polling_stuck = 0x4C;
 constexpr uint8_t rail_3v3_on = 0x20, rail_12v_on = 0x01, perst_asserted = 0x01, routing_on = 0x80;
 constexpr uint8_t usb_super = 2, usb_high = 1;
 // Page-number registers: two bytes each, most significant first, and the page that they place.
@@ -15,8 +15,9 @@ constexpr PageRegister page_registers[] = {
     {0xB264, admin_submission}, {0xB266, admin_completion}, {0xB26C, io_submission}, {0xB26E, io_completion}};
 }  // namespace
 
-Xdata::Xdata(Pages& pages, TlpEngine& tlp, SramEngine& sram, Fabric& fabric, unsigned lanes)
-    : pages_(pages), tlp_(tlp), sram_(sram), fabric_(fabric), lanes_(lanes) {}
+Xdata::Xdata(Pages& pages, TlpEngine& tlp, SramEngine& sram, Fabric& fabric, Flash& flash, DelayLine& delay,
+             unsigned lanes)
+    : pages_(pages), tlp_(tlp), sram_(sram), fabric_(fabric), flash_(flash), delay_(delay), lanes_(lanes) {}
 
 void Xdata::power_on_reset(bool super_speed) {
   super_speed_ = super_speed;
@@ -27,6 +28,32 @@ void Xdata::power_on_reset(bool super_speed) {
   pages_.clear();
   tlp_.reset();
   sram_.reset();
+  flash_.reset_chip();
+}
+
+void Xdata::begin_read(size_t count) {
+  // The moment at which the GPU's write comes in is the seed's; most reads escape.
+  const bool torn = pages_.tearing && count > 1 && delay_.random(2);
+  pages_.begin_torn_read(torn ? 1 + delay_.random(static_cast<uint32_t>(count) - 1) : 0);
+}
+
+uint8_t Xdata::read_in_sequence(unsigned bank, uint16_t address, uint32_t position) {
+  uint8_t value = read(bank, address);
+  if (!pages_.tearing || bank) return value;
+  if (Window w; window(address, w)) pages_.torn_byte(w.page, w.offset, position, value);
+  else if (address >= xdata::sram_window)
+    pages_.torn_byte(Pages::sram_window, address - xdata::sram_window, position, value);
+  return value;
+}
+
+// The SPI controller runs what its registers describe; its buffer is the landing page of bulk OUT.
+void Xdata::flash_transaction() {
+  const auto& r = banks_[0];
+  const uint32_t address = r[0xC8AC] == 0x07 ? r[0xC8A1] | uint32_t{r[0xC8A2]} << 8 | uint32_t{r[0xC8AB]} << 16 : 0;
+  const uint32_t length = uint32_t{r[0xC8A3]} << 8 | r[0xC8A4];
+  const bool enabled = r[0xCA81] & 1;  // without it the controller does nothing
+  if (enabled)
+    flash_.transaction(r[0xC8AA], address, length, r[0xC8AD] & 1, {&banks_[0][xdata::bulk_out_landing], 0x1000});
 }
 
 bool Xdata::window(uint16_t address, Window& found) {
@@ -66,7 +93,7 @@ uint8_t Xdata::read(unsigned bank, uint16_t address) {
     case xdata::usb_speed:
       return super_speed_ ? usb_super : usb_high;
     case xdata::ltssm:
-      if (fabric_.link_up()) return ltssm_l0;
+      if (fabric_.link_up()) return link_code;
       if (powered_ && card_present && !link_trains) return ltssm_polling_stuck;
       // Powered and nobody there: Detect.Quiet and Detect.Active take turns.
       return powered_ ? (training_toggle_ ^= 1) : ltssm_detect_quiet;
@@ -112,6 +139,15 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
     case xdata::cpu_control:
       if (value & 1 && on_cpu_reset) on_cpu_reset();
       return;
+    case xdata::flash_control:
+      if (value & 1) flash_transaction();
+      banks_[0][address] = value & 0xFE;  // never seen busy
+      return;
+    case xdata::endpoint_arm:
+      if (value & 0x08 && on_endpoint_clear_out) on_endpoint_clear_out();
+      if (value & 0x01 && on_endpoint_clear_in) on_endpoint_clear_in();
+      if (value & 0x12 && on_endpoint_arm) on_endpoint_arm(value & 0x02, value & 0x10);
+      return;
     default:
       banks_[0][address] = value;
   }
@@ -121,7 +157,9 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
 void Xdata::update_power() {
   powered_ = banks_[0][xdata::rail_3v3] & rail_3v3_on && banks_[0][xdata::rail_12v] & rail_12v_on;
   const bool up = powered_ && !(banks_[0][xdata::perst] & perst_asserted) && card_present && link_trains;
-  if (up != fabric_.link_up()) fabric_.set_link(up);
+  if (up == fabric_.link_up()) return;
+  tlp_.flush_posted();
+  fabric_.set_link(up);
 }
 
 bool Xdata::set_power(bool on) {
@@ -131,13 +169,14 @@ bool Xdata::set_power(bool on) {
   if (on) {
     ram[xdata::rail_3v3] |= rail_3v3_on;
     ram[xdata::rail_12v] |= rail_12v_on;
-    ram[0xB430] = 0x01, ram[0xB403] = 0x01, ram[0xE764] = 0x1C;
+    ram[0xB430] = 0x00, ram[0xB403] = 0x01, ram[0xE764] = 0x1C;
     tlp_.write(0x98, 0x10);
     write(1, xdata::phy_routing, static_cast<uint8_t>(banks_[1][xdata::phy_routing] | routing_on));
     ram[xdata::perst] &= static_cast<uint8_t>(~perst_asserted);
   } else {
     ram[xdata::rail_12v] &= static_cast<uint8_t>(~rail_12v_on);
     ram[xdata::rail_3v3] &= static_cast<uint8_t>(~rail_3v3_on);
+    ram[0xB430] = 0x00, ram[0xE764] = 0x00;
   }
   update_power();
   return fabric_.link_up();

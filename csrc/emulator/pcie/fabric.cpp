@@ -83,6 +83,13 @@ GpuFunction::Region Fabric::find(uint64_t address) const {
   return region;
 }
 
+bool Fabric::claims(uint64_t address) const {
+  if (!link_up_) return false;
+  for (const Bridge& bridge : bridges_)
+    if (bridge.claims_for_itself(address)) return true;
+  return find(address).aperture != GpuFunction::Aperture::none;
+}
+
 Completion Fabric::memory_read(uint64_t address, uint32_t& value) {
   value = 0xFFFFFFFFu;
   if (!link_up_) return Completion::none;

@@ -26,6 +26,8 @@ class Fabric {
   Completion memory_read(uint64_t address, uint32_t& value);
   Completion memory_write(uint64_t address, uint32_t value, unsigned byte_enables);
 
+  // Does a memory request to this address reach somebody?
+  bool claims(uint64_t address) const;
   // For streams: the aperture behind an address and how far it reaches, windows included.
   GpuFunction::Region find(uint64_t address) const;
   GpuFunction& gpu() { return gpu_function_; }

@@ -110,6 +110,8 @@ def test_random_traffic(options, seed):
     answered = 0
     for number in range(500):
         with contextlib.suppress(usb1.USBError, ProtocolViolation, AssertionError):
+            if number % 20 == 0:
+                wire.usb.reopen()  # it may have found the CPU's reset
             if number % 100 == 0:
                 wire.usb.replug()  # out of whatever hang it found
                 wire.bring_up()

@@ -168,6 +168,9 @@ def test_cpu_reset_reenumerates_and_power_cycles(wire):
     resets = wire.read32(REGISTERS + 0x20)
     with pytest.raises(usb1.USBErrorNoDevice):
         wire.poke(0xCC31, 1)
+    with pytest.raises(usb1.USBErrorNoDevice):
+        wire.read(0xB450)                        # the device has a new address: the old handle is dead
+    wire.usb.reopen()
     assert wire.read(0xB450) == b"\x78"
     assert wire.read(0x2000) == b"\x42"          # data memory survives
     assert wire.config_read(4, 0).status == 1    # bus numbers are gone

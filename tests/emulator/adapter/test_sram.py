@@ -233,7 +233,7 @@ def test_strict_landing_is_late_but_in_order():
     """A driver that trusts the completion of its bulk OUT finds old data; one that polls its sentinel never does."""
     wire = Wire(strict=True).bring_up()
     late, nbytes = 0, 64 * 1024
-    for sequence in range(1, 20):
+    for sequence in range(1, 100):
         body = bytes([sequence]) * (nbytes - 4) + sequence.to_bytes(4, "little")
         wire.f2(nbytes)
         wire.usb.bulkWrite(OUT, body, 1000)
@@ -242,7 +242,9 @@ def test_strict_landing_is_late_but_in_order():
         while int.from_bytes(fetch(wire, SRAM + nbytes - 4, 4), "little") != sequence:
             assert time.monotonic() < deadline
         assert fetch(wire, SRAM, nbytes) == body
-    assert late >= 10
+        if late > 2:
+            break
+    assert late > 2
 
 
 def test_landing_wakes_the_gpu(wire):
