@@ -1,7 +1,8 @@
 """The transport that plugs in a virtual dock. The only module of the host half that knows the emulator.
 
 USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
-`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`, `fault=unplug-after:100` (repeatable).
+`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`,
+`fault=unplug-after:100` (repeatable).
 """
 from __future__ import annotations
 
