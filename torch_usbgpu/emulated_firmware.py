@@ -214,14 +214,29 @@ FILES = {"sos": sos_file, "smu": smu_file, "sdma": sdma_file, "imu": imu_file, "
          "mec": lambda chip: cp_file("MEC", chip)}
 
 
+KICKER_KINDS = ("sos", "smu", "imu", "rlc")
+
+
+def _has_kicker(chip: str) -> bool:
+    """Is there a board with this chip that Linux gives the _kicker files?"""
+    ids = [{"device": p["device"], "revision": p["revision"]} for p in _board(chip)["products"]]
+    return any(row in ids for row in _facts("chips.json")["kicker_boards"]["list"])
+
+
 def write_images(chip: str, directory: str | Path) -> list[Path]:
-    """Writes every firmware file that `chip` loads into `directory`, under the vendor's names."""
+    """Writes every firmware file that `chip` loads into `directory`, under the vendor's names.
+
+    Boards of some device and revision ids are given files of other names; those are written too.
+    """
     names = _chip(chip)["firmware"]
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for kind, make in FILES.items():
-        path = directory / names[kind]
-        path.write_bytes(make(chip))
-        written.append(path)
+        files = [names[kind], *names.get(f"{kind}_by_revision", {}).values()]
+        if kind in KICKER_KINDS and _has_kicker(chip):
+            files.append(names[kind].replace(".bin", "_kicker.bin"))
+        for file in files:
+            (directory / file).write_bytes(make(chip))
+            written.append(directory / file)
     return written

@@ -90,7 +90,7 @@ void bind_adapter(py::module_& module) {
              const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults)};
              py::gil_scoped_release release;
              auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes)
-                                        : Gpu::create({chip, vram_bytes, threads, deterministic, counters});
+                                        : Gpu::create({chip, vram_bytes, threads, deterministic, {}, counters});
              return std::make_unique<Dock>(std::move(gpu), options);
            }),
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",

@@ -6,8 +6,9 @@
 
 namespace usbgpu::emulator {
 
-// The comparison of WAIT_REG_MEM and POLL_REGMEM: unsigned, 32 bits.
-inline bool compare(uint32_t function, uint32_t value, uint32_t reference) {
+// The comparison of WAIT_REG_MEM and POLL_REGMEM: unsigned.
+template <typename T = uint32_t>
+bool compare(uint32_t function, T value, T reference) {
   namespace is = facts::pm4_compare;
   switch (function) {
     case is::LT: return value < reference;

@@ -48,6 +48,11 @@ void Mec::attach_registers() {
     gfx_.kill_waves();
     if (queue->active) queue->cancel.store(true);
   });
+  for (Reg poll : {Reg::CP_PQ_WPTR_POLL_CNTL, Reg::CP_PQ_WPTR_POLL_CNTL1})
+    regs.on_write(poll, [this, poll](uint32_t value) {
+      board_.regs.set(poll, value);
+      board_.wake.ring();  // a sleeping engine begins to look
+    });
   regs.on_read(Reg::CP_STAT, [this] { return busy() ? board_.regs.insert(Field::CP_STAT__cp_busy, 0, 1) : 0; });
   regs.on_read(Reg::CP_CPC_STATUS, [this] {
     return busy() ? board_.regs.insert(Field::CP_CPC_STATUS__cpc_busy, board_.regs.insert(Field::CP_CPC_STATUS__mec1_busy, 0, 1), 1) : 0;
@@ -207,10 +212,39 @@ bool Mec::idle() {
   return true;
 }
 
+// CP_PQ_WPTR_POLL_CNTL: the engine looks for the write pointer in memory, queue by queue.
+bool Mec::polls_pointer(Queue& queue) {
+  return queue.active && !queue.stuck && board_.regs.get(Field::CP_PQ_WPTR_POLL_CNTL__en) &&
+         (board_.regs.get(Reg::CP_PQ_WPTR_POLL_CNTL1) >> queue.index & 1) && queue.rptr >= queue.wptr &&
+         hqd64(queue, Reg::CP_HQD_PQ_WPTR_POLL_ADDR, Reg::CP_HQD_PQ_WPTR_POLL_ADDR_HI) != 0;
+}
+
+void Mec::poll_pointer(Queue& queue) {
+  uint64_t at;
+  {
+    std::lock_guard guard(board_.lock);
+    if (!gfx_.mec_runs() || !polls_pointer(queue)) return;
+    at = hqd64(queue, Reg::CP_HQD_PQ_WPTR_POLL_ADDR, Reg::CP_HQD_PQ_WPTR_POLL_ADDR_HI) & ~7ull;
+  }
+  if (!board_.gc->resolve(at, Access::read, cid_cpf, true)) return;  // a poll does not fault
+  const auto pointer = fetch_.read64(at);
+  std::lock_guard guard(board_.lock);
+  const uint64_t ring_dwords = uint64_t{2} << (hqd(queue, Field::CP_HQD_PQ_CONTROL__queue_size) & 31);
+  if (pointer && polls_pointer(queue) && *pointer > queue.wptr && *pointer - queue.rptr <= ring_dwords) queue.wptr = *pointer;
+}
+
+std::chrono::microseconds Mec::patience() {
+  std::lock_guard guard(board_.lock);
+  for (Queue& queue : queues_)
+    if (gfx_.mec_runs() && polls_pointer(queue)) return std::chrono::milliseconds(5);
+  return Agent::patience();
+}
+
 bool Mec::step() {
   bool progressed = false;
   for (unsigned i = 0; i < queue_count; i++) {
     Queue& queue = queues_[(turn_ + i) % queue_count];
+    poll_pointer(queue);
     std::unique_lock guard(board_.lock);
     if (interrupted_ || !gfx_.mec_runs()) return progressed;
     if (!queue.active) continue;

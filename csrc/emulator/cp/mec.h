@@ -25,6 +25,7 @@ class Mec final : public Agent {
   void doorbell(uint32_t offset, uint64_t wptr);
   bool step() override;
   bool idle() override;
+  std::chrono::microseconds patience() override;
   // Ends what runs and starts nothing more before the next power-on, so that whoever waits for the
   // engine's thread need not wait for a long kernel.
   void interrupt_dispatches();
@@ -61,6 +62,7 @@ class Mec final : public Agent {
     std::array<uint32_t, sh_registers> sh{};
     bool request_written = false;  // first half of a write-then-wait
     uint64_t fetched_rptr = 0;     // rptr of the packet in work
+    uint32_t skip = 0;             // dwords after it that are not executed
     bool announced = false;        // the observer has been told of it
   };
   struct Packet {
@@ -77,6 +79,8 @@ class Mec final : public Agent {
   uint32_t hqd(Queue& queue, Field field) { return board_.regs.decode(field, hqd(queue, field_registers[static_cast<size_t>(field)])); }
   uint64_t hqd64(Queue& queue, Reg low, Reg high) { return uint64_t{hqd(queue, high)} << 32 | hqd(queue, low); }
   void begin(Queue& queue);
+  bool polls_pointer(Queue& queue);  // the lock is held
+  void poll_pointer(Queue& queue);   // it is not
   bool dequeue(Queue& queue);
   bool busy();
   void stop(Queue& queue, std::string why);
@@ -94,6 +98,15 @@ class Mec final : public Agent {
   Outcome indirect_buffer(Queue& queue, const Packet& packet);
   Outcome dma_data(Queue& queue, const Packet& packet);
   Outcome dispatch(Queue& queue, const Packet& packet);
+  Outcome atomic_mem(Queue& queue, const Packet& packet);
+  Outcome wait_reg_mem64(Queue& queue, const Packet& packet);
+  Outcome cond_exec(Queue& queue, const Packet& packet);
+  Outcome pred_exec(Queue& queue, const Packet& packet);
+  Outcome reg_rmw(Queue& queue, const Packet& packet);
+  Outcome invalidate_tlbs(Queue& queue, const Packet& packet);
+  Outcome dispatch_indirect(Queue& queue, const Packet& packet);
+  bool privileged(const Queue& queue);
+  Outcome forbidden(Queue& queue, const Packet& packet, uint8_t source, const char* what);
   Outcome memory_fault(Queue& queue, const char* what);
   uint32_t sh(const Queue& queue, Reg reg, uint32_t offset = 0) const { return queue.sh[board_.regs.address(reg) + offset - 0x2C00]; }
   void report_rptr(Queue& queue);

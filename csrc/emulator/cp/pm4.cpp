@@ -1,6 +1,7 @@
 // PM4 packets of the compute ring (packets sheet, sections 1 and 2).
 #include <algorithm>
 #include <utility>
+#include <utility>
 
 #include "emulator/cp/compare.h"
 #include "emulator/cp/mec.h"
@@ -11,7 +12,7 @@ namespace usbgpu::emulator {
 namespace {
 namespace op = facts::pm4_op;
 constexpr uint32_t single_dword_nop = 0xFFFF1000;
-constexpr uint32_t sh_window = 0x2C00, uconfig_window = 0xC000;
+constexpr uint32_t config_window = 0x2000, sh_window = 0x2C00, uconfig_window = 0xC000;
 
 uint64_t wide(uint32_t low, uint32_t high) { return uint64_t{high} << 32 | low; }
 }  // namespace
@@ -66,12 +67,13 @@ Mec::Outcome Mec::run_packet(Queue& queue, uint64_t wptr) {
   if (in_ring) {
     std::lock_guard guard(board_.lock);
     if (queue.restart || !queue.active) return Outcome::stop;  // reset meanwhile
-    queue.rptr += packet.dwords;
+    queue.rptr += packet.dwords + std::exchange(queue.skip, 0);
   } else if (depth) {
     Buffer& buffer = queue.buffers[depth - 1];  // a chain packet has replaced it already
     if (packet.opcode != op::INDIRECT_BUFFER || !(packet.body[2] >> 20 & 1)) {
-      buffer.va += 4ull * packet.dwords;
-      buffer.left -= packet.dwords;
+      const uint32_t passed = std::min(buffer.left, packet.dwords + std::exchange(queue.skip, 0));
+      buffer.va += 4ull * passed;
+      buffer.left -= passed;
     }
   }
   while (!queue.buffers.empty() && queue.buffers.back().left == 0) queue.buffers.pop_back();
@@ -118,6 +120,17 @@ Mec::Outcome Mec::execute(Queue& queue, const Packet& packet) {
     case op::INDIRECT_BUFFER: return needs(3) ? indirect_buffer(queue, packet) : bad_opcode(queue, packet);
     case op::COPY_DATA: return needs(5) ? copy_data(queue, packet) : bad_opcode(queue, packet);
     case op::DMA_DATA: return needs(6) ? dma_data(queue, packet) : bad_opcode(queue, packet);
+    case op::ATOMIC_MEM: return needs(8) ? atomic_mem(queue, packet) : bad_opcode(queue, packet);
+    case op::WAIT_REG_MEM64: return needs(8) ? wait_reg_mem64(queue, packet) : bad_opcode(queue, packet);
+    case op::COND_EXEC: return needs(4) ? cond_exec(queue, packet) : bad_opcode(queue, packet);
+    case op::PRED_EXEC: return pred_exec(queue, packet);
+    case op::REG_RMW: return needs(3) ? reg_rmw(queue, packet) : bad_opcode(queue, packet);
+    case op::INVALIDATE_TLBS: return invalidate_tlbs(queue, packet);
+    case op::DISPATCH_INDIRECT: return needs(3) ? dispatch_indirect(queue, packet) : bad_opcode(queue, packet);
+    case op::SET_SH_REG_INDEX: return needs(2) ? set_registers(queue, packet, sh_window) : bad_opcode(queue, packet);
+    case op::SET_UCONFIG_REG_INDEX: return needs(2) ? set_registers(queue, packet, uconfig_window) : bad_opcode(queue, packet);
+    case op::SET_CONFIG_REG: return needs(2) ? set_registers(queue, packet, config_window) : bad_opcode(queue, packet);
+    case op::HDP_FLUSH: return Outcome::done;  // the host's writes land at once here
     case op::EVENT_WRITE: return Outcome::done;  // dispatches end before the next packet starts: all is drained
     default: return bad_opcode(queue, packet);
   }
@@ -146,6 +159,7 @@ Mec::Outcome Mec::set_registers(Queue& queue, const Packet& packet, uint32_t win
     std::copy(values.begin(), values.end(), queue.sh.begin() + first);
     return Outcome::done;
   }
+  if (window == config_window && !privileged(queue)) return forbidden(queue, packet, facts::ih_source_gfx11::CP_PRIV_REG_FAULT, "SET_CONFIG_REG");
   for (size_t i = 0; i < values.size(); i++) board_.reg_write(static_cast<uint32_t>(window + first + i), values[i]);
   return Outcome::done;
 }
@@ -155,6 +169,7 @@ Mec::Outcome Mec::write_data(Queue& queue, const Packet& packet) {
   const bool same_address = control >> 16 & 1;
   const auto values = packet.body.subspan(3);
   if (to == 0) {
+    if (!privileged(queue)) return forbidden(queue, packet, facts::ih_source_gfx11::CP_PRIV_REG_FAULT, "WRITE_DATA to a register");
     for (size_t i = 0; i < values.size(); i++) board_.reg_write(static_cast<uint32_t>((packet.body[1] & 0x3FFFF) + (same_address ? 0 : i)), values[i]);
     return Outcome::done;
   }
@@ -195,6 +210,7 @@ Mec::Outcome Mec::copy_data(Queue& queue, const Packet& packet) {
   switch (to) {
     case 0:
     case 4:
+      if (!privileged(queue)) return forbidden(queue, packet, facts::ih_source_gfx11::CP_PRIV_REG_FAULT, "COPY_DATA to a register");
       board_.reg_write(packet.body[3] & 0x3FFFF, static_cast<uint32_t>(value));
       if (both) board_.reg_write((packet.body[3] & 0x3FFFF) + 1, static_cast<uint32_t>(value >> 32));
       return Outcome::done;

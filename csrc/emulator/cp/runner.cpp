@@ -47,7 +47,7 @@ void Runner::run(Agent& agent) {
       if (board_.wake.news(seen, true)) continue;
     }
     const bool polling = !agent.idle();
-    board_.wake.wait(seen, polling, polling ? nap : std::chrono::microseconds(1s));
+    board_.wake.wait(seen, polling, polling ? nap : agent.patience());
     nap = board_.wake.news(seen, true) ? 200us : std::min(nap * 2, std::chrono::microseconds(50ms));
   }
 }

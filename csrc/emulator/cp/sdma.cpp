@@ -155,9 +155,38 @@ bool Sdma::idle() {
   return true;
 }
 
+// The engine's firmware also finds the write pointer in memory, without a doorbell.
+bool Sdma::polls_pointer(const Queue& queue) {
+  return queue.enabled && !queue.stuck && bit(queue_reg(queue, "RB_CNTL"), 11) && !bit(queue_reg(queue, "MINOR_PTR_UPDATE"), 0) &&
+         queue.rptr >= queue.wptr && queue_reg64(queue, "RB_WPTR_POLL_ADDR_LO", "RB_WPTR_POLL_ADDR_HI") != 0;
+}
+
+void Sdma::poll_pointer(Queue& queue) {
+  uint64_t at;
+  {
+    std::lock_guard guard(board_.lock);
+    if (!runs() || !polls_pointer(queue)) return;
+    at = queue_reg64(queue, "RB_WPTR_POLL_ADDR_LO", "RB_WPTR_POLL_ADDR_HI") & ~7ull;
+  }
+  if (!board_.gc->resolve(at, Access::read, cid_sdma0 + engine_, true)) return;  // a poll does not fault
+  const auto pointer = memory_.read64(at);
+  std::lock_guard guard(board_.lock);
+  const uint64_t ring_bytes = uint64_t{4} << (queue_reg(queue, "RB_CNTL") >> 1 & 31);
+  // never backwards, and not further than the ring reaches: what lies there may be anything
+  if (pointer && polls_pointer(queue) && *pointer > queue.wptr && *pointer - queue.rptr <= ring_bytes && *pointer % 4 == 0) queue.wptr = *pointer;
+}
+
+std::chrono::microseconds Sdma::patience() {
+  std::lock_guard guard(board_.lock);
+  for (const Queue& queue : queues_)
+    if (runs() && polls_pointer(queue)) return std::chrono::milliseconds(5);
+  return Agent::patience();
+}
+
 bool Sdma::step() {
   bool progressed = false;
   for (Queue& queue : queues_) {
+    poll_pointer(queue);
     std::unique_lock guard(board_.lock);
     if (!runs()) return progressed;
     if (!queue.enabled) continue;

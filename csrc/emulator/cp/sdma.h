@@ -20,6 +20,7 @@ class Sdma final : public Agent {
   void doorbell(uint32_t offset, uint64_t wptr);
   bool step() override;
   bool idle() override;
+  std::chrono::microseconds patience() override;
   std::string last_stop();
 
  private:
@@ -53,6 +54,8 @@ class Sdma final : public Agent {
     return uint64_t{queue_reg(queue, high)} << 32 | queue_reg(queue, low);
   }
   bool runs() const;
+  bool polls_pointer(const Queue& queue);  // the lock is held
+  void poll_pointer(Queue& queue);         // it is not
   void post(uint8_t source, const Queue& queue, uint32_t context = 0);
   Outcome stop(Queue& queue, std::string why);
 

@@ -1,6 +1,7 @@
 // SDMA packets (packets sheet, section 6).
 #include <algorithm>
 
+#include "emulator/cp/atomic_unit.h"
 #include "emulator/cp/compare.h"
 #include "emulator/cp/sdma.h"
 #include "emulator/ip/interrupts.h"
@@ -12,33 +13,6 @@ namespace op = facts::sdma_op;
 namespace sub = facts::sdma_subop;
 
 uint64_t wide(uint32_t low, uint32_t high) { return uint64_t{high} << 32 | low; }
-
-// Operations of the cache's atomic unit, as the ATOMIC packet numbers them (TC_OP of the Linux
-// headers; 64-bit forms are 32 further; inferred for this engine).
-enum AtomicOp : uint32_t {
-  swap = 7, compare_swap = 8, add = 15, subtract = 16, signed_min = 17, unsigned_min = 18, signed_max = 19, unsigned_max = 20,
-  bit_and = 21, bit_or = 22, bit_xor = 23, increment = 24, decrement = 25, wide_offset = 32
-};
-
-template <typename T>
-T apply(uint32_t operation, T old, T value, T expected) {
-  using S = std::make_signed_t<T>;
-  switch (operation) {
-    case swap: return value;
-    case compare_swap: return old == expected ? value : old;
-    case add: return old + value;
-    case subtract: return old - value;
-    case signed_min: return static_cast<T>(std::min<S>(old, value));
-    case unsigned_min: return std::min(old, value);
-    case signed_max: return static_cast<T>(std::max<S>(old, value));
-    case unsigned_max: return std::max(old, value);
-    case bit_and: return old & value;
-    case bit_or: return old | value;
-    case bit_xor: return old ^ value;
-    case increment: return old >= value ? 0 : old + 1;
-    default: return old == 0 || old > value ? value : old - 1;  // decrement
-  }
-}
 }  // namespace
 
 uint32_t Sdma::packet_dwords(uint32_t header) {
@@ -57,6 +31,7 @@ uint32_t Sdma::packet_dwords(uint32_t header) {
     case op::TIMESTAMP: return 3;
     case op::SRBM_WRITE: return 3;
     case op::GCR_REQ: return 5;
+    case op::GPUVM_INV: return 4;
     default: return 0;
   }
 }
@@ -186,6 +161,12 @@ Sdma::Outcome Sdma::execute(Queue& queue, std::span<const uint32_t> p) {
       if ((p[0] >> 8 & 0xFF) == sub::TIMESTAMP_SET) return Outcome::done;
       return check(queue, memory_.write64(wide(p[1], p[2]) & ~7ull, board_.clock()), "TIMESTAMP");
     case op::SRBM_WRITE: board_.reg_write(p[1] & 0x3FFFF, p[2]); return Outcome::done;
+    case op::GPUVM_INV: {
+      // the request in the layout of VM_INVALIDATE_ENGn_REQ, then the page, which is not looked at: more is dropped
+      if ((p[1] & 1) && (p[1] >> 19 & 0x1F)) board_.gc->invalidate();
+      if (p[1] >> 24 & 1) board_.gc->clear_fault();
+      return Outcome::done;
+    }
     case op::GCR_REQ: return Outcome::done;  // no caches between this engine and memory
     default: return stop(queue, "packet is not understood");
   }
@@ -221,25 +202,16 @@ Sdma::Outcome Sdma::poll(Queue& queue, std::span<const uint32_t> p) {
 }
 
 Sdma::Outcome Sdma::atomic(Queue& queue, std::span<const uint32_t> p) {
-  const uint64_t va = wide(p[1], p[2]), value = wide(p[3], p[4]), expected = wide(p[5], p[6]);
   uint32_t operation = p[0] >> 25;
-  const bool loop = p[0] >> 16 & 1, wide_form = operation >= wide_offset;
-  if (wide_form) operation -= wide_offset;
-  if (operation != swap && operation != compare_swap && (operation < add || operation > decrement))
-    return stop(queue, "atomic operation is not understood");
-  bool matched;
-  if (wide_form) {
-    const auto old = memory_.atomic<uint64_t>(va, [&](uint64_t o) { return apply<uint64_t>(operation, o, value, expected); });
-    if (!old) return stop(queue, "memory fault in ATOMIC");
-    matched = *old == expected;
-  } else {
-    const auto old = memory_.atomic<uint32_t>(
-        va, [&](uint32_t o) { return apply<uint32_t>(operation, o, static_cast<uint32_t>(value), static_cast<uint32_t>(expected)); });
-    if (!old) return stop(queue, "memory fault in ATOMIC");
-    matched = *old == static_cast<uint32_t>(expected);
-  }
+  const bool loop = p[0] >> 16 & 1;
+  if (operation >= atomic_unit::silent_offset) operation -= atomic_unit::silent_offset;
+  const bool is_wide = operation >= atomic_unit::wide_offset;
+  if (is_wide) operation -= atomic_unit::wide_offset;
+  if (!atomic_unit::known(operation)) return stop(queue, "atomic operation is not understood");
+  const auto matched = atomic_unit::run(memory_, wide(p[1], p[2]), operation, is_wide, wide(p[3], p[4]), wide(p[5], p[6]));
+  if (!matched) return stop(queue, "memory fault in ATOMIC");
   // a compare-and-swap with the loop bit repeats until it succeeds
-  return loop && operation == compare_swap && !matched ? Outcome::wait : Outcome::done;
+  return loop && operation == atomic_unit::compare_swap && !*matched ? Outcome::wait : Outcome::done;
 }
 
 }  // namespace usbgpu::emulator

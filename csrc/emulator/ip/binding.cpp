@@ -149,10 +149,11 @@ class TestGpu {
 void bind_ip(py::module_& module) {
   using release = py::call_guard<py::gil_scoped_release>;
   py::class_<TestGpu>(module, "Gpu", "An emulated GPU behind its BARs; bus windows stand for the adapter's memory.")
-      .def(py::init([](const std::string& chip, uint64_t vram_bytes, unsigned threads, bool deterministic) {
-             return std::make_unique<TestGpu>(GpuOptions{chip, vram_bytes, threads, deterministic});
+      .def(py::init([](const std::string& chip, uint64_t vram_bytes, unsigned threads, bool deterministic, const std::string& board) {
+             return std::make_unique<TestGpu>(GpuOptions{chip, vram_bytes, threads, deterministic, board});
            }),
-           py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("threads") = 0, py::arg("deterministic") = false)
+           py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("threads") = 0, py::arg("deterministic") = false,
+           py::arg("board") = "")
       .def("add_bus_window", [](TestGpu& t, uint64_t address, size_t bytes) { t.port().add_window(address, bytes); })
       .def("bus_write", &TestGpu::bus_write)
       .def("bus_read", &TestGpu::bus_read)
@@ -166,6 +167,8 @@ void bind_ip(py::module_& module) {
       .def("vram_read", &TestGpu::vram_read)
       .def("vram_write", &TestGpu::vram_write)
       .def("address", &TestGpu::address, "Dword address of a register by name.")
+      .def("reach", &TestGpu::reach, py::arg("dword"), py::arg("value") = py::none(),
+           "Reads, or with a value writes, a register by dword address, beyond BAR5 through RSMU_INDEX/DATA.")
       .def("read", &TestGpu::read)
       .def("write", &TestGpu::write)
       .def("field", &TestGpu::field)
@@ -202,9 +205,11 @@ void bind_ip(py::module_& module) {
     py::dict row;
     row["name"] = chip->name;
     row["target"] = chip->target;
-    row["board"] = chip->board;
+    py::list boards;
+    for (const ProductFacts& product : chip->products) boards.append(product.name);
+    row["boards"] = py::tuple(boards);
     row["gc"] = py::make_tuple(gc->version[0], gc->version[1], gc->version[2]);
-    row["vram_bytes"] = chip->vram_bytes;
+    row["vram_bytes"] = chip->products.front().vram_bytes;
     chips.append(row);
   }
   module.attr("CHIPS") = py::tuple(chips);

@@ -24,13 +24,16 @@ class Agent {
   virtual ~Agent() = default;
   virtual bool step() = 0;
   virtual bool idle() = 0;  // nothing to do until somebody rings
+  // How long an idle agent may sleep: one that polls a pointer in memory looks now and then.
+  virtual std::chrono::microseconds patience() { return std::chrono::seconds(1); }
 };
 
 struct Board {
-  Board(const ChipFacts& facts, uint64_t vram_bytes, uint32_t register_bytes)
-      : chip(facts), vram(vram_bytes), regs(facts, register_bytes / 4) {}
+  Board(const ChipFacts& facts, const ProductFacts& shown, uint64_t vram_bytes, uint32_t register_bytes)
+      : chip(facts), product(shown), vram(vram_bytes), regs(facts, register_bytes / 4) {}
 
   const ChipFacts& chip;
+  const ProductFacts& product;
   Vram vram;
 
   // Guards regs and the blocks' plain state. Never held across a DMA: the bridge may be busy

@@ -42,6 +42,15 @@ struct Identity {
   uint8_t revision;
 };
 
+// One product with the chip.
+struct ProductFacts {
+  const char* name;
+  Identity identity;
+  uint64_t vram_bytes;
+  uint32_t ppt_watts;
+  std::span<const uint16_t> inactive_wgps;  // masks by shader engine * arrays + array; shorter: none
+};
+
 struct Geometry {
   uint32_t num_se, num_sa_per_se, num_wgp_per_sa, max_waves_per_simd, max_scratch_slots_per_cu, lds_kib, wave_size, num_gl2c;
 };
@@ -66,7 +75,6 @@ struct SmuFacts {
   bool image_version_swapped;
   uint32_t driver_interface;
   uint32_t mode1_message;  // of the normal mailbox; 0: only the debug mailbox resets
-  uint32_t ppt_watts;
   std::span<const uint32_t> levels[4];  // MHz by level, slowest first; GFXCLK, SOCCLK, UCLK, FCLK
   std::span<const uint8_t> acknowledged;  // messages that change nothing here
   MetricsFacts metrics;
@@ -83,11 +91,9 @@ struct WaveFacts {
 struct ChipFacts {
   const char* name;
   const char* target;
-  const char* board;  // product name
   uint8_t gfx;        // 11 or 12
   uint8_t gc_info_minor;
-  uint64_t vram_bytes;
-  Identity identity;
+  std::span<const ProductFacts> products;  // the first is shown unless asked otherwise
   Geometry geometry;
   PteFacts pte;
   PspFacts psp;

@@ -143,6 +143,7 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
     # a field that this chip has not got: lsb above msb
     rows += array("FieldFact", f"{name}_fields", ("{%d, %d}" % chip.fields.get(f, (1, 0)) for f in fields))
     rows += ip_lines(chip, enums["hw_id"]) + firmware_lines(chip, enums, images) + boot_lines(chip, enums, images)
+    rows += product_lines(chip)
     clocks = [f"{name}_{clock}" for clock in enums["smu_clk"]]
     for clock in enums["smu_clk"]:
         rows += array("uint32_t", f"{name}_{clock}", chip.board["clocks_mhz"][clock])
@@ -152,24 +153,36 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
     is12 = chip.generation == "gfx12"
     g = ", ".join(str(geometry[key]) for key in ("num_se", "num_sa_per_se", "num_wgp_per_sa", "max_waves_per_simd",
                                                  "max_scratch_slots_per_cu", "gc_lds_size_kib", "wave_size", "num_gl2c"))
-    b, t, m = chip.board["board"], chip.traits, chip.metrics
-    identity = ", ".join(f"{b[k]:#x}" for k in ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision"))
+    t, m = chip.traits, chip.metrics
     return [*rows, f"inline constexpr ChipFacts {name} = {{",
-            f'  .name = "{name}", .target = "{chip.facts["gfx_target"]}", .board = "{b["name"]}",',
+            f'  .name = "{name}", .target = "{chip.facts["gfx_target"]}",',
             f'  .gfx = {chip.generation[3:]}, .gc_info_minor = {t["gc_info_minor"]},',
-            f'  .vram_bytes = {geometry["vram_bytes_typical"]}ull,', f"  .identity = {{{identity}}},",
-            f"  .geometry = {{{g}}},",
+            f"  .products = {name}_products,", f"  .geometry = {{{g}}},",
             f'  .pte = {{.huge = {pte["PDE_PTE_huge"]}, .prt = {pte["PRT"]}, .leaf_is_marked = {str("IS_PTE" in pte).lower()}}},',
             f'  .psp = {{.tmr_at_boot = {str(t["tmr_at_boot"]).lower()}, .boot = {name}_boot}},',
             f'  .smu = {{.image_version_swapped = {str(t["smu_image_version_swapped"]).lower()},'
             f' .driver_interface = {chip.board["smu_driver_interface"]}, .mode1_message = {t["smu_mode1_message"]},'
-            f' .ppt_watts = {chip.board["ppt_watts"]}, .levels = {{{", ".join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,',
+            f' .levels = {{{", ".join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,',
             "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",
             f'  .waves = {{.status = {waves["STATUS"]}, .state = {waves["STATE_PRIV" if is12 else "STATUS"]},'
             f' .exceptions = {waves["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]}, .pc_lo = {waves["PC_LO"]}, .pc_hi = {waves["PC_HI"]},'
             f' .exec_lo = {waves["EXEC_LO"]}, .exec_hi = {waves["EXEC_HI"]}, .hw_id1 = {waves["HW_ID1"]},',
             "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
             f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};"]
+
+
+def product_lines(chip: Chip) -> list[str]:
+    rows, table = [], []
+    arrays = chip.facts["geometry"]["num_sa_per_se"]
+    for index, product in enumerate(chip.board["products"]):
+        masks = [0] * (chip.facts["geometry"]["num_se"] * arrays)
+        for engine, array_index, wgp in product["inactive_wgps"]:
+            masks[engine * arrays + array_index] |= 1 << wgp
+        rows += array("uint16_t", f"{chip.name}_wgps_{index}", masks)
+        identity = f'0x1002, {product["device"]}, 0x1002, {product["subsystem"]}, {product["revision"]}'
+        table.append(f'{{"{product["name"]}", {{{identity}}}, {product["vram_gib"] << 30}ull, {product["ppt_watts"]},'
+                     f" {chip.name}_wgps_{index}}}")
+    return rows + array("ProductFacts", f"{chip.name}_products", table)
 
 
 def wave_bits(fields, index, is12: bool) -> str:

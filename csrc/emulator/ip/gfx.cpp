@@ -43,6 +43,9 @@ Gfx::Gfx(Board& board, Resets resets) : board_(board), resets_(std::move(resets)
   regs.on_write(Reg::RLC_SAFE_MODE, [this](uint32_t value) { board_.regs.set(Reg::RLC_SAFE_MODE, autoloaded_ ? value & ~1u : value); });
 
   regs.on_read(Reg::SQ_IND_DATA, [this] { return read_wave(); });
+  regs.on_read(Reg::CC_GC_SHADER_ARRAY_CONFIG, [this] { return fused_off(); });
+  regs.on_read(Reg::CC_GC_SA_UNIT_DISABLE, [] { return 0u; });  // whole arrays: none on these boards
+  regs.on_write(Reg::CC_GC_SA_UNIT_DISABLE, [](uint32_t) {});
 
   auto clock_pair = [&](Reg low, Reg high) {
     regs.on_read(low, [this] { return static_cast<uint32_t>(board_.clock()); });
@@ -81,6 +84,7 @@ void Gfx::power_on() {
   kill_waves();
   // engines are held until a driver lets them go
   regs.set(Field::CP_MEC_RS64_CNTL__mec_halt, 1);
+  regs.set(Reg::GRBM_GFX_INDEX, 0xE0000000);  // writes go everywhere
   regs.set(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset, 1);
 }
 
@@ -111,6 +115,20 @@ void Gfx::halt_wave(const WaveFault& wave, unsigned queue) {
                    .ring = static_cast<uint8_t>(1 << 2 | queue << 4),
                    .context = {type << 21 | (wave.sa & 1) << 25 | (wave.wave_slot & 31) << 27,
                                (wave.simd & 3) | (wave.wgp & 15) << 2 | sq::encoding::error << 6}});
+}
+
+// Workgroup processors of the selected array that the factory switched off, or that the die has not got (inferred for these).
+uint32_t Gfx::fused_off() {
+  const RegisterFile& regs = board_.regs;
+  const Geometry& die = board_.chip.geometry;
+  const uint32_t se = regs.get(Field::GRBM_GFX_INDEX__se_index), sa = regs.get(Field::GRBM_GFX_INDEX__sa_index);
+  uint32_t off = 0xFFFF;
+  if (se < die.num_se && sa < die.num_sa_per_se) {
+    const auto masks = board_.product.inactive_wgps;
+    const uint32_t array = se * die.num_sa_per_se + sa;
+    off = (0xFFFFu << die.num_wgp_per_sa & 0xFFFF) | (array < masks.size() ? masks[array] : 0);
+  }
+  return regs.insert(Field::CC_GC_SHADER_ARRAY_CONFIG__inactive_wgps, 0, off);
 }
 
 // GRBM_GFX_INDEX picks shader engine, array and SIMD (instance = wgp << 2 | simd), SQ_IND_INDEX

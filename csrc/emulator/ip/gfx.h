@@ -46,6 +46,7 @@ class Gfx {
   };
   void bank_registers();
   uint32_t read_wave();
+  uint32_t fused_off();
   uint32_t wave_register(const Halted& halted, uint32_t index) const;
 
   Board& board_;

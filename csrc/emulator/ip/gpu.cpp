@@ -15,8 +15,8 @@ constexpr uint32_t register_bytes = 1 << 20;   // BAR5
 constexpr uint32_t doorbell_bytes = 2 << 20;   // BAR2
 }  // namespace
 
-GpuModel::GpuModel(const ChipFacts& chip, const GpuOptions& options)
-    : board_(chip, options.vram_bytes ? options.vram_bytes : chip.vram_bytes, register_bytes),
+GpuModel::GpuModel(const ChipFacts& chip, const ProductFacts& product, const GpuOptions& options)
+    : board_(chip, product, options.vram_bytes ? options.vram_bytes : product.vram_bytes, register_bytes),
       ih_(board_),
       gc_(board_, Hub::Kind::gc),
       mm_(board_, Hub::Kind::mm),
@@ -84,7 +84,7 @@ void GpuModel::reset_if_asked() {
 }
 
 GpuIdentity GpuModel::identity() const {
-  const Identity& id = board_.chip.identity;
+  const Identity& id = board_.product.identity;
   return {id.vendor, id.device, id.subsystem_vendor, id.subsystem_device, id.revision, board_.vram.size(), doorbell_bytes, register_bytes};
 }
 
@@ -159,7 +159,11 @@ std::span<const ChipFacts* const> emulated_chips() { return chips::all; }
 
 std::unique_ptr<Gpu> Gpu::create(const GpuOptions& options) {
   for (const ChipFacts* chip : emulated_chips())
-    if (options.chip == chip->name || options.chip == chip->target) return std::make_unique<GpuModel>(*chip, options);
+    if (options.chip == chip->name || options.chip == chip->target) {
+      for (const ProductFacts& product : chip->products)
+        if (options.board.empty() || options.board == product.name) return std::make_unique<GpuModel>(*chip, product, options);
+      throw std::invalid_argument("no emulated board with " + options.chip + " is called " + options.board);
+    }
   throw std::invalid_argument("no emulated chip is called " + options.chip);
 }
 

@@ -19,9 +19,10 @@ class WaveObserver;
 
 struct GpuOptions {
   std::string chip = "navi31";     // a key of asic/chips.json
-  uint64_t vram_bytes = 0;         // 0: the chip's typical size; reserved lazily
+  uint64_t vram_bytes = 0;         // 0: what the product has; reserved lazily
   unsigned threads = 0;            // shader threads; 0: all cores
   bool deterministic = false;      // engines step only inside bus accesses, workgroups in order
+  std::string board = {};          // product name as in asic/boards.json; empty: the chip's first
   bool counters = false;           // shader cores count memory segments and bank conflicts (slower)
 };
 
@@ -34,6 +35,7 @@ struct GpuIdentity {
 };
 
 struct ChipFacts;
+struct ProductFacts;
 std::span<const ChipFacts* const> emulated_chips();
 
 class Gpu {

@@ -21,7 +21,7 @@ namespace usbgpu::emulator {
 
 class GpuModel final : public Gpu {
  public:
-  GpuModel(const ChipFacts& chip, const GpuOptions& options);
+  GpuModel(const ChipFacts& chip, const ProductFacts& product, const GpuOptions& options);
   ~GpuModel() override;
 
   GpuIdentity identity() const override;

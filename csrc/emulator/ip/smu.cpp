@@ -40,7 +40,7 @@ void Smu::power_on() {
   table_ = 0;
   features_ = false;
   clocks_ = {};
-  ppt_watts_ = facts_.ppt_watts;
+  ppt_watts_ = board_.product.ppt_watts;
   transfers_ = 0;
   if (std::exchange(answer_survives_, false)) board_.regs.set(Reg::MP1_SMN_C2PMSG_54, result::OK);
 }

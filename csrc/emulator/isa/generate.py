@@ -204,8 +204,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.inputs:
-        tables = [HERE / "data" / f"{arch}.json" for arch in ARCHS]
-        print("\n".join(map(str, [*tables, ASIC / "rates.json", ASIC / "chips.json"])))
+        isa = [HERE / "data" / f"{arch}.json" for arch in ARCHS]
+        print("\n".join(map(str, [*isa, ASIC / "rates.json", ASIC / "chips.json"])))
         return
     facts = {arch: load(arch) for arch in ARCHS}
     (args.out / "opcode_tables.h").write_text(header(collect(facts)))

@@ -417,7 +417,7 @@ class Array final : public ShaderArray {
     job.waves_per_group = (job.threads_per_group + job.lanes - 1) / job.lanes;
     job.lds_bytes = (s.pgm_rsrc2 >> 15 & 0x1FF) * 512;
     if (job.lds_bytes > kMaxLds) return "more than 64 KiB of LDS";
-    job.wave_bytes = (s.pgm_rsrc2 & 1) ? (s.tmpring_size >> 12 & 0x7FFF) * 256 : 0;
+    job.wave_bytes = (s.pgm_rsrc2 & 1) ? (s.tmpring_size >> 12 & (s.arch == Arch::gfx12 ? 0x3FFFF : 0x7FFF)) * 256 : 0;
     if (options_.shuffle_seed && job.groups <= ~0u) {
       job.order.resize(job.groups);
       for (uint32_t n = 0; n < job.order.size(); ++n) job.order[n] = n;

@@ -82,6 +82,12 @@ bool memory_write(Memory& memory, uint64_t va, const void* from, uint32_t bytes)
   return memory.space->store(va, {static_cast<const std::byte*>(from), bytes});
 }
 
+AtomicPlace memory_atomic_walk(Memory& memory, uint64_t va, uint32_t bytes) {
+  const auto t = memory.space->translate(va, Access::atomic);
+  if (!t) return {false, nullptr};
+  return {true, t->host && t->writable_directly && t->bytes >= bytes ? t->host : nullptr};
+}
+
 void* memory_atomic(Memory& memory, uint64_t va, uint32_t bytes) { return direct(memory, va, bytes, true); }
 void memory_atomic_lock() { atomic_mutex.lock(); }
 void memory_atomic_unlock() { atomic_mutex.unlock(); }

@@ -42,6 +42,13 @@ const TlbEntry* memory_fill(Memory& memory, uint64_t va, uint32_t bytes, bool wr
 bool memory_read(Memory& memory, uint64_t va, void* into, uint32_t bytes);
 bool memory_write(Memory& memory, uint64_t va, const void* from, uint32_t bytes);
 
+// Where an atomic that is in no TLB goes: recorded as an atomic access where it faults.
+struct AtomicPlace {
+  bool good;
+  void* host;  // null: behind the bridge
+};
+AtomicPlace memory_atomic_walk(Memory& memory, uint64_t va, uint32_t bytes);
+
 // Host pointer for an atomic, nullptr where the page has none (then memory_read/memory_write under
 // memory_atomic_lock, which makes it atomic against other waves, not against the bridge).
 void* memory_atomic(Memory& memory, uint64_t va, uint32_t bytes);

@@ -39,12 +39,9 @@ void Hub::attach_registers() {
     if (value & 3) invalidate();
   });
   regs.on_write(reg("VM_L2_PROTECTION_FAULT_CNTL"), [this](uint32_t value) {
-    if (value & 1) {  // clear_protection_fault_status_addr
-      for (const char* name : {"VM_L2_PROTECTION_FAULT_STATUS", "VM_L2_PROTECTION_FAULT_ADDR_LO32", "VM_L2_PROTECTION_FAULT_ADDR_HI32"})
-        board_.regs.set(reg(name), 0);
-      reported_.fill(0);
-    }
+    if (value & 1) clear_fault();  // clear_protection_fault_status_addr
     board_.regs.set(reg("VM_L2_PROTECTION_FAULT_CNTL"), value & ~1u);
+    reload();
   });
   const uint32_t sem = regs.address(reg("VM_INVALIDATE_ENG0_SEM")), req = regs.address(reg("VM_INVALIDATE_ENG0_REQ")),
                  ack = regs.address(reg("VM_INVALIDATE_ENG0_ACK"));
@@ -62,11 +59,19 @@ void Hub::attach_registers() {
   }
 }
 
+void Hub::clear_fault() {
+  std::lock_guard guard(board_.lock);
+  for (const char* name : {"VM_L2_PROTECTION_FAULT_STATUS", "VM_L2_PROTECTION_FAULT_ADDR_LO32", "VM_L2_PROTECTION_FAULT_ADDR_HI32"})
+    board_.regs.set(reg(name), 0);
+  reported_.fill(0);
+}
+
 void Hub::power_on() {
   RegisterFile& regs = board_.regs;
   regs.set(reg("MC_VM_FB_LOCATION_BASE"), Board::fb_base >> 24);
   regs.set(reg("MC_VM_FB_LOCATION_TOP"), (Board::fb_base + board_.vram.size() - 1) >> 24);
   regs.set(reg("MC_VM_FB_OFFSET"), 0);
+  regs.set(reg("VM_L2_PROTECTION_FAULT_CNTL"), 0x3FFFFFFC);  // every default and every client's interrupt on (Linux *_default.h)
   std::fill(std::begin(semaphore_), std::end(semaphore_), false);
   reported_.fill(0);
   reload();
@@ -85,6 +90,16 @@ void Hub::reload() {
     config.interrupt[k] = regs.get(field(stem + "interrupt"));
     config.to_default[k] = regs.get(field(stem + "default"));
   }
+  config.context_pde_default = config.to_default[pde0];
+  // The second level has a say of its own: the kinds it lets on to the default page, the directories
+  // by level, and the clients whose faults interrupt. Its two crash bits end all forgiving.
+  const auto second = [&](const std::string& name) { return regs.get(field("VM_L2_PROTECTION_FAULT_CNTL__" + name)) != 0; };
+  const bool crash = second("crash_on_no_retry_fault");
+  for (int k = 0; k < kinds; k++)
+    config.to_default[k] = config.to_default[k] && !crash && second(std::string(names[k]) + "_protection_fault_enable_default");
+  for (unsigned level = 0; level < 3; level++) config.directory_default[level] = !crash && second("pde" + std::to_string(level) + "_protection_fault_enable_default");
+  config.client_interrupts = regs.get(field("VM_L2_PROTECTION_FAULT_CNTL__client_id_no_retry_fault_interrupt")) |
+                             (second("other_client_id_no_retry_fault_interrupt") ? 0xFFFF0000u : 0);
   config.start = wide("VM_CONTEXT0_PAGE_TABLE_START_ADDR_LO32", "VM_CONTEXT0_PAGE_TABLE_START_ADDR_HI32") << 12;
   config.end = wide("VM_CONTEXT0_PAGE_TABLE_END_ADDR_LO32", "VM_CONTEXT0_PAGE_TABLE_END_ADDR_HI32") << 12 | 0xFFF;
   config.root = wide("VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_LO32", "VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_HI32");
@@ -226,8 +241,10 @@ std::optional<Translation> Hub::translate(uint64_t va, Access access, uint32_t c
 
 std::optional<Hub::Place> Hub::fail(const Config& config, uint64_t va, Access access, uint32_t cid, const Walk& why, bool probe) {
   if (probe) return std::nullopt;  // a probe finds what is mapped and nothing else
-  record(va, access, cid, why, config.interrupt[why.fault]);
-  if (!config.enabled || !config.to_default[why.fault]) return std::nullopt;
+  record(va, access, cid, why, config.interrupt[why.fault] && (config.client_interrupts >> std::min(cid, 16u) & 1));
+  // walker_error counts directories from 2 = the one next to the page tables
+  const bool directory = why.fault == pde0 && why.walker_error > 2;
+  if (!config.enabled || !(directory ? config.to_default_directory(why.walker_error - 2) : config.to_default[why.fault])) return std::nullopt;
   const uint64_t page = config.default_page & (bit(44) - 1);
   if (!board_.vram.contains(page, 4096)) return std::nullopt;
   return Place{false, true, true, true, page + (va & 4095), 4096 - (va & 4095), true};

@@ -31,6 +31,7 @@ class Hub {
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
   void invalidate();  // drop every cached translation
   void power_on();    // register values at power-on
+  void clear_fault();
 
  private:
   enum FaultKind { range, dummy_page, pde0, valid, read, write, execute, kinds };
@@ -39,6 +40,10 @@ class Hub {
     unsigned depth = 3;
     uint64_t start = 0, end = 0, root = 0, aperture_low = 0, aperture_high = 0, default_page = 0;
     std::array<bool, kinds> to_default{}, interrupt{};
+    std::array<bool, 3> directory_default{};  // of the second level, by directory level
+    bool context_pde_default = false;
+    uint32_t client_interrupts = 0;           // by client id, bit 16 for all higher ones
+    bool to_default_directory(unsigned level) const { return context_pde_default && directory_default[level < 3 ? level : 2]; }
   };
   struct Leaf {
     uint64_t bytes = 0, physical = 0;

@@ -7,6 +7,8 @@ from __future__ import annotations
 import struct
 import time
 
+import pytest
+
 from torch_usbgpu import _emulator, emulated_firmware
 
 FB = 0x80_0000_0000
@@ -19,7 +21,7 @@ READ, WRITE, EXECUTE, SYSTEM = 1 << 5, 1 << 6, 1 << 4, 1 << 1
 UC = 1 << 100  # stands for the memory type's bits, which are elsewhere in each generation
 RWX = READ | WRITE | EXECUTE
 
-ROOT, TABLES = 0x100000, 0x101000
+ROOT, TABLES = 0x100000, 0x101000  # page tables
 PSP_RING, PSP_COMMAND, PSP_FENCE = 0x200000, 0x210000, 0x211000
 IH_RING, IH_WRITEBACK, IH_RING1 = 0x240000, 0x280000, 0x2C0000
 SMU_TABLE, DUMMY_PAGE, SCRATCH_PAGE = 0x300000, 0x301000, 0x302000
@@ -31,6 +33,8 @@ TMR = 64 << 20
 CHIPS = ("navi31", "navi32", "navi33", "navi44", "navi48")
 ONE_OF_EACH = ("navi31", "navi48")  # generations, where chips within one do not differ
 GFX12 = ("navi44", "navi48")
+every_chip = pytest.mark.parametrize("chip", CHIPS)
+each_generation = pytest.mark.parametrize("chip", ONE_OF_EACH)
 AFTER_SMU_11 = ("SDMA_UCODE_TH1", "SDMA_UCODE_TH0", "RS64_MEC", "RS64_MEC_P0_STACK", "IMU_I", "IMU_D", "RLC_IRAM",
                 "RLC_DRAM_BOOT", "RLC_P", "RLC_V", "RLC_G")
 AFTER_SMU_12 = ("SDMA_UCODE_TH0", "RS64_PFP", "RS64_PFP_P0_STACK", "RS64_ME", "RS64_ME_P0_STACK", "RS64_MEC", "RS64_MEC_P0_STACK",
@@ -72,7 +76,7 @@ class Board:
         self.gpu.add_bus_window(0x820000, 4096)
         self.gpu.add_bus_window(0x822000, 4096)
         self.tables: dict[tuple[int, int], int] = {}
-        self.next_table = TABLES
+        self.root, self.next_table = ROOT, TABLES
         self.wptr = 0
         self.sdma_wptr = 0
         self.responses: dict[str, int] = {}
@@ -91,7 +95,7 @@ class Board:
     def table(self, level: int, va: int) -> int:
         """The table of `level` (0 = root) that covers va; made on first use."""
         if level == 0:
-            return ROOT
+            return self.root
         key = (level, (va - VA) >> (12 + 9 * (4 - level)))
         if key not in self.tables:
             self.tables[key] = self.next_table
@@ -154,7 +158,7 @@ class Board:
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_START_ADDR_HI32", VA >> 44)
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_END_ADDR_LO32", end >> 12 & 0xFFFFFFFF)
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_END_ADDR_HI32", end >> 44)
-        w(f"{p}VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_LO32", ROOT | 1)
+        w(f"{p}VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_LO32", self.root | 1)
         w(f"{p}VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_HI32", 0)
         w(f"{p}VM_CONTEXT0_CNTL", 0x01FFFC07 if self.gfx12 else 0x01FFFE07)
 

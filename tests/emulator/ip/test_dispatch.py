@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from .board import DATA, RWX, SRAM_BUS, SRAM_VA, VA, VRAM_VA, Board, wait
+from .board import CHIPS, DATA, ONE_OF_EACH, RWX, SRAM_BUS, SRAM_VA, VA, VRAM_VA, Board, wait
 from .test_pm4 import packet, release, split
 
 HERE = VRAM_VA + DATA
@@ -22,6 +22,12 @@ STORE = (
     0xDC6A0000, 0x00020201,              # global_store_b32 v1, v2, s[2:3]
     0xBFB00000,                          # s_endpgm
 )
+STORE_12 = (                             # the same for gfx12: the workgroup's number is in ttmp9
+    0xF4002080, 0xF8000000, 0xD6460001, 0x04010A75, 0x30020282, 0x7E0402FF, 0x00001234, 0xBFC70000,
+    0xEE068002, 0x01000000, 0x00000001, 0xBFB00000)
+# *s[0:1] += 1 by every lane
+COUNT = (0xF4040080, 0xF8000000, 0x7E020280, 0x7E040281, 0xBF89FC07, 0xDCD60000, 0x00020201, 0xBFB00000)
+COUNT_12 = (0xF4002080, 0xF8000000, 0x7E020280, 0x7E040281, 0xBFC70000, 0xEE0D4002, 0x01000000, 0x00000001, 0xBFB00000)
 ENDLESS = (0xBFA0FFFF,)                  # s_branch to itself
 ILLEGAL = (0xBF800000, 0xBF9F0000 | 0xFFFF)  # s_nop 0, then an encoding that does not exist
 USER_SGPRS = 4
@@ -55,6 +61,54 @@ def test_kernel_stores(board):
     assert wait(lambda: board.peek(DATA) == 1), board.gpu.last_stop
     assert struct.unpack("<97I", board.gpu.vram_read(OUT, 97 * 4)) == (0x1234,) * 96 + (0,)
     assert board.gpu.dispatches == 1
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_every_chip_runs_a_kernel(chip):
+    board = Board(chip=chip).boot()
+    board.poke(KERNARG, *split(VRAM_VA + OUT))
+    board.submit(*program(board, STORE_12 if board.gfx12 else STORE), *dispatch(3), *release(HERE, 1))
+    assert wait(lambda: board.peek(DATA) == 1), board.gpu.last_stop
+    assert struct.unpack("<97I", board.gpu.vram_read(OUT, 97 * 4)) == (0x1234,) * 96 + (0,)
+
+
+@pytest.mark.parametrize("chip", ONE_OF_EACH)
+def test_indirect_dispatch(chip):
+    board = Board(chip=chip).boot()
+    board.poke(KERNARG, *split(VRAM_VA + OUT))
+    board.poke(DATA + 0x100, 2, 1, 1)
+    board.submit(*program(board, STORE_12 if board.gfx12 else STORE), *packet(0x16, *split(HERE + 0x100), 0x8005), *release(HERE, 1))
+    assert wait(lambda: board.peek(DATA) == 1), board.gpu.last_stop
+    assert struct.unpack("<65I", board.gpu.vram_read(OUT, 65 * 4)) == (0x1234,) * 64 + (0,)
+
+
+@pytest.mark.parametrize("chip", ONE_OF_EACH)
+def test_atomics_of_a_kernel(chip):
+    """They add up; on an unmapped page the fault is recorded as an atomic, and the wave's registers say why it halted."""
+    board = Board(chip=chip).boot()
+    board.poke(KERNARG, *split(VRAM_VA + OUT))
+    code = COUNT_12 if board.gfx12 else COUNT
+    board.submit(*program(board, code), *dispatch(2), *release(HERE, 1))
+    assert wait(lambda: board.peek(DATA) == 1) and board.peek(OUT) == 64
+    board.faults_stop()
+    board.poke(KERNARG, *split(VA + 0x5_0000_0000))
+    board.submit(*dispatch(1), *release(HERE, 2))
+    assert wait(lambda: board.gpu.last_stop != "")
+    name = "GC" + board.fault_status
+    assert (board.field(name, "rw"), board.field(name, "atomic"), board.field(name, "cid")) == (1, 1, 8)
+    read = lambda index: board.write("SQ_IND_INDEX", index << 16) or board.read("SQ_IND_DATA")  # noqa: E731
+    board.write("GRBM_GFX_INDEX", 0)
+    words = next(entry for entry in board.interrupts() if entry[:2] == (20, 239))[2]
+    board.update("GRBM_GFX_INDEX", sa_index=words[0] >> 25 & 1, instance_index=(words[1] >> 2 & 15) << 2 | words[1] & 3)
+    board.write("SQ_IND_INDEX", 0)
+    if board.gfx12:
+        assert read(0x104) >> 14 & 1 and read(0x111) == 1 << 4 and read(0x102) >> 23 & 1   # halt; mem_viol; fatal_halt
+        assert read(0x140) | read(0x141) << 32 == VRAM_VA + CODE + 0x14
+    else:
+        assert read(0x102) >> 13 & 1 and read(0x103) == 1 << 8
+        assert read(0x108) | read(0x109) << 32 == VRAM_VA + CODE + 0x14
+    assert read(0x27E) == 0xFFFFFFFF
+    assert read(0x0B) == 1
 
 
 def test_kernel_arguments_from_the_bridge(board):
