@@ -144,7 +144,7 @@ std::string Builder::vector() {
   const bool flushes = options_.any_mode && flushes_by_mode(op.name);
   if (flushes)
     for (unsigned n = 0; n < 3; ++n)
-      if (rows[n] && flush_of(*rows[n])) {
+      if (rows[n] && flush_of(*rows[n]) && !(n == 1 && std::strstr(op.name, "ldexp"))) {  // v_ldexp's exponent is an integer
         const uint32_t staged = temp();
         flush(*rows[n], sources[n], staged, input_bit(*rows[n]));
         sources[n] = {staged, false, sources[n].high};
