@@ -84,16 +84,20 @@ void bind_adapter(py::module_& module) {
   py::class_<Dock>(module, "Dock")
       .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
                        const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
-                       unsigned threads, unsigned lanes, std::vector<std::string> faults) {
+                       unsigned threads, unsigned lanes, std::vector<std::string> faults, const std::string& state,
+                       const std::string& board) {
              const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults)};
              py::gil_scoped_release release;
              auto gpu =
-                 chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic});
-             return std::make_unique<Dock>(std::move(gpu), options);
+                 chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic, board});
+             auto dock = std::make_unique<Dock>(std::move(gpu), options);
+             dock->leave(start_state(state));
+             return dock;
            }),
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
            py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
-           py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{})
+           py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
+           py::arg("state") = "cold", py::arg("board") = "")
       .def(
           "control_out",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,
