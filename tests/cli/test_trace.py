@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 
 import pytest
 
@@ -10,7 +11,7 @@ from .conftest import usbgpu
 
 
 def test_program_runs_as_without_us(traced):
-    assert traced.stdout == "sum 524800 --flag word\n"
+    assert traced.stdout == "sum 1048576 --flag word\n"
     assert traced.status == 7
 
 
@@ -30,6 +31,8 @@ def test_program_runs_as_without_us(traced):
     r"compute0 0x\w+ WAIT_REG_MEM function=EQ mem_space=memory",
     r"\. compute0 0x\w+ SET_SH_REG COMPUTE_PGM_LO=0x\w+ COMPUTE_PGM_HI=0x\w+",
     r"\. compute0 0x\w+ DISPATCH_DIRECT groups_x=4 groups_y=1 groups_z=1 compute_shader_en=1",
+    r"doorbell 0x800 \(sdma0\.0\) = 0x\w+", r"sdma0\.0 0x\w+ POLL_REGMEM function=EQ mem_poll=memory",
+    r"sdma0\.0 0x\w+ COPY_LINEAR bytes=0x\w+ source=0x\w+ destination=0x\w+",
     r"RELEASE_MEM event_type=CACHE_FLUSH_AND_INV_TS_EVENT event_index=5",
     r"launch add at 0x\w+00: grid 4x1x1, block 256x1x1, wave32, user SGPRs \w+",
     r"\[0,0,0\] w0 add\+0x0 ", r"v_add_f32_e32 v\d+, v\d+, v\d+", r"v\d+ = \w{8} \w{8} \w{8} \w{8} \.\.\. \(",
@@ -40,20 +43,23 @@ def test_lines(traced, pattern):
 
 def test_wire_and_engines_agree_on_the_packets(traced):
     """What the doorbells handed over, decoded from the wire alone, is what the engines fetched."""
-    rows = traced.rows
-    wire = [(seen["address"], seen["packet"]) for row in rows for seen in row.get("decoded", {}).get("packets", [])]
-    engines = [(row["address"], row["decoded"]["packet"]) for row in rows if row.get("event") == "packet"]
-    assert len(engines) > 20
+    wire, engines = defaultdict(list), defaultdict(list)
+    for row in traced.rows:
+        for seen in row.get("decoded", {}).get("packets", []):
+            wire[seen["queue"]].append((seen["address"], seen["packet"], seen.get("fields")))
+        if row.get("event") == "packet":
+            engines[row["queue"]].append((row["address"], row["decoded"]["packet"], row["decoded"].get("fields")))
+    assert set(engines) == {"compute0", "sdma0.0"} and all(len(packets) > 5 for packets in engines.values())
     assert wire == engines
 
 
 def test_instructions_are_limited_and_only_of_the_kernel(traced):
     executed = [row for row in traced.rows if row.get("event") == "instruction"]
-    assert len(executed) == 40
+    assert len(executed) == 2 * 40
     assert all(row["place"].startswith("add+") for row in executed)
     assert [row["place"] for row in executed][0] == "add+0x0"
     launches = [row for row in traced.rows if row.get("event") == "launch"]
-    assert [row["kernel"] for row in launches].count("add") == 1
+    assert [row["kernel"] for row in launches].count("add") == 2
 
 
 def test_an_instruction_shows_what_it_wrote(traced):
@@ -83,7 +89,7 @@ def test_filter(traced, words, expected, absent):
 
 def test_text_goes_to_standard_error_without_a_file(program):
     done = usbgpu("emulator", "trace", "--filter", "launches", program, check=7)
-    assert "launch add" in done.stderr and done.stdout == "sum 524800\n"
+    assert "launch add" in done.stderr and done.stdout == "sum 1048576\n"
     assert "\x1b" not in done.stderr
 
 
@@ -99,3 +105,37 @@ def test_other_ends(arguments, status, message):
     done = usbgpu("emulator", "trace", *arguments, check=status)
     assert message in done.stderr
     assert "runpy" not in done.stderr
+
+
+TWICE = '''
+import numpy as np
+from torch_usbgpu import compiler
+from torch_usbgpu.emulator import EmulatedAdapter
+from torch_usbgpu.runtime import Device
+from torch_usbgpu.usb import emulated
+
+adapter = EmulatedAdapter("navi31")
+for run in range(2):
+    with Device(adapter, (emulated.firmware_directory("navi31"),)) as gpu:
+        kernel = gpu.load(compiler.compile('extern "C" __global__ void one(float* x) { x[threadIdx.x] = 1; }', gpu.arch))["one"]
+        x, result = gpu.alloc(512), np.empty(32, np.float32)
+        gpu.launch(kernel, 1, 32, [x])
+        gpu.copy_out(result, x)
+        assert (result == 1).all()
+    adapter.reopen()
+'''
+
+
+def test_second_device_and_warm_start(tmp_path):
+    """A warm start writes no page tables: the ring cannot be followed, but the command windows say what they are."""
+    path = tmp_path / "run"
+    usbgpu("emulator", "trace", "-o", path, "--text", tmp_path / "text", "--packets", "wire", "-c", TWICE, check=0)
+    cold, warm = (tmp_path / "text").read_text().split("---- device 2\n")
+    assert "compute0 0x" in cold and "compute0? 0x" not in cold
+    assert "compute0? 0x" in warm and "launch one at" in warm and "launch one at" in cold
+    assert usbgpu("emulator", "show", "--filter", "launches", tmp_path / "run.2", check=0).stdout.count("launch (unnamed)") >= 1
+
+
+def test_mailboxes_say_what_they_are_told(traced):
+    for text in ("MP0_SMN_C2PMSG_35 = 0x10000 [LOAD_SYSDRV]", "MP1_SMN_C2PMSG_66 = 0x6 [EnableAllSmuFeatures]"):
+        assert f"write {text}" in traced.text

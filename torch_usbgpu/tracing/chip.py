@@ -7,12 +7,15 @@ from __future__ import annotations
 import re
 
 from ..amdgpu import discovery
-from ..amdgpu.facts import load
+from ..amdgpu.facts import enum, load
 from ..amdgpu.registers import CONFIG_MEMSIZE, MM_DATA, MM_INDEX, MM_INDEX_HI, RSMU_DATA, RSMU_INDEX, Register
 from ..errors import UsbGpuError
 
 FIXED = {MM_INDEX: "MM_INDEX", MM_DATA: "MM_DATA", MM_INDEX_HI: "MM_INDEX_HI", RSMU_INDEX: "RSMU_INDEX",
          RSMU_DATA: "RSMU_DATA", CONFIG_MEMSIZE: "RCC_CONFIG_MEMSIZE"}
+# Mailbox registers whose values are commands: enums.json.
+MAILBOXES = {r"MP1_SMN_C2PMSG_66": "smu_msg", r"MP(0|ASP)_SMN_C2PMSG_35": "psp_bootloader_cmd",
+             r"MP(0|ASP)_SMN_C2PMSG_64": "psp_ctrl_cmd_id"}
 INSTANCES = {"VM_CONTEXTn": 16, "VM_INVALIDATE_ENGn": 18, "SDMA0_QUEUEn": 8}
 
 
@@ -95,6 +98,17 @@ class Chip:
     def register_name(self, address: int) -> str:
         found = self.by_address.get(address)
         return found.name if found else f"reg {address:#x}"
+
+    def command(self, register: str, value: int) -> str | None:
+        """What a value means in a mailbox of the PSP or the SMU."""
+        group = next((group for pattern, group in MAILBOXES.items() if re.fullmatch(pattern, register)), None)
+        if group is None or not self.name:
+            return None
+        names = enum(group)
+        if group == "smu_msg":
+            version = load("chips")["chips"][self.name]["ip_versions"]["MP1"].split(".")
+            names = names.get(f"{version[0]}.{version[1]}.x", {})
+        return next((name for name, number in names.items() if number == value), None)
 
     def fields(self, address: int, value: int) -> dict[str, int]:
         """The non-zero fields of a register's value."""

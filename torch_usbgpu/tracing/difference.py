@@ -62,9 +62,9 @@ def lines(rows: list[dict]) -> list[Line]:
     index = 0
     while index < len(all_steps):
         step = all_steps[index]
-        if index + 1 < len(all_steps) and all_steps[index + 1].pair:
+        if step.progress or (index + 1 < len(all_steps) and all_steps[index + 1].pair):
             index += 1
-            continue             # shown with its completion
+            continue             # how often the host looks is timing; a first half is shown with its completion
         asked = request_of(all_steps, index) if reads(step) else None
         answer = None if step.volatile else (step.answer, step.error)
         if step.pair:
@@ -94,7 +94,7 @@ def compare(left_rows: list[dict], right_rows: list[dict], context: int = 5) -> 
     elif a.key[0] == b.key[0]:
         found.kind = "answer"
         found.offset = first_difference(a.step.answer, b.step.answer)
-    elif _without_data(a) == _without_data(b):
+    elif not (a.step.pair or b.step.pair) and _without_data(a) == _without_data(b):
         found.kind = "data"
         found.offset = first_difference(_data(a.step), _data(b.step))
     return found
@@ -102,7 +102,7 @@ def compare(left_rows: list[dict], right_rows: list[dict], context: int = 5) -> 
 
 def _without_data(line: Line) -> tuple:
     op, args = line.step.row["op"], line.step.row["args"]
-    return (op, *(value for value in args if not isinstance(value, dict)), line.step.pair)
+    return (op, *(value for value in args if not isinstance(value, dict)))
 
 
 def _data(step: Step) -> bytes:

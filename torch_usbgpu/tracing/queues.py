@@ -4,6 +4,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from ..amdgpu.facts import enum
 from . import packets
@@ -13,6 +14,7 @@ from .packets import Packet
 
 MAX_PACKETS = 4096           # of one doorbell: garbage is not decoded without end
 MAX_DEPTH = 3
+GUESSED_PACKETS = 3          # so many in a row are no accident
 SH_WINDOW = enum("pm4_reg_window")["SET_SH_REG"][0]
 
 
@@ -143,6 +145,22 @@ class Queues:
         end = pointer if queue.engine == "compute" else pointer // 4
         start, queue.fetched = queue.fetched, max(end, queue.fetched)
         return queue, self._ring(queue, start, end)
+
+    def guess(self, queue: Queue, windows: list[tuple[int, bytes]]) -> Iterator[Seen]:
+        """Packets in data that went to the SRAM before a doorbell whose ring cannot be followed, because the page
+        tables are from before the trace. Marked by a "?" behind the queue's name; addresses count from the SRAM's
+        start. Data that does not begin with packets is passed over.
+        """
+        for start, data in windows:
+            words = list(struct.unpack(f"<{len(data) // 4}I", data[:len(data) & ~3]))
+            found = [(at, packet) for at, packet in islice(packets.walk(queue.engine, words, self._chip.register_name),
+                                                           MAX_PACKETS)]
+            known = list(takewhile(lambda item: item[1].complete and " " not in item[1].name, found))
+            if len(known) < GUESSED_PACKETS:
+                continue
+            for at, packet in known:
+                launch = self.launches.note(queue.name, packet)
+                yield Seen(queue.engine, f"{queue.name}?", 1, start + 4 * at, packet, launch)
 
     def _ring(self, queue: Queue, start: int, end: int) -> Iterator[Seen]:
         words, addresses = [], []

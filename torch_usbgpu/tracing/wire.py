@@ -27,6 +27,7 @@ SINGLE, WRITE, READ = (FACTS["pcie_mode"][mode] for mode in ("single", "stream_w
 BAR_NAMES = {0: "VRAM", 2: "doorbells", 5: "registers"}
 MIB = 1 << 20
 SHOWN_REGISTERS = 8
+KEPT_WINDOWS = 16
 
 
 @dataclass
@@ -73,6 +74,7 @@ class WireDecoder:
         self._stream: _Stream | None = None
         self._out: deque[tuple[int, int]] = deque()   # armed SRAM windows: (byte offset, bytes)
         self._in: int | None = None
+        self._windows: list[tuple[int, bytes]] = []   # SRAM data since the last doorbell: place, content
         self._named: dict[str, int] = {}
         self._named_for: tuple | None = None
 
@@ -286,6 +288,10 @@ class WireDecoder:
         if found:
             self.queues.written(found.name, value, self._field)
         fields = self.chip.fields(real, value)
+        meaning = self.chip.command(found.name, value) if found else None
+        if meaning:
+            return (f"write {shown} = {value:#x} [{meaning}]",
+                    {"register": found.name, "dword": real, "command": meaning})
         return (f"write {shown} = {value:#010x}{describe_fields(fields)}",
                 {"register": found.name if found else shown, "dword": real, "fields": fields})
 
@@ -306,6 +312,9 @@ class WireDecoder:
     def _doorbell(self, name: str, offset: int, value: int, details: dict) -> Decoded:
         queue, seen = self.queues.doorbell(offset, value)
         packets = list(islice(seen, self._max_packets))
+        if not packets and queue and queue.engine == "compute":
+            packets = list(islice(self.queues.guess(queue, self._windows), self._max_packets))
+        self._windows = []
         who = queue.name if queue else "nobody's"
         return Decoded(name, f"doorbell {offset:#x} ({who}) = {value:#x}",
                        {**details, "doorbell": offset, "queue": queue.name if queue else None}, packets)
@@ -322,6 +331,7 @@ class WireDecoder:
         if self._out:
             start, size = self._out[0]
             self.memory.sram.write(start, data[:size])
+            self._windows = [*self._windows[1 - KEPT_WINDOWS:], (start, data[:size])]
             if len(data) >= size:
                 self._out.popleft()
             else:

@@ -74,7 +74,14 @@ template <class Op, bool flat> const Inst* perform(Wave& w, const Inst* i, U64 a
       continue;
     }
     if (flat && static_cast<uint32_t>(va >> 32) == w.apertures[1]) {
-      va = private_address(w, lane, static_cast<uint32_t>(va));
+      // Nobody else sees it, and its dwords are not neighbours.
+      const uint32_t at = static_cast<uint32_t>(va);
+      bool good = private_read(w, lane, at, &old, sizeof old, va);
+      const T next = Op::next(old, data, expected);
+      good = good && private_write(w, lane, at, &next, sizeof next, va);
+      if (!good) return raise(w, i, static_cast<uint8_t>(WaveFault::Kind::memory_violation), va, static_cast<uint8_t>(Access::atomic));
+      returned[lane] = old;
+      continue;
     }
     const TlbEntry* e = find_entry<true>(w, va, sizeof(T));
     if (e) {

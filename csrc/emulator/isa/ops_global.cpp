@@ -26,26 +26,35 @@ template <bool saddr> USBGPU_INLINE U64 global_address(Wave& w, const Inst* i) {
 
 // Lane by lane: mixed pages, pages behind the bridge, FLAT apertures, faults. Loads are complete
 // before the first register changes, so a fault leaves the destination untouched.
-struct LaneTarget { bool lds; uint64_t address; };
+// `address` of Space::scratch is the offset in the lane's private memory.
+enum class Space { global, flat, scratch };
+struct LaneTarget { Space where; bool lds; uint64_t address; };
 
-USBGPU_INLINE LaneTarget flat_target(const Wave& w, unsigned lane, uint64_t va) {
+template <Space space> USBGPU_INLINE LaneTarget lane_target(const Wave& w, uint64_t va) {
   const uint32_t high = static_cast<uint32_t>(va >> 32), low = static_cast<uint32_t>(va);
-  if (high == w.apertures[0]) return {true, low};
-  if (high == w.apertures[1]) return {false, private_address(w, lane, low)};
-  return {false, va};
+  if constexpr (space == Space::flat) {
+    if (high == w.apertures[0]) return {Space::flat, true, low};
+    if (high == w.apertures[1]) return {Space::scratch, false, low};
+  }
+  return {space == Space::scratch ? Space::scratch : Space::global, false, va};
 }
 
-template <class E, bool flat> const Inst* load_slow(Wave& w, const Inst* i, U64 address) {
+template <class E, Space space> const Inst* load_slow(Wave& w, const Inst* i, U64 address) {
   uint32_t values[kLanes][4];
   for (uint32_t left = exec_of(w); left; left &= left - 1) {
     const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
-    const LaneTarget t = flat ? flat_target(w, lane, address[lane]) : LaneTarget{false, address[lane]};
+    const LaneTarget t = lane_target<space>(w, address[lane]);
+    uint64_t fault = t.address;
+    bool good = true;
     if (t.lds) {
       for (unsigned k = 0; k < 4; ++k) values[lane][k] = 0;
       if (t.address + E::bytes <= w.group->lds_bytes) __builtin_memcpy(values[lane], w.group->lds + t.address, E::bytes);
-    } else if (!memory_read(*w.memory, t.address, values[lane], E::bytes)) {
-      return raise(w, i, kViolation, t.address, static_cast<uint8_t>(Access::read));
+    } else if (t.where == Space::scratch) {
+      good = private_read(w, lane, static_cast<uint32_t>(t.address), values[lane], E::bytes, fault);
+    } else {
+      good = memory_read(*w.memory, t.address, values[lane], E::bytes);
     }
+    if (!good) return raise(w, i, kViolation, fault, static_cast<uint8_t>(Access::read));
   }
   for (uint32_t left = exec_of(w); left; left &= left - 1) {
     const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
@@ -53,17 +62,22 @@ template <class E, bool flat> const Inst* load_slow(Wave& w, const Inst* i, U64 
   }
   return i + 1;
 }
-template <class E, bool flat> const Inst* store_slow(Wave& w, const Inst* i, U64 address) {
+template <class E, Space space> const Inst* store_slow(Wave& w, const Inst* i, U64 address) {
   for (uint32_t left = exec_of(w); left; left &= left - 1) {
     const unsigned lane = static_cast<unsigned>(__builtin_ctz(left));
-    const LaneTarget t = flat ? flat_target(w, lane, address[lane]) : LaneTarget{false, address[lane]};
+    const LaneTarget t = lane_target<space>(w, address[lane]);
+    uint64_t fault = t.address;
+    bool good = true;
     uint32_t value[4];
     E::get(w, i->src[2], lane, value);
     if (t.lds) {
       if (t.address + E::bytes <= w.group->lds_bytes) __builtin_memcpy(w.group->lds + t.address, value, E::bytes);
-    } else if (!memory_write(*w.memory, t.address, value, E::bytes)) {
-      return raise(w, i, kViolation, t.address, static_cast<uint8_t>(Access::write));
+    } else if (t.where == Space::scratch) {
+      good = private_write(w, lane, static_cast<uint32_t>(t.address), value, E::bytes, fault);
+    } else {
+      good = memory_write(*w.memory, t.address, value, E::bytes);
     }
+    if (!good) return raise(w, i, kViolation, fault, static_cast<uint8_t>(Access::write));
   }
   return i + 1;
 }
@@ -74,7 +88,7 @@ template <class E, bool saddr> const Inst* global_load(Wave& w, const Inst* i) {
   LaneOffsets o;
   if (__builtin_expect(!map_global<false, saddr>(w, i, exec, E::bytes, o), 0)) {
     const U64 address = global_address<saddr>(w, i);
-    if (!map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, false>(w, i, address);
+    if (!map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, Space::global>(w, i, address);
   }
   E::load(w, i->dst, o);
   return i + 1;
@@ -85,7 +99,7 @@ template <class E, bool saddr> const Inst* global_store(Wave& w, const Inst* i) 
   LaneOffsets o;
   if (__builtin_expect(!map_global<true, saddr>(w, i, exec, E::bytes, o), 0)) {
     const U64 address = global_address<saddr>(w, i);
-    if (!map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, false>(w, i, address);
+    if (!map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, Space::global>(w, i, address);
   }
   E::store(w, i->src[2], o);
   return i + 1;
@@ -101,7 +115,7 @@ template <class E> const Inst* flat_load(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = global_address<false>(w, i);
   LaneOffsets o;
-  if (in_aperture(w, address, exec) || !map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, true>(w, i, address);
+  if (in_aperture(w, address, exec) || !map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, Space::flat>(w, i, address);
   E::load(w, i->dst, o);
   return i + 1;
 }
@@ -110,7 +124,7 @@ template <class E> const Inst* flat_store(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = global_address<false>(w, i);
   LaneOffsets o;
-  if (in_aperture(w, address, exec) || !map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, true>(w, i, address);
+  if (in_aperture(w, address, exec) || !map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, Space::flat>(w, i, address);
   E::store(w, i->src[2], o);
   return i + 1;
 }
@@ -182,18 +196,22 @@ template <unsigned n> const Inst* scratch_store(Wave& w, const Inst* i) {
 template <class E> const Inst* scratch_load_small(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w);
   if (exec == 0) return i + 1;
-  const U64 address = swizzled(w, scratch_offset(w, i));
+  const U32 offset = scratch_offset(w, i);
   LaneOffsets o;
-  if (!map_lanes<false>(w, address, exec, E::bytes, o)) return load_slow<E, false>(w, i, address);
+  // The two bytes of a halfword at an odd offset may be in two dwords.
+  const bool whole = E::bytes == 1 || (mask_of(bits<I32>((offset & 3u) == 3u)) & exec) == 0;
+  if (!whole || !map_lanes<false>(w, swizzled(w, offset), exec, E::bytes, o)) return load_slow<E, Space::scratch>(w, i, convert<U64>(offset));
   E::load(w, i->dst, o);
   return i + 1;
 }
 template <class E> const Inst* scratch_store_small(Wave& w, const Inst* i) {
   const uint32_t exec = exec_of(w);
   if (exec == 0) return i + 1;
-  const U64 address = swizzled(w, scratch_offset(w, i));
+  const U32 offset = scratch_offset(w, i);
   LaneOffsets o;
-  if (!map_lanes<true>(w, address, exec, E::bytes, o)) return store_slow<E, false>(w, i, address);
+  // The two bytes of a halfword at an odd offset may be in two dwords.
+  const bool whole = E::bytes == 1 || (mask_of(bits<I32>((offset & 3u) == 3u)) & exec) == 0;
+  if (!whole || !map_lanes<true>(w, swizzled(w, offset), exec, E::bytes, o)) return store_slow<E, Space::scratch>(w, i, convert<U64>(offset));
   E::store(w, i->src[2], o);
   return i + 1;
 }
@@ -208,7 +226,7 @@ const Inst* load_addtid(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = lane_address(w, i);
   LaneOffsets o;
-  if (!map_lanes<false>(w, address, exec, 4, o)) return load_slow<Dwords<1>, false>(w, i, address);
+  if (!map_lanes<false>(w, address, exec, 4, o)) return load_slow<Dwords<1>, Space::global>(w, i, address);
   Dwords<1>::load(w, i->dst, o);
   return i + 1;
 }
@@ -217,7 +235,7 @@ const Inst* store_addtid(Wave& w, const Inst* i) {
   if (exec == 0) return i + 1;
   const U64 address = lane_address(w, i);
   LaneOffsets o;
-  if (!map_lanes<true>(w, address, exec, 4, o)) return store_slow<Dwords<1>, false>(w, i, address);
+  if (!map_lanes<true>(w, address, exec, 4, o)) return store_slow<Dwords<1>, Space::global>(w, i, address);
   Dwords<1>::store(w, i->src[2], o);
   return i + 1;
 }

@@ -36,6 +36,26 @@ USBGPU_INLINE uint64_t private_address(const Wave& w, unsigned lane, uint32_t of
   return w.scratch + uint64_t{offset & ~3u} * w.lanes + (w.first_lane + lane) * 4 + (offset & 3);
 }
 
+// Bytes of a lane's private memory that may lie in several of its dwords. At a fault `fault` is the address.
+inline bool private_read(Wave& w, unsigned lane, uint32_t offset, void* into, uint32_t bytes, uint64_t& fault) {
+  for (uint32_t done = 0; done < bytes;) {
+    const uint32_t at = offset + done, piece = bytes - done < 4 - (at & 3) ? bytes - done : 4 - (at & 3);
+    fault = private_address(w, lane, at);
+    if (!memory_read(*w.memory, fault, static_cast<char*>(into) + done, piece)) return false;
+    done += piece;
+  }
+  return true;
+}
+inline bool private_write(Wave& w, unsigned lane, uint32_t offset, const void* from, uint32_t bytes, uint64_t& fault) {
+  for (uint32_t done = 0; done < bytes;) {
+    const uint32_t at = offset + done, piece = bytes - done < 4 - (at & 3) ? bytes - done : 4 - (at & 3);
+    fault = private_address(w, lane, at);
+    if (!memory_write(*w.memory, fault, static_cast<const char*>(from) + done, piece)) return false;
+    done += piece;
+  }
+  return true;
+}
+
 USBGPU_INLINE U32 substitute_inactive(U32 offset, uint32_t exec) {
   if (exec == ~0u) return offset;
   const U32 m = lane_mask(exec);

@@ -14,10 +14,10 @@ SOURCE = """extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }
 extern "C" __global__ void once(float* x) { x[threadIdx.x] += 1; }"""
 
 
-@pytest.fixture(scope="module")
-def machine():
-    adapter = EmulatedAdapter("navi31")
-    with Device(adapter, (emulated.firmware_directory("navi31"),)) as gpu:
+@pytest.fixture(scope="module", params=["navi31", "navi48"])
+def machine(request):
+    adapter = EmulatedAdapter(request.param)
+    with Device(adapter, (emulated.firmware_directory(request.param),)) as gpu:
         yield adapter, gpu, gpu.load(compiler.compile(SOURCE, gpu.arch))
 
 

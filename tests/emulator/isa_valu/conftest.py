@@ -8,12 +8,13 @@ from tests.emulator.isa_valu.harness import Assembled
 
 
 @pytest.fixture(scope="session")
-def assembled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, str]], Assembled]:
+def assembled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Assembled]:
     """Assembles a module's instructions once, however many tests ask."""
-    known: dict[int, Assembled] = {}
+    known: dict[tuple, Assembled] = {}
 
-    def get(cases: dict[str, str]) -> Assembled:
-        if id(cases) not in known:
-            known[id(cases)] = Assembled(cases, tmp_path_factory.mktemp("isa"))
-        return known[id(cases)]
+    def get(cases: dict[str, str], target: str = "gfx1100", wave64: bool = False) -> Assembled:
+        key = id(cases), target, wave64
+        if key not in known:
+            known[key] = Assembled(cases, tmp_path_factory.mktemp("isa"), target, wave64)
+        return known[key]
     return get

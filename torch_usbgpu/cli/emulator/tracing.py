@@ -36,6 +36,8 @@ def trace(output: Path | None, text: TextIO | None, wanted: Filter, packets: str
 
     def wrap(handle: Any, adapter: Any) -> Any:
         number = len(recorders) + 1
+        if number > 1 and text is not None:
+            print(f"---- device {number}", file=text)
 
         def kernel_name(entry: int) -> str | None:
             return adapter.kernel_at(entry) if adapter.kernel_at else None
