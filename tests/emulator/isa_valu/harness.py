@@ -6,13 +6,16 @@ stores the same registers and the scalar results. One workgroup of one wave per 
 """
 from __future__ import annotations
 
+import functools
 import io
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from elftools.elf.elffile import ELFFile
 
 from torch_usbgpu import _emulator
@@ -27,7 +30,7 @@ VCC, EXEC, M0, MASK, SGPR, SGPR_HIGH, SDST = range(7)  # dwords of the header
 KERNEL = """
 .p2align 8
 {name}:
-  s_lshl_b32 s5, s4, 12
+  s_lshl_b32 s5, {group}, 12
   s_add_u32 s0, s0, s5
   s_addc_u32 s1, s1, 0
   s_add_u32 s2, s2, s5
@@ -35,7 +38,7 @@ KERNEL = """
   v_lshlrev_b32 v127, 2, v0
   s_load_b256 s[24:31], s[0:1], null
 {loads}
-  s_waitcnt vmcnt(0) lgkmcnt(0)
+  {wait}
   s_mov_b32 vcc_lo, s24
   s_mov_b32 m0, s26
   s_mov_b32 s21, s27
@@ -54,15 +57,47 @@ LOADS = "\n".join(f"  global_load_b32 v{FIRST + n}, v127, s[0:1] offset:{HEADER 
 STORES = "\n".join(f"  global_store_b32 v127, v{FIRST + n}, s[2:3] offset:{HEADER + 128 * n}" for n in range(COUNT + 3))
 
 
+# What differs between the generations in the frame around an instruction: where the workgroup's number is, how loads are awaited, and
+# that gfx12 has neither DX10_CLAMP nor IEEE.
+FRAMES = {"gfx1100": {"group": "s4", "wait": "s_waitcnt vmcnt(0) lgkmcnt(0)"},
+          "gfx1201": {"group": "ttmp9", "wait": "s_wait_loadcnt 0x0\n  s_wait_kmcnt 0x0"}}
+CHIPS = tuple(FRAMES)
+# RDNA4's names for what computes the same. The cases are written in RDNA3's.
+RENAMED = [(re.compile(rf"\b{old}(?![a-z0-9])"), new) for old, new in (
+    (r"v_(dual_|pk_)?(min|max)_(f16|f32|f64)", r"v_\1\2_num_\3"), (r"v_(min3|max3|med3|minmax|maxmin)_(f16|f32)", r"v_\1_num_\2"),
+    (r"v_mad_(u64_u32|i64_i32)", r"v_mad_co_\1"))]
+SUFFIX = re.compile("(_e32|_e64|_dpp|_e64_dpp)$")
+
+
+def spelled(code: str, chip: str) -> str:
+    for old, new in RENAMED if chip == "gfx1201" else ():
+        code = old.sub(lambda m, new=new: m.expand(new).replace("None", ""), code)
+    return code
+
+
+def exists(code: str, chip: str) -> bool:
+    """Is every instruction in the table of the chip? (The matrix cases have gfx11's registers.)"""
+    if chip != "gfx1100" and "v_wmma" in code:
+        return False
+    names = [SUFFIX.sub("", part.split()[0]) for line in code.split("\n") for part in line.split("::")]
+    return all(name in known(chip) for name in names if name[:2] in ("v_", "s_", "ds"))
+
+
+@functools.cache
+def known(chip: str) -> frozenset[str]:
+    return frozenset(_emulator.isa.mnemonics(chip))
+
+
 def clang() -> list[str]:
     return [sys.executable, "-m", "ziglang", "clang"]
 
 
-def assemble(text: str, where: Path) -> ELFFile:
+def assemble(text: str, where: Path, chip: str) -> ELFFile:
     source, target = where / "cases.s", where / "cases.o"
     source.write_text(text)
-    done = subprocess.run([*clang(), "--target=amdgcn-amd-amdhsa", "-mcpu=gfx1100", "-c", source, "-o", target],
-                          capture_output=True, text=True)
+    # 16-bit operands as halves of registers on both generations, as gfx1100's compiler has it
+    done = subprocess.run([*clang(), "-cc1as", "-triple", "amdgcn-amd-amdhsa", "-target-cpu", chip, "-target-feature", "+real-true16",
+                           "-filetype", "obj", "-o", target, source], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:4000]
     return ELFFile(io.BytesIO(target.read_bytes()))
 
@@ -108,13 +143,18 @@ class Outputs:
 
 
 class Assembled:
-    """Kernels by name, from {name: instruction lines}."""
+    """Kernels by name, from {name: instruction lines}; on a chip without the instruction the test is skipped."""
 
-    def __init__(self, cases: dict[str, str], where: Path) -> None:
-        text = ['.amdgcn_target "amdgcn-amd-amdhsa--gfx1100"', ".text"]
+    def __init__(self, cases: dict[str, str], where: Path, chip: str = "gfx1100") -> None:
+        text = [f'.amdgcn_target "amdgcn-amd-amdhsa--{chip}"', ".text"]
+        self.chip = chip
+        cases = {name: spelled(code, chip) for name, code in cases.items()}
+        self.absent = {name for name, code in cases.items() if not exists(code, chip)}
         for name, code in cases.items():
-            text.append(KERNEL.format(name=name, code="\n".join("  " + line for line in code.split("\n")), loads=LOADS, stores=STORES))
-        elf = assemble("\n".join(text), where)
+            if name in self.absent:
+                continue
+            text.append(KERNEL.format(name=name, **FRAMES[chip], code="\n".join("  " + line for line in code.split("\n")), loads=LOADS, stores=STORES))
+        elf = assemble("\n".join(text), where, chip)
         code = elf.get_section_by_name(".text").data()
         self.memory = _emulator.isa.FlatMemory()
         self.memory.map(CODE, len(code) + 4096 & -4096, write=False, execute=True)
@@ -125,11 +165,14 @@ class Assembled:
         self.entry = {s.name: s["st_value"] for s in elf.get_section_by_name(".symtab").iter_symbols()}
 
     def run(self, name: str, inputs: Inputs) -> Outputs:
+        if name in self.absent:
+            pytest.skip(f"{name}: not on {self.chip}")
         block = np.zeros((inputs.blocks, BLOCK // 4), np.uint32)
         block[:, :32] = inputs.scalars
         block[:, 32:32 + COUNT * 32] = inputs.registers.reshape(inputs.blocks, -1)
         self.memory.write(IN, block.tobytes())
-        result = self.cores.run(self.memory, CODE + self.entry[name], RSRC1, RSRC2, [IN, 0, OUT, 0], (inputs.blocks, 1, 1), (32, 1, 1))
+        result = self.cores.run(self.memory, CODE + self.entry[name], RSRC1 if self.chip == "gfx1100" else RSRC1 & 0xFFFFF, RSRC2,
+                                [IN, 0, OUT, 0], (inputs.blocks, 1, 1), (32, 1, 1), arch=self.chip)
         assert result["end"] == "complete", result["fault"]
         out = self.memory.read(OUT, inputs.blocks * BLOCK)
         words = np.frombuffer(out, np.uint32).reshape(inputs.blocks, -1)[:, 32:32 + (COUNT + 3) * 32]
