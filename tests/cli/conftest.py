@@ -37,6 +37,11 @@ with Device("emulated:navi31") as gpu:
     assert (result == np.arange(1024) + 1).all()
     gpu.launch(kernel, 4, 256, [a, b, np.int32(1024)])     # a second submission
     gpu.copy_out(result, b)
+    much = gpu.alloc(1 << 19)
+    gpu.copy_in(much, np.arange(1 << 17, dtype=np.int32))  # more than a window holds: SDMA copies it
+    back = np.empty(1 << 17, np.int32)
+    gpu.copy_out(back, much)
+    assert (back == np.arange(1 << 17)).all()
 assert (result == 2 * np.arange(1024) + 1).all()
 print("sum", int(result.sum()), *sys.argv[1:])
 sys.exit(7)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 
 import pytest
 
@@ -30,6 +31,8 @@ def test_program_runs_as_without_us(traced):
     r"compute0 0x\w+ WAIT_REG_MEM function=EQ mem_space=memory",
     r"\. compute0 0x\w+ SET_SH_REG COMPUTE_PGM_LO=0x\w+ COMPUTE_PGM_HI=0x\w+",
     r"\. compute0 0x\w+ DISPATCH_DIRECT groups_x=4 groups_y=1 groups_z=1 compute_shader_en=1",
+    r"doorbell 0x800 \(sdma0\.0\) = 0x\w+", r"sdma0\.0 0x\w+ POLL_REGMEM function=EQ mem_poll=memory",
+    r"sdma0\.0 0x\w+ COPY_LINEAR bytes=0x\w+ source=0x\w+ destination=0x\w+",
     r"RELEASE_MEM event_type=CACHE_FLUSH_AND_INV_TS_EVENT event_index=5",
     r"launch add at 0x\w+00: grid 4x1x1, block 256x1x1, wave32, user SGPRs \w+",
     r"\[0,0,0\] w0 add\+0x0 ", r"v_add_f32_e32 v\d+, v\d+, v\d+", r"v\d+ = \w{8} \w{8} \w{8} \w{8} \.\.\. \(",
@@ -40,10 +43,13 @@ def test_lines(traced, pattern):
 
 def test_wire_and_engines_agree_on_the_packets(traced):
     """What the doorbells handed over, decoded from the wire alone, is what the engines fetched."""
-    rows = traced.rows
-    wire = [(seen["address"], seen["packet"]) for row in rows for seen in row.get("decoded", {}).get("packets", [])]
-    engines = [(row["address"], row["decoded"]["packet"]) for row in rows if row.get("event") == "packet"]
-    assert len(engines) > 20
+    wire, engines = defaultdict(list), defaultdict(list)
+    for row in traced.rows:
+        for seen in row.get("decoded", {}).get("packets", []):
+            wire[seen["queue"]].append((seen["address"], seen["packet"], seen.get("fields")))
+        if row.get("event") == "packet":
+            engines[row["queue"]].append((row["address"], row["decoded"]["packet"], row["decoded"].get("fields")))
+    assert set(engines) == {"compute0", "sdma0.0"} and all(len(packets) > 5 for packets in engines.values())
     assert wire == engines
 
 

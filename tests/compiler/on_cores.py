@@ -9,10 +9,11 @@ import pytest
 from torch_usbgpu import compiler
 from torch_usbgpu.runtime import codeobject
 
+from ..chip import ARCH
+
 emulator = pytest.importorskip("torch_usbgpu._emulator", reason="the emulator extension is not built")
 
 CODE, KERNARGS, SCRATCH, DATA = 0x10_0000, 0x800_0000, 0x1000_0000, 0x1_0000_0000
-ARCH = "gfx1100"
 
 
 class Program:
@@ -65,7 +66,7 @@ class Program:
         # LDS_SIZE, rsrc2 bits 23:15, in blocks of 512 bytes.
         blocks = -(-(kernel.lds_bytes + dynamic_lds) // 512)
         result = self.cores.run(self.memory, CODE + kernel.entry_offset, kernel.rsrc1, kernel.rsrc2 | blocks << 15,
-                                [KERNARGS & 0xFFFFFFFF, KERNARGS >> 32], groups, threads)
+                                [KERNARGS & 0xFFFFFFFF, KERNARGS >> 32], groups, threads, arch=ARCH)
         if check:
             assert result["end"] == "complete", result["fault"]
         for address, array in arrays:

@@ -77,6 +77,14 @@ def test_the_wait_is_over_before_the_next_step():
     assert handle.asked == 4
 
 
+@pytest.mark.parametrize("recorded, model, differences", [
+    ([3], [4], 0), ([3], [3], 0), ([3], [2, 2, 3], 0), ([3], [2], 1), ([0x7F], [0], 1),
+])
+def test_the_fence_may_be_further(recorded, model, differences):
+    rows = [xdata(value, 0xA800) for value in recorded]
+    assert len(list(Replay(Late(*model), rows, patience_s=0.05).differences())) == differences
+
+
 def test_errors_are_compared():
     class Broken(Late):
         def controlRead(self, *arguments):
@@ -91,6 +99,7 @@ def test_errors_are_compared():
 @pytest.mark.parametrize("left, right, kind", [
     ([xdata(0), xdata(1)], [xdata(0), xdata(0), xdata(1)], None),          # polled longer
     ([xdata(1)], [xdata(2)], "answer"),
+    ([xdata(1, 0xA800), write(1), xdata(3)], [write(1), xdata(2, 0xA800), xdata(3)], None),     # the fence
     ([write(1)], [write(2)], "request"),
     ([write(1)], [write(1), write(2)], "end"),
     ([write(1), xdata(3)], [xdata(3), write(1)], "request"),

@@ -66,20 +66,17 @@ class ConfigSpace:
     def write(self, register: int, value: int, size: int = 4) -> None:
         self._adapter.config_write(*self._at, register, value, size)
 
-    def capabilities(self) -> dict[int, int]:
-        """Extended capabilities: id -> offset of the first one with that id."""
-        found: dict[int, int] = {}
+    def find_capability(self, wanted: int) -> int | None:
+        """Offset of the first extended capability with an id, or None. The list must ascend, so it ends."""
         offset = EXTENDED_CAPABILITIES
-        while offset and len(found) < 64:
-            header = self.read(offset)
-            if header in (0, 0xFFFF_FFFF):
-                break
-            found.setdefault(header & 0xFFFF, offset)
+        while (header := self.read(offset)) not in (0, 0xFFFF_FFFF):
+            if header & 0xFFFF == wanted:
+                return offset
             following = header >> 20 & 0xFFC
             if following <= offset:
                 break
             offset = following
-        return found
+        return None
 
 
 def find_gpu(adapter) -> PciFunction:
@@ -167,7 +164,7 @@ class _Resize:
 
 
 def _resize_step(space: ConfigSpace) -> _Resize | None:
-    offset = space.capabilities().get(RESIZABLE_BAR)
+    offset = space.find_capability(RESIZABLE_BAR)
     if offset is None:
         return None
     supported = space.read(offset + 4) >> 4

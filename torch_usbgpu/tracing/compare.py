@@ -36,6 +36,20 @@ class Step:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in VOLATILE)
 
 
+    @property
+    def progress(self) -> bool:
+        """A look at the fence: how far the GPU has got, a counter that only grows."""
+        return self.decoded.name == "read_xdata" and str(self.decoded.details.get("where", "")).startswith("fence")
+
+
+def not_behind(answer: object, recorded: object) -> bool:
+    """Has a counter reached the recorded value? Both count modulo 2**32."""
+    if not (isinstance(answer, bytes) and isinstance(recorded, bytes) and len(answer) == len(recorded)):
+        return False
+    now, then = (int.from_bytes(value[:4], "little") for value in (answer, recorded))
+    return (now - then) & 0x8000_0000 == 0
+
+
 def steps(rows: list[dict]) -> list[Step]:
     """Decodes the transfers of a trace."""
     decoder = WireDecoder(max_packets=0)

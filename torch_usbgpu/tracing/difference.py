@@ -62,9 +62,9 @@ def lines(rows: list[dict]) -> list[Line]:
     index = 0
     while index < len(all_steps):
         step = all_steps[index]
-        if index + 1 < len(all_steps) and all_steps[index + 1].pair:
+        if step.progress or (index + 1 < len(all_steps) and all_steps[index + 1].pair):
             index += 1
-            continue             # shown with its completion
+            continue             # how often the host looks is timing; a first half is shown with its completion
         asked = request_of(all_steps, index) if reads(step) else None
         answer = None if step.volatile else (step.answer, step.error)
         if step.pair:

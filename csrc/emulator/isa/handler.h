@@ -118,6 +118,17 @@ template <class V> USBGPU_INLINE void store(Wave& w, uint32_t offset, V value) {
     store_dwords(w, offset + 128, high);
   }
 }
+// wave64, for handlers that see the whole wave: 32 dwords of one half (0, 1) under its EXEC.
+USBGPU_INLINE void store_in_half(Wave& w, uint32_t offset, unsigned half, U32 value) {
+  uint32_t* p = lanes_at(w, offset + (half ? kUpperHalf : 0));
+  const U32 m = lane_mask(w.sgpr[kExec + half]);
+  U32 old;
+  __builtin_memcpy(&old, p, sizeof old);
+  value = (value & m) | (old & ~m);
+  __builtin_memcpy(p, &value, sizeof value);
+}
+USBGPU_INLINE uint64_t exec64_of(const Wave& w) { return w.sgpr[kExec] | static_cast<uint64_t>(w.sgpr[kExec + 1]) << 32; }
+USBGPU_INLINE uint32_t lane_of_64(Wave& w, uint32_t offset, unsigned lane) { return lanes_at(w, offset + (lane & 32 ? kUpperHalf : 0))[lane & 31]; }
 // One bit per lane from an all-ones/zeros vector (result of a vector comparison).
 USBGPU_INLINE uint32_t mask_of(I32 condition) {
 #if defined(__AVX2__)

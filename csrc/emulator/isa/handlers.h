@@ -16,6 +16,7 @@
   X(valu16)                  \
   X(valu64)                  \
   X(valu_convert)            \
+  X(minmax)                  \
   X(valu_gfx12)              \
   X(trans)                   \
   X(compare)                 \

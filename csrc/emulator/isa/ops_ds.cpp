@@ -203,7 +203,7 @@ template <bool append> const Inst* append_consume(Wave& w, const Inst* i) {
   return i + 1;
 }
 
-// ---- lane permutations: among all lanes of the wave ---------------------------------------------
+// ---- lane permutations -------------------------------------------------------------------------
 template <unsigned lanes> struct AllLanes { uint32_t at[lanes]; };
 template <unsigned lanes> USBGPU_INLINE void read_all(Wave& w, uint32_t offset, AllLanes<lanes>& v) {
   for (unsigned h = 0; h < lanes / 32; ++h) __builtin_memcpy(v.at + 32 * h, lanes_at(w, offset + h * kUpperHalf), 128);
@@ -217,24 +217,29 @@ template <unsigned lanes> USBGPU_INLINE void write_all(Wave& w, uint32_t offset,
 }
 USBGPU_INLINE bool enabled(const Wave& w, unsigned lane) { return w.sgpr[kExec + lane / 32] >> (lane % 32) & 1; }
 
-// Pull: lane = ((address + offset) / 4) mod wave; a disabled source lane gives 0, unless fetched as well (_fi).
-template <unsigned lanes, bool fetch_inactive> const Inst* bpermute(Wave& w, const Inst* i) {
+// The lane that an address names, for lane `own`. A wave64 of gfx11 is two halves that do not see each other (RDNA3 ISA,
+// 'LDS Lane-permute Ops'), on gfx12 all 64 lanes can be named: `span`.
+template <unsigned span> USBGPU_INLINE unsigned named_lane(unsigned own, uint32_t address, const Inst* i) {
+  return (own & ~(span - 1)) | ((address + static_cast<uint32_t>(i->imm & 0xFFFF)) / 4 % span);
+}
+// Pull: a disabled source lane gives 0, unless fetched as well (_fi).
+template <unsigned lanes, unsigned span, bool fetch_inactive> const Inst* bpermute(Wave& w, const Inst* i) {
   AllLanes<lanes> address, data, out;
   read_all(w, i->src[0], address);
   read_all(w, i->src[1], data);
   for (unsigned lane = 0; lane < lanes && !fetch_inactive; ++lane)
     if (!enabled(w, lane)) data.at[lane] = 0;
-  for (unsigned lane = 0; lane < lanes; ++lane) out.at[lane] = data.at[(address.at[lane] + static_cast<uint32_t>(i->imm & 0xFFFF)) / 4 % lanes];
+  for (unsigned lane = 0; lane < lanes; ++lane) out.at[lane] = data.at[named_lane<span>(lane, address.at[lane], i)];
   write_all(w, i->dst, out);
   return i + 1;
 }
 // Push: unaddressed lanes get 0, the highest source lane wins.
-template <unsigned lanes> const Inst* permute(Wave& w, const Inst* i) {
+template <unsigned lanes, unsigned span> const Inst* permute(Wave& w, const Inst* i) {
   AllLanes<lanes> address, data, out{};
   read_all(w, i->src[0], address);
   read_all(w, i->src[1], data);
   for (unsigned lane = 0; lane < lanes; ++lane)
-    if (enabled(w, lane)) out.at[(address.at[lane] + static_cast<uint32_t>(i->imm & 0xFFFF)) / 4 % lanes] = data.at[lane];
+    if (enabled(w, lane)) out.at[named_lane<span>(lane, address.at[lane], i)] = data.at[lane];
   write_all(w, i->dst, out);
   return i + 1;
 }
@@ -265,8 +270,10 @@ const Inst* swizzle(Wave& w, const Inst* i) {
   store_dwords(w, i->dst, out);
   return i + 1;
 }
-template <bool fetch_inactive> Handler select_bpermute(const Shape& s) { return s.wave64 ? bpermute<64, fetch_inactive> : bpermute<32, fetch_inactive>; }
-Handler select_permute(const Shape& s) { return s.wave64 ? permute<64> : permute<32>; }
+template <bool fetch_inactive> Handler select_bpermute(const Shape& s) {
+  return !s.wave64 ? bpermute<32, 32, fetch_inactive> : s.gfx12 ? bpermute<64, 64, fetch_inactive> : bpermute<64, 32, fetch_inactive>;
+}
+Handler select_permute(const Shape& s) { return !s.wave64 ? permute<32, 32> : s.gfx12 ? permute<64, 64> : permute<64, 32>; }
 const Inst* nop(Wave&, const Inst* i) { return i + 1; }
 
 // ds_load_addtid: address = offset + M0[15:0] + lane * 4

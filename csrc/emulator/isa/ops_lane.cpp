@@ -16,8 +16,7 @@ template <unsigned lanes> USBGPU_INLINE void read(Wave& w, const Inst* i, unsign
   set_scalar<uint32_t>(w, i->dst, value);
 }
 template <unsigned lanes> const Inst* readfirstlane(Wave& w, const Inst* i) {
-  uint64_t exec = exec_of(w);
-  if (lanes == 64) exec |= static_cast<uint64_t>(w.sgpr[kExec + 1]) << 32;
+  const uint64_t exec = lanes == 64 ? exec64_of(w) : exec_of(w);
   read<lanes>(w, i, exec ? static_cast<unsigned>(__builtin_ctzll(exec)) : 0);  // EXEC = 0: lane 0
   return i + 1;
 }
@@ -111,13 +110,25 @@ template <unsigned flip> const Inst* permlane16(Wave& w, const Inst* i) {
   store_lanes(w, i->dst, r);
   return i + 1;
 }
+// v_permlane16_var, v_permlanex16_var (gfx12): each lane names the lane of its row, in src1.
+template <unsigned flip> const Inst* permlane16_var(Wave& w, const Inst* i) {
+  const bool fetch_inactive = i->opsel & 1, bound_control = i->opsel & 2;
+  const uint32_t exec = exec_of(w);
+  const uint32_t *in = lanes_at(w, i->src[0]), *select = lanes_at(w, i->src[1]), *old = lanes_at(w, i->dst);
+  alignas(128) uint32_t r[kLanes];
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    const unsigned from = ((lane & 16) ^ flip) | (select[lane] & 15);
+    const bool valid = fetch_inactive || (exec >> from & 1);
+    r[lane] = valid ? in[from] : bound_control ? 0 : old[lane];
+  }
+  store_lanes(w, i->dst, r);
+  return i + 1;
+}
 // The other half's lane; nothing in wave32. Both registers are read before either is written.
 const Inst* permlane64(Wave& w, const Inst* i) {
   const U32 low = load_lanes<U32>(w, i->src[0]), high = load_lanes<U32>(w, i->src[0] + kUpperHalf);
-  store<U32>(w, i->dst, high);
-  const U32 written = lane_mask(w.sgpr[kExec + 1]), old = load_lanes<U32>(w, i->dst + kUpperHalf);
-  const U32 upper = (low & written) | (old & ~written);
-  __builtin_memcpy(lanes_at(w, i->dst + kUpperHalf), &upper, sizeof upper);
+  store_in_half(w, i->dst, 0, high);
+  store_in_half(w, i->dst, 1, low);
   return i + 1;
 }
 const Inst* nothing(Wave&, const Inst* i) { return i + 1; }
@@ -186,6 +197,8 @@ constexpr HandlerRow rows[] = {
     {".dpp_end_cmpx", always<dpp_end_cmpx>},
     {"v_permlane16_b32", always<permlane16<0>>, own_all},
     {"v_permlanex16_b32", always<permlane16<16>>, own_all},
+    {"v_permlane16_var_b32", always<permlane16_var<0>>, own_all},
+    {"v_permlanex16_var_b32", always<permlane16_var<16>>, own_all},
     {"v_permlane64_b32", by_wave<nothing, permlane64>, own_all | whole_wave},
     {"v_mbcnt_lo_u32_b32", always<mbcnt<false>>, own_all},
     {"v_mbcnt_hi_u32_b32", always<mbcnt<true>>, own_all},

@@ -1,5 +1,6 @@
 // Floating point of the scalar ALU (gfx12), and its 64-bit additions. The functions are those of the vector ALU, on
 // one value; a 16-bit result has a zero upper half. RDNA4 ISA, SOP1, SOP2, SOPC.
+#include "emulator/isa/host.h"
 #include "emulator/isa/semantics_gfx12.h"
 #include "emulator/isa/valu.h"
 
@@ -18,11 +19,24 @@ template <class R> USBGPU_INLINE void result(Wave& w, const Inst* i, R r) {
   else set_scalar<R>(w, i->dst, r);
 }
 
+// MODE other than the usual: denormals of operands and results, rounding around the operation.
+template <class T> USBGPU_INLINE T flushed(const Wave& w, T v, bool is_result) {
+  if constexpr (std::is_same_v<T, float>) return w.mode >> (4 + is_result) & 1 ? v : sem::flush(v);
+  else if constexpr (std::is_same_v<T, half>) return (w.mode >> (6 + is_result) & 1) || (v.bits & 0x7C00u) ? v : half{static_cast<u16>(v.bits & 0x8000u)};
+  else return v;
+}
+template <auto f, class R, class... A> [[gnu::noinline]] R by_mode(const Wave& w, A... a) {
+  set_host_rounding(w.mode >> (std::is_same_v<R, half> ? 2 : 0) & 3);
+  const R r = f(flushed(w, a, false)...);
+  set_host_rounding(0);
+  return flushed(w, r, true);
+}
+
 template <auto f, bool accumulate, class R, class... A> struct Scalar {
   static const Inst* run(Wave& w, const Inst* i) { return with(w, i, std::index_sequence_for<A...>{}); }
   template <size_t... n> USBGPU_INLINE static const Inst* with(Wave& w, const Inst* i, std::index_sequence<n...>) {
     const auto at = [&](size_t k) { return accumulate && k == sizeof...(A) - 1 ? i->dst : i->src[k]; };
-    const R r = f(operand<A>(w, i, at(n))...);
+    const R r = __builtin_expect(w.variant & kAnyMode, 0) ? by_mode<f, R, A...>(w, operand<A>(w, i, at(n))...) : f(operand<A>(w, i, at(n))...);
     if constexpr (std::is_same_v<R, bool>) w.scc = r;
     else result<R>(w, i, r);
     return i + 1;
@@ -37,7 +51,9 @@ template <auto f> constexpr Handler scalar_accumulate = signature_of<f>::templat
 // K is the literal: s_fmaak a * b + K, s_fmamk a * K + b
 template <bool addend> const Inst* fma_literal(Wave& w, const Inst* i) {
   const float a = operand<float>(w, i, i->src[0]), b = operand<float>(w, i, i->src[1]), k = sem::as<float>(static_cast<u32>(i->literal));
-  result(w, i, sem::canon(addend ? sem::fma(a, b, k) : sem::fma(a, k, b)));
+  constexpr auto fma = [](float x, float y, float z) { return sem::canon(sem::fma(x, y, z)); };
+  const float y = addend ? b : k, z = addend ? k : b;
+  result(w, i, __builtin_expect(w.variant & kAnyMode, 0) ? by_mode<fma, float>(w, a, y, z) : fma(a, y, z));
   return i + 1;
 }
 const Inst* cvt_hi_f32_f16(Wave& w, const Inst* i) {

@@ -12,30 +12,39 @@ const Inst* nothing(Wave&, const Inst* i) { return i + 1; }
 // two unsigned compares would cost three times as much.
 struct CarryAdd {
   static U32 result(U32 a, U32 b, U32 in) { return a + b - in; }  // `in` is all ones (-1) or 0
+  static U32 saturate(U32 r, U32 out) { return r | out; }
   static I32 carry(U32 a, U32 b, U32 in) { return bits<I32>((a & b) | ((a | b) & ~result(a, b, in))) >> 31; }
 };
 struct CarrySub {
   static U32 result(U32 a, U32 b, U32 in) { return a - b + in; }
+  static U32 saturate(U32 r, U32 out) { return r & ~out; }
   static I32 carry(U32 a, U32 b, U32 in) { return bits<I32>((~a & b) | ((~a | b) & result(a, b, in))) >> 31; }
 };
-struct CarrySubRev {
+struct CarrySubRev : CarrySub {
   static U32 result(U32 a, U32 b, U32 in) { return CarrySub::result(b, a, in); }
   static I32 carry(U32 a, U32 b, U32 in) { return CarrySub::carry(b, a, in); }
 };
 // Carry-in is src2 (VCC in VOP2) and carry-out dst2; both are masks of all lanes.
-template <class Op, bool has_input> struct Carry {
+template <class Op, bool has_input, bool clamps = false> struct Carry {
   template <K ka, K kb> struct Kinds {
     static const Inst* run(Wave& w, const Inst* i) {
       const U32 a = source<U32, ka>(w, i, i->src[0]), b = source<U32, kb>(w, i, i->src[1]);
       U32 in{};
       if constexpr (has_input) in = lane_mask(scalar<uint32_t>(w, i, i->src[2]));
-      const uint32_t out = mask_of(Op::carry(a, b, in)) & exec_of(w);
-      store<U32>(w, i->dst, Op::result(a, b, in));
-      set_scalar<uint32_t>(w, i->dst2, out);
+      const I32 carry = Op::carry(a, b, in);
+      U32 r = Op::result(a, b, in);
+      if constexpr (clamps) r = Op::saturate(r, bits<U32>(carry));
+      store<U32>(w, i->dst, r);
+      set_scalar<uint32_t>(w, i->dst2, mask_of(carry) & exec_of(w));
       return i + 1;
     }
   };
-  static Handler select(const Shape& s) { return select2<Kinds>(s); }
+  static Handler select(const Shape& s) {
+    if constexpr (!clamps) {
+      if (s.clamp) return Carry<Op, has_input, true>::select(s);
+    }
+    return select2<Kinds>(s);
+  }
 };
 
 // ---- v_cndmask_b32: neg and abs apply as for f32 ----------------------------------------------
@@ -69,17 +78,10 @@ constexpr HandlerRow rows[] = {
     {"v_fmac_f32", hot::accumulate<hot::Fma, [](float a, float b, float c) { return sem::canon(sem::fma(a, b, c)); }>, own_all},
     {"v_fmamk_f32", hot::ternary<hot::Fma, [](float a, float b, float c) { return sem::canon(sem::fma(a, b, c)); }>, own_all},  // K is src1
     {"v_fmaak_f32", hot::ternary<hot::Fma, [](float a, float b, float c) { return sem::canon(sem::fma(a, b, c)); }>, own_all},  // K is src2
-    {"v_min_f32", fast<[](float a, float b) { return sem::min(a, b); }>, own_all},
-    {"v_max_f32", fast<[](float a, float b) { return sem::max(a, b); }>, own_all},
     {"v_mul_dx9_zero_f32", fast<[](float a, float b) { return sem::mul_dx9(a, b); }>, own_all},
     {"v_fmac_dx9_zero_f32", lane_accumulate<[](float a, float b, float c) { return sem::fma_dx9(a, b, c); }>, own_all},
     {"v_fma_dx9_zero_f32", lane<[](float a, float b, float c) { return sem::fma_dx9(a, b, c); }>, own_all},
     {"v_mullit_f32", lane<[](float a, float b, float c) { return sem::mullit(a, b, c); }>, own_all},
-    {"v_min3_f32", fast<[](float a, float b, float c) { return sem::min3(a, b, c); }>, own_all},
-    {"v_max3_f32", fast<[](float a, float b, float c) { return sem::max3(a, b, c); }>, own_all},
-    {"v_med3_f32", fast<[](float a, float b, float c) { return sem::med3(a, b, c); }>, own_all},
-    {"v_minmax_f32", lane<[](float a, float b, float c) { return sem::minmax(a, b, c); }>, own_all},
-    {"v_maxmin_f32", lane<[](float a, float b, float c) { return sem::maxmin(a, b, c); }>, own_all},
     {"v_trunc_f32", fast<[](float a) { return sem::trunc(a); }>, own_all},
     {"v_ceil_f32", fast<[](float a) { return sem::ceil(a); }>, own_all},
     {"v_floor_f32", fast<[](float a) { return sem::floor(a); }>, own_all},
@@ -107,9 +109,10 @@ constexpr HandlerRow rows[] = {
     {"v_mul_lo_u32", fast<[](u32 a, u32 b) { return a * b; }>, own_all},
     {"v_mul_hi_u32", fast<[](u32 a, u32 b) { return static_cast<u32>(u64{a} * b >> 32); }>, own_all},
     {"v_mul_hi_i32", fast<[](i32 a, i32 b) { return static_cast<i32>(i64{a} * b >> 32); }>, own_all},
-    {"v_mul_u32_u24", fast<[](u32 a, u32 b) { return (a & 0xFFFFFFu) * (b & 0xFFFFFFu); }>, own_all},
+    {"v_mul_u32_u24", select_saturating<[](u32 a, u32 b) { return (a & 0xFFFFFFu) * (b & 0xFFFFFFu); },
+                                        [](u32 a, u32 b) { return exact<u32>(i64{a & 0xFFFFFFu} * (b & 0xFFFFFFu)); }>, own_all},
     {"v_mul_hi_u32_u24", lane<[](u32 a, u32 b) { return static_cast<u32>(u64{a & 0xFFFFFFu} * (b & 0xFFFFFFu) >> 32); }>, own_all},
-    {"v_mul_i32_i24", lane<[](i32 a, i32 b) { return static_cast<i32>(i64{sem::signed24(a)} * sem::signed24(b)); }>, own_all},
+    {"v_mul_i32_i24", lane<[](i32 a, i32 b) { return exact<i32>(i64{sem::signed24(a)} * sem::signed24(b)); }>, own_all},
     {"v_mul_hi_i32_i24", lane<[](i32 a, i32 b) { return static_cast<i32>(i64{sem::signed24(a)} * sem::signed24(b) >> 32); }>, own_all},
     {"v_mad_u32_u24", lane<[](u32 a, u32 b, u32 c) { return exact<u32>(i64{a & 0xFFFFFFu} * (b & 0xFFFFFFu) + c); }>, own_all},
     {"v_mad_i32_i24", lane<[](i32 a, i32 b, i32 c) { return exact<i32>(i64{sem::signed24(a)} * sem::signed24(b) + c); }>, own_all},

@@ -17,7 +17,7 @@ template <K ka, K kb> struct ShiftLeft64 {
 
 // v_mad_u64_u32, v_mad_i64_i32: 32 x 32 + 64 -> 64, carry-out of the sum to dst2 (mostly NULL).
 // src2 may be an SGPR pair or constant of 64 bit.
-template <bool is_signed, bool has_carry> const Inst* mad64(Wave& w, const Inst* i) {
+template <bool is_signed, bool has_carry, bool clamps> const Inst* mad64(Wave& w, const Inst* i) {
   alignas(128) uint32_t staged_a[kLanes], staged_b[kLanes];
   alignas(128) uint64_t staged_c[kLanes], r[kLanes];
   const uint32_t *a = values<u32>(w, i, 0, staged_a), *b = values<u32>(w, i, 1, staged_b);
@@ -26,11 +26,13 @@ template <bool is_signed, bool has_carry> const Inst* mad64(Wave& w, const Inst*
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const uint64_t product = is_signed ? static_cast<uint64_t>(i64{static_cast<i32>(a[lane])} * static_cast<i32>(b[lane])) : u64{a[lane]} * b[lane];
     r[lane] = product + c[lane];
-    if constexpr (has_carry) {
-      if constexpr (is_signed) {  // signed overflow of the 65-bit sum
-        carry[lane] = static_cast<i64>((product ^ r[lane]) & (c[lane] ^ r[lane])) < 0 ? -1 : 0;
-      } else {
-        carry[lane] = r[lane] < product ? -1 : 0;
+    if constexpr (has_carry || clamps) {
+      // signed overflow, or the carry, of the 65-bit sum
+      const bool over = is_signed ? static_cast<i64>((product ^ r[lane]) & (c[lane] ^ r[lane])) < 0 : r[lane] < product;
+      carry[lane] = over ? -1 : 0;
+      if constexpr (clamps) {
+        const uint64_t limit = !is_signed ? ~u64{0} : static_cast<i64>(product) < 0 ? u64{1} << 63 : ~(u64{1} << 63);
+        if (over) r[lane] = limit;
       }
     }
   }
@@ -38,7 +40,10 @@ template <bool is_signed, bool has_carry> const Inst* mad64(Wave& w, const Inst*
   if constexpr (has_carry) set_scalar<uint32_t>(w, i->dst2, collect(carry) & exec_of(w));
   return i + 1;
 }
-template <bool is_signed> Handler select_mad64(const Shape& s) { return s.sdst_null ? mad64<is_signed, false> : mad64<is_signed, true>; }
+template <bool is_signed> Handler select_mad64(const Shape& s) {
+  if (s.clamp) return s.sdst_null ? mad64<is_signed, false, true> : mad64<is_signed, true, true>;
+  return s.sdst_null ? mad64<is_signed, false, false> : mad64<is_signed, true, false>;
+}
 
 // v_mqsad_u32_u8: four masked sums of bytes onto four dwords, src2 and destination of 128 bit.
 const Inst* mqsad_u32(Wave& w, const Inst* i) {
@@ -51,18 +56,22 @@ const Inst* mqsad_u32(Wave& w, const Inst* i) {
   for (unsigned n = 0; n < 4; ++n)
     for (unsigned lane = 0; lane < kLanes; ++lane) {
       const uint32_t c = vector ? lanes_at(w, i->src[2])[n * kLanes + lane] : scalar<uint32_t>(w, i, i->src[2]);
-      r[n][lane] = sem::msad_u8(static_cast<u32>(a[lane] >> (8 * n)), b[lane]) + c;
+      const uint32_t sum = sem::msad_u8(static_cast<u32>(a[lane] >> (8 * n)), b[lane]) + c;
+      r[n][lane] = i->clamp && sum < c ? ~0u : sum;
     }
   for (unsigned n = 0; n < 4; ++n) store<U32>(w, i->dst + 128 * n, lanes_of(r[n]));
   return i + 1;
+}
+
+template <uint32_t (*sad)(uint32_t, uint32_t)> Handler select_quad_sad(const Shape& s) {
+  return s.clamp ? lanewise<[](u64 a, u32 b, u64 c) { return sem::quad_sad<sad, true>(a, b, c); }>
+                 : lanewise<[](u64 a, u32 b, u64 c) { return sem::quad_sad<sad, false>(a, b, c); }>;
 }
 
 constexpr HandlerRow rows[] = {
     {"v_add_f64", lane<[](double a, double b) { return sem::canon(a + b); }>, own_all},
     {"v_mul_f64", lane<[](double a, double b) { return sem::canon(a * b); }>, own_all},
     {"v_fma_f64", lane<[](double a, double b, double c) { return sem::canon(sem::fma(a, b, c)); }>, own_all},
-    {"v_min_f64", lane<[](double a, double b) { return sem::min(a, b); }>, own_all},
-    {"v_max_f64", lane<[](double a, double b) { return sem::max(a, b); }>, own_all},
     {"v_trunc_f64", lane<[](double a) { return sem::trunc(a); }>, own_all},
     {"v_ceil_f64", lane<[](double a) { return sem::ceil(a); }>, own_all},
     {"v_floor_f64", lane<[](double a) { return sem::floor(a); }>, own_all},
@@ -81,8 +90,8 @@ constexpr HandlerRow rows[] = {
     {"v_ashrrev_i64", lane<[](u32 n, i64 v) { return v >> (n & 63); }>, own_all},
     {"v_mad_u64_u32", select_mad64<false>, own_all},
     {"v_mad_i64_i32", select_mad64<true>, own_all},
-    {"v_qsad_pk_u16_u8", lane<[](u64 a, u32 b, u64 c) { return sem::quad_sad<sem::sad_u8>(a, b, c); }>, own_all},
-    {"v_mqsad_pk_u16_u8", lane<[](u64 a, u32 b, u64 c) { return sem::quad_sad<sem::msad_u8>(a, b, c); }>, own_all},
+    {"v_qsad_pk_u16_u8", select_quad_sad<sem::sad_u8>, own_all},
+    {"v_mqsad_pk_u16_u8", select_quad_sad<sem::msad_u8>, own_all},
     {"v_mqsad_u32_u8", always<mqsad_u32>, own_all},
 };
 

@@ -39,7 +39,7 @@ constexpr HandlerRow rows[] = {
     {"v_cvt_i32_f64", lane<[](double a) { return sem::i32(a); }>, own_all},
     {"v_cvt_u32_f64", lane<[](double a) { return sem::u32(a); }>, own_all},
 
-    {"v_cvt_pk_rtz_f16_f32", lane<[](float a, float b) { return pair(sem::f16_rtz(a).bits, sem::f16_rtz(b).bits); }>, own_all},
+    {"v_cvt_pk_rtz_f16_f32", lane<[](float a, float b) { return half_pair{pair(sem::f16_rtz(a).bits, sem::f16_rtz(b).bits)}; }>, own_all},
     {"v_cvt_pk_i16_f32", lane<[](float a, float b) { return pair(static_cast<u16>(sem::i16(a)), static_cast<u16>(sem::i16(b))); }>, own_all},
     {"v_cvt_pk_u16_f32", lane<[](float a, float b) { return pair(sem::u16(a), sem::u16(b)); }>, own_all},
     {"v_cvt_pk_norm_i16_f32", lane<[](float a, float b) { return pair(static_cast<u16>(sem::snorm16(a)), static_cast<u16>(sem::snorm16(b))); }>, own_all},

@@ -17,7 +17,8 @@ struct Fmac { static constexpr bool accumulates = true, selects = false; USBGPU_
 USBGPU_HALF(Mul, hot::Mul::apply(in.a, in.b))
 USBGPU_HALF(Add, hot::Add::apply(in.a, in.b))
 USBGPU_HALF(Sub, hot::Sub::apply(in.a, in.b))
-USBGPU_HALF(Max, hot::Max::apply(in.a, in.b))
+USBGPU_HALF(MaxIeee, hot::Max<true>::apply(in.a, in.b))
+USBGPU_HALF(MaxNum, hot::Max<false>::apply(in.a, in.b))
 USBGPU_HALF(Mov, in.a)
 USBGPU_HALF(AddInteger, in.a + in.b)
 USBGPU_HALF(ShiftLeft, in.b << (in.a & 31))
@@ -43,7 +44,9 @@ template <class X, class Y> struct Pair {
       return i + 1;
     }
   };
+  static constexpr bool needs_ieee = std::is_same_v<X, MaxIeee> || std::is_same_v<Y, MaxIeee>;
   static Handler select(const Shape& s) {  // bits 0 and 2: src0 of X, of Y
+    if (needs_ieee && !s.ieee) return nullptr;
     Shape kinds = s;
     kinds.scalars = static_cast<uint8_t>((s.scalars & 1) | (s.scalars >> 1 & 2));
     return select2<Kinds>(kinds);
@@ -53,11 +56,11 @@ template <class X, class Y> struct Pair {
 #define PAIR(X, x, Y, y) {"v_dual_" x "::v_dual_" y, Pair<X, Y>::select},
 #define WITH_Y(X, x)                                                                                                        \
   PAIR(X, x, Fmac, "fmac_f32") PAIR(X, x, Mul, "mul_f32") PAIR(X, x, Add, "add_f32") PAIR(X, x, Sub, "sub_f32")              \
-  PAIR(X, x, Max, "max_f32") PAIR(X, x, Mov, "mov_b32") PAIR(X, x, Cndmask, "cndmask_b32") PAIR(X, x, AddInteger, "add_nc_u32")                         \
+  PAIR(X, x, MaxIeee, "max_f32") PAIR(X, x, MaxNum, "max_num_f32") PAIR(X, x, Mov, "mov_b32") PAIR(X, x, Cndmask, "cndmask_b32") PAIR(X, x, AddInteger, "add_nc_u32")                         \
   PAIR(X, x, ShiftLeft, "lshlrev_b32") PAIR(X, x, And, "and_b32")
 constexpr HandlerRow rows[] = {
     WITH_Y(Fmac, "fmac_f32") WITH_Y(Mul, "mul_f32") WITH_Y(Add, "add_f32") WITH_Y(Sub, "sub_f32")
-    WITH_Y(Max, "max_f32") WITH_Y(Mov, "mov_b32") WITH_Y(Cndmask, "cndmask_b32")
+    WITH_Y(MaxIeee, "max_f32") WITH_Y(MaxNum, "max_num_f32") WITH_Y(Mov, "mov_b32") WITH_Y(Cndmask, "cndmask_b32")
 };
 
 }  // namespace

@@ -137,26 +137,40 @@ USBGPU_SEM half max(half a, half b) { return f16(max(f32(a), f32(b))); }
   USBGPU_SEM T max(T a, T b) { return a > b ? a : b; }
 USBGPU_MINMAX(int32_t) USBGPU_MINMAX(uint32_t) USBGPU_MINMAX(int16_t) USBGPU_MINMAX(uint16_t)
 #undef USBGPU_MINMAX
+// RDNA3 with MODE.IEEE: the number wins over a quiet NaN, but a signalling NaN gives a quiet one.
+USBGPU_SEM bool is_nan(half x) { return (x.bits & 0x7FFFu) > 0x7C00u; }
+USBGPU_SEM bool is_nan(float x) { return x != x; }
+USBGPU_SEM bool signalling(half x) { return (x.bits & 0x7FFFu) > 0x7C00u && !(x.bits & 0x200u); }
+USBGPU_SEM bool signalling(float x) { return x != x && !(as<uint32_t>(x) & 0x400000u); }
+USBGPU_SEM bool signalling(double x) { return x != x && !(as<uint64_t>(x) >> 51 & 1); }
+USBGPU_SEM half quiet_nan_like(half) { return {kNanF16}; }
+USBGPU_SEM float quiet_nan_like(float) { return nan_f32(); }
+USBGPU_SEM double quiet_nan_like(double) { return nan_f64(); }
+template <class T> USBGPU_SEM T min_ieee(T a, T b) { return signalling(a) | signalling(b) ? quiet_nan_like(a) : min(a, b); }
+template <class T> USBGPU_SEM T max_ieee(T a, T b) { return signalling(a) | signalling(b) ? quiet_nan_like(a) : max(a, b); }
+
 template <class T> USBGPU_SEM T min3(T a, T b, T c) { return min(min(a, b), c); }
 template <class T> USBGPU_SEM T max3(T a, T b, T c) { return max(max(a, b), c); }
 template <class T> USBGPU_SEM T minmax(T a, T b, T c) { return max(min(a, b), c); }
 template <class T> USBGPU_SEM T maxmin(T a, T b, T c) { return min(max(a, b), c); }
 template <class T> USBGPU_SEM T med3(T a, T b, T c) { return max(min(a, b), min(max(a, b), c)); }
-template <> [[gnu::always_inline, maybe_unused]] inline float med3(float a, float b, float c) {
-  const bool nan = (a != a) | (b != b) | (c != c);
-  return nan ? min3(a, b, c) : max(min(a, b), min(max(a, b), c));
-}
 template <> [[gnu::always_inline, maybe_unused]] inline half med3(half a, half b, half c) { return f16(med3(f32(a), f32(b), f32(c))); }
 
 // ---- Rounding, exponents ---------------------------------------------------------------------
 USBGPU_SEM float trunc(float x) { return canon(__builtin_truncf(x)); }
 USBGPU_SEM float ceil(float x) { return canon(__builtin_ceilf(x)); }
 USBGPU_SEM float floor(float x) { return canon(__builtin_floorf(x)); }
-USBGPU_SEM float rndne(float x) { return canon(__builtin_rintf(x)); }
+// Nearest even whatever the host's rounding direction is.
+#if defined(__has_builtin) && __has_builtin(__builtin_elementwise_roundeven)
+USBGPU_SEM float rndne(float x) { return canon(__builtin_elementwise_roundeven(x)); }
+USBGPU_SEM double rndne(double x) { return canon(__builtin_elementwise_roundeven(x)); }
+#else
+USBGPU_SEM float rndne(float x) { return canon(__builtin_roundevenf(x)); }
+USBGPU_SEM double rndne(double x) { return canon(__builtin_roundeven(x)); }
+#endif
 USBGPU_SEM double trunc(double x) { return canon(__builtin_trunc(x)); }
 USBGPU_SEM double ceil(double x) { return canon(__builtin_ceil(x)); }
 USBGPU_SEM double floor(double x) { return canon(__builtin_floor(x)); }
-USBGPU_SEM double rndne(double x) { return canon(__builtin_rint(x)); }
 // The result stays below 1 also where x - floor(x) would round up to it.
 USBGPU_SEM float fract(float x) {
   const float r = x - floor(x);
@@ -263,11 +277,11 @@ USBGPU_SEM uint32_t u8(float x) { return static_cast<uint32_t>(clamp_to(i32(x), 
 // Normalised integers. The signed form is symmetric: -1.0 gives -32767.
 USBGPU_SEM int16_t snorm16(float x) {
   const float bounded = x != x ? 0.0f : x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x;
-  return static_cast<int16_t>(i32(__builtin_rintf(bounded * 32767.0f)));
+  return static_cast<int16_t>(i32(rndne(bounded * 32767.0f)));
 }
 USBGPU_SEM uint16_t unorm16(float x) {
   const float bounded = x > 0.0f ? (x > 1.0f ? 1.0f : x) : 0.0f;
-  return static_cast<uint16_t>(i32(__builtin_rintf(bounded * 65535.0f)));
+  return static_cast<uint16_t>(i32(rndne(bounded * 65535.0f)));
 }
 USBGPU_SEM uint32_t pair(uint16_t low, uint16_t high) { return static_cast<uint32_t>(high) << 16 | low; }
 USBGPU_SEM uint16_t low16(uint32_t v) { return static_cast<uint16_t>(v); }
@@ -309,10 +323,11 @@ USBGPU_SEM uint32_t msad_u8(uint32_t a, uint32_t reference) {  // zero bytes of 
   for (unsigned n = 0; n < 4; ++n) sum += byte_of(reference, n) ? distance(byte_of(a, n), byte_of(reference, n)) : 0u;
   return sum;
 }
-template <uint32_t (*sad)(uint32_t, uint32_t)> USBGPU_SEM uint64_t quad_sad(uint64_t a, uint32_t b, uint64_t c) {
+template <uint32_t (*sad)(uint32_t, uint32_t), bool clamps> USBGPU_SEM uint64_t quad_sad(uint64_t a, uint32_t b, uint64_t c) {
   uint64_t r = 0;
   for (unsigned n = 0; n < 4; ++n) {
-    const uint16_t sum = static_cast<uint16_t>(sad(static_cast<uint32_t>(a >> (8 * n)), b) + static_cast<uint32_t>(c >> (16 * n)));
+    const uint32_t exact = sad(static_cast<uint32_t>(a >> (8 * n)), b) + static_cast<uint16_t>(c >> (16 * n));
+    const uint16_t sum = static_cast<uint16_t>(clamps && exact > 0xFFFFu ? 0xFFFFu : exact);
     r |= static_cast<uint64_t>(sum) << (16 * n);
   }
   return r;

@@ -41,7 +41,9 @@ template <> inline constexpr uint64_t sign_bit<double> = 1ull << 63;
 // 32 bits that no arithmetic touches but neg and abs do (v_cndmask_b32).
 struct raw32 { uint32_t bits; };
 template <> inline constexpr uint64_t sign_bit<raw32> = 0x80000000u;
-template <class T> constexpr bool has_output_modifiers = std::is_floating_point_v<T> || std::is_same_v<T, half>;
+// Two f16 as a result of a lane: clamp acts on each.
+struct half_pair { uint32_t bits; };
+template <class T> constexpr bool has_output_modifiers = std::is_floating_point_v<T> || std::is_same_v<T, half> || std::is_same_v<T, half_pair>;
 
 using u16 = uint16_t;
 using i16 = int16_t;
@@ -130,7 +132,10 @@ template <class T> [[gnu::noinline]] void finish(const Wave& w, const Inst* i, s
   const bool nan_to_zero = w.nan_clamps_to_zero;
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const T x = sem::as<T>(r[lane]);
-    if constexpr (sizeof(T) == 2) r[lane] = sem::f16(output(sem::f32(x), omod, i->clamp, nan_to_zero)).bits;
+    if constexpr (std::is_same_v<T, half_pair>) {
+      const auto one = [&](uint16_t v) { return sem::f16(output(sem::f32(half{v}), 0, i->clamp, nan_to_zero)).bits; };
+      r[lane] = sem::pair(one(sem::low16(r[lane])), one(sem::high16(r[lane])));
+    } else if constexpr (sizeof(T) == 2) r[lane] = sem::f16(output(sem::f32(x), omod, i->clamp, nan_to_zero)).bits;
     else r[lane] = sem::as<stored<T>>(output(x, omod, i->clamp, nan_to_zero));
   }
 }
@@ -314,5 +319,8 @@ template <auto f> Handler fast_accumulate(const Shape& s) {
   if (!unmodified(s)) return lanewise<f, Dest::accumulate>;
   return signature_of<f>::template apply<bind_direct<f, true>::template type>::select(s.scalars);
 }
+
+// Minimum and maximum of RDNA3 know about signalling NaNs when MODE.IEEE is set.
+template <Select plain, Select ieee> Handler by_ieee(const Shape& s) { return s.ieee ? ieee(s) : plain(s); }
 
 }  // namespace usbgpu::emulator::isa::ISA_LEVEL

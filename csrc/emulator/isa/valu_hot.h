@@ -38,15 +38,33 @@ struct SubRev { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(
 struct Mul { USBGPU_INLINE static U32 apply(U32 a, U32 b) { return canonical(bits<F32>(a) * bits<F32>(b)); } };
 struct Fma { USBGPU_INLINE static U32 apply(U32 a, U32 b, U32 c) { return canonical(fused(bits<F32>(a), bits<F32>(b), bits<F32>(c))); } };
 
-// As a loop: clang turns whole-vector selects on several conditions into packed masks and back.
-struct Max {
+// One look for a NaN anywhere; without one the order is all there is to do. Loops over lanes: clang
+// turns whole-vector selects on several conditions into packed masks and back.
+template <auto ordered, auto general> USBGPU_INLINE U32 choose(U32 x, U32 y) {
+  alignas(128) uint32_t a[kLanes], b[kLanes], r[kLanes];
+  __builtin_memcpy(a, &x, sizeof a);
+  __builtin_memcpy(b, &y, sizeof b);
+  if (__builtin_expect(mask_of(bits<I32>(bits<F32>(x) != bits<F32>(x)) | bits<I32>(bits<F32>(y) != bits<F32>(y))) == 0, 1)) {
+    for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = ordered(a[lane], b[lane]);
+  } else {
+    for (unsigned lane = 0; lane < kLanes; ++lane) r[lane] = sem::as<uint32_t>(general(sem::as<float>(a[lane]), sem::as<float>(b[lane])));
+  }
+  return lanes_of(r);
+}
+template <bool ieee> struct Max {
   USBGPU_INLINE static U32 apply(U32 x, U32 y) {
-    alignas(128) uint32_t a[kLanes], b[kLanes], r[kLanes];
-    __builtin_memcpy(a, &x, sizeof a);
-    __builtin_memcpy(b, &y, sizeof b);
-    for (unsigned lane = 0; lane < kLanes; ++lane)
-      r[lane] = sem::as<uint32_t>(sem::max(sem::as<float>(a[lane]), sem::as<float>(b[lane])));
-    return lanes_of(r);
+    return choose<[](uint32_t a, uint32_t b) {
+      const float p = sem::as<float>(a), q = sem::as<float>(b);
+      return p > q ? a : p < q ? b : a & b;
+    }, [](float a, float b) { return ieee ? sem::max_ieee(a, b) : sem::max(a, b); }>(x, y);
+  }
+};
+template <bool ieee> struct Min {
+  USBGPU_INLINE static U32 apply(U32 x, U32 y) {
+    return choose<[](uint32_t a, uint32_t b) {
+      const float p = sem::as<float>(a), q = sem::as<float>(b);
+      return p < q ? a : p > q ? b : a | b;
+    }, [](float a, float b) { return ieee ? sem::min_ieee(a, b) : sem::min(a, b); }>(x, y);
   }
 };
 

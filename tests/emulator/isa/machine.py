@@ -53,12 +53,12 @@ def compile_to_assembly(source: str, arch: str = "gfx1100") -> str:
 
 
 @functools.cache
-def assemble(text: str, cpu: str = "gfx1100") -> bytes:
+def assemble(text: str, cpu: str = "gfx1100", wave64: bool = False) -> bytes:
     """The .text bytes of assembly source."""
     from elftools.elf.elffile import ELFFile
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "x.o"
-        run = subprocess.run([ZIG, "clang", "--target=amdgcn-amd-amdhsa", f"-mcpu={cpu}", "-x", "assembler", "-c",
+        run = subprocess.run([ZIG, "clang", "--target=amdgcn-amd-amdhsa", f"-mcpu={cpu}", *(["-mwavefrontsize64"] if wave64 else []), "-x", "assembler", "-c",
             "-o", str(target), "-"],
                              input=text.encode() + b"\n", capture_output=True)
         assert run.returncode == 0, run.stderr.decode()
@@ -111,7 +111,7 @@ class Machine:
             arch=self.arch, **more)
 
     def scratch_for(self, bytes_per_lane: int, threads: int) -> dict:
-        wave = -(-bytes_per_lane * 32 // 256) * 256
+        wave = -(-bytes_per_lane * 64 // 256) * 256  # room for a wave64
         slots = 32
         try:
             self.memory.map(SCRATCH, wave * slots)

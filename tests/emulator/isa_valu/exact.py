@@ -37,6 +37,9 @@ class Format:
     def is_inf(self, b: int) -> bool:
         return b & ~self.sign == self.inf
 
+    def is_signalling(self, b: int) -> bool:
+        return self.is_nan(b) and not b >> (self.fraction - 1) & 1
+
     def value(self, b: int) -> Fraction:
         """Of a finite number."""
         e, f = (b & ~self.sign) >> self.fraction, b & ((1 << self.fraction) - 1)
@@ -141,6 +144,15 @@ def minimum(fmt: Format, a: int, b: int) -> int:
 
 def maximum(fmt: Format, a: int, b: int) -> int:
     return pick(fmt, a, b, lambda x, y: x if x >= y else y)
+
+
+def minimum_ieee(fmt: Format, a: int, b: int) -> int:
+    """gfx11 with MODE.IEEE: a signalling NaN is made quiet, it does not lose against the number."""
+    return fmt.nan if fmt.is_signalling(a) or fmt.is_signalling(b) else minimum(fmt, a, b)
+
+
+def maximum_ieee(fmt: Format, a: int, b: int) -> int:
+    return fmt.nan if fmt.is_signalling(a) or fmt.is_signalling(b) else maximum(fmt, a, b)
 
 
 def pick(fmt: Format, a: int, b: int, choose) -> int:

@@ -1,7 +1,8 @@
 """What each vector ALU instruction computes, one lane at a time on bit patterns (Python integers).
 
-Written from the RDNA3 ISA reference, independently of the emulator's code. REFERENCE maps a
-mnemonic to Op(result type, source types, function of the sources' bits -> the result's bits).
+Written from the RDNA3 and RDNA4 ISA references, independently of the emulator's code. REFERENCE maps a
+mnemonic to Op(result type, source types, function of the sources' bits -> the result's bits); names that
+only RDNA4 has are there, too.
 """
 from __future__ import annotations
 
@@ -113,10 +114,14 @@ def three(pick1, pick2):
     return lambda fmt: lambda a, b, c: pick2(fmt, pick1(fmt, a, b), c)
 
 
-def med3(fmt: Format):
+def propagating(choose):
+    return lambda fmt, a, b: fmt.nan if fmt.is_nan(a) or fmt.is_nan(b) else choose(fmt, a, b)
+
+
+def med3(fmt: Format, minimum):
     def run(a, b, c):
         if fmt.is_nan(a) or fmt.is_nan(b) or fmt.is_nan(c):
-            return exact.minimum(fmt, exact.minimum(fmt, a, b), c)
+            return minimum(fmt, minimum(fmt, a, b), c)
         key = lambda x: -(x & ~fmt.sign) - 1 if x & fmt.sign else x  # noqa: E731
         return sorted((a, b, c), key=key)[1]
     return run
@@ -127,8 +132,23 @@ for kind, fmt in (("f16", F16), ("f32", F32), ("f64", F64)):
     put(f"v_add_{f}", f, two, lambda a, b, m=fmt: exact.add(m, a, b))
     put(f"v_mul_{f}", f, two, lambda a, b, m=fmt: exact.mul(m, a, b))
     put(f"v_fma_{f}", f, tri, lambda a, b, c, m=fmt: exact.fma(m, a, b, c))
-    put(f"v_min_{f}", f, two, lambda a, b, m=fmt: exact.minimum(m, a, b))
-    put(f"v_max_{f}", f, two, lambda a, b, m=fmt: exact.maximum(m, a, b))
+    for num, low, high in (("", exact.minimum_ieee, exact.maximum_ieee), ("_num", exact.minimum, exact.maximum)):
+        put(f"v_min{num}_{f}", f, two, lambda a, b, m=fmt, fn=low: fn(m, a, b))
+        put(f"v_max{num}_{f}", f, two, lambda a, b, m=fmt, fn=high: fn(m, a, b))
+        if kind != "f64":
+            put(f"v_min3{num}_{f}", f, tri, three(low, low)(fmt))
+            put(f"v_max3{num}_{f}", f, tri, three(high, high)(fmt))
+            put(f"v_minmax{num}_{f}", f, tri, three(low, high)(fmt))
+            put(f"v_maxmin{num}_{f}", f, tri, three(high, low)(fmt))
+            put(f"v_med3{num}_{f}", f, tri, med3(fmt, low))
+    nan_low, nan_high = propagating(exact.minimum), propagating(exact.maximum)
+    put(f"v_minimum_{f}", f, two, lambda a, b, m=fmt, fn=nan_low: fn(m, a, b))
+    put(f"v_maximum_{f}", f, two, lambda a, b, m=fmt, fn=nan_high: fn(m, a, b))
+    if kind != "f64":
+        put(f"v_minimum3_{f}", f, tri, three(nan_low, nan_low)(fmt))
+        put(f"v_maximum3_{f}", f, tri, three(nan_high, nan_high)(fmt))
+        put(f"v_minimummaximum_{f}", f, tri, three(nan_low, nan_high)(fmt))
+        put(f"v_maximumminimum_{f}", f, tri, three(nan_high, nan_low)(fmt))
     put(f"v_trunc_{f}", f, f, ceil_like(fmt, math.trunc))
     put(f"v_ceil_{f}", f, f, ceil_like(fmt, math.ceil))
     put(f"v_floor_{f}", f, f, ceil_like(fmt, math.floor))
@@ -139,11 +159,6 @@ for kind, fmt in (("f16", F16), ("f32", F32), ("f64", F64)):
         put(f"v_sub_{f}", f, two, lambda a, b, m=fmt: exact.add(m, a, b ^ m.sign if not m.is_nan(b) else b))
         put(f"v_subrev_{f}", f, two, lambda a, b, m=fmt: exact.add(m, b, a ^ m.sign if not m.is_nan(a) else a))
         put(f"v_fmac_{f}", f, two, lambda a, b, c, m=fmt: exact.fma(m, a, b, c), accumulates=True)
-        put(f"v_min3_{f}", f, tri, three(exact.minimum, exact.minimum)(fmt))
-        put(f"v_max3_{f}", f, tri, three(exact.maximum, exact.maximum)(fmt))
-        put(f"v_minmax_{f}", f, tri, three(exact.minimum, exact.maximum)(fmt))
-        put(f"v_maxmin_{f}", f, tri, three(exact.maximum, exact.minimum)(fmt))
-        put(f"v_med3_{f}", f, tri, med3(fmt))
 
 put("v_frexp_exp_i32_f32", "i32", "f32", lambda a: fit(frexp(F32, a)[1], "i32"))
 put("v_frexp_exp_i32_f64", "i32", "f64", lambda a: fit(frexp(F64, a)[1], "i32"))

@@ -55,9 +55,9 @@ def i24(v: int) -> int:
     return signed(v & 0xFFFFFF, 24)
 
 
-integer("v_mul_u32_u24", "u32", "u32 u32", lambda a, b: u24(a) * u24(b))
+integer("v_mul_u32_u24", "u32", "u32 u32", lambda a, b: u24(a) * u24(b), True)
 integer("v_mul_hi_u32_u24", "u32", "u32 u32", lambda a, b: u24(a) * u24(b) >> 32)
-integer("v_mul_i32_i24", "i32", "i32 i32", lambda a, b: i24(a) * i24(b))
+integer("v_mul_i32_i24", "i32", "i32 i32", lambda a, b: i24(a) * i24(b), True)
 integer("v_mul_hi_i32_i24", "i32", "i32 i32", lambda a, b: i24(a) * i24(b) >> 32)
 integer("v_mad_u32_u24", "u32", "u32 u32 u32", lambda a, b, c: u24(a) * u24(b) + c, True)
 integer("v_mad_i32_i24", "i32", "i32 i32 i32", lambda a, b, c: i24(a) * i24(b) + c, True)
@@ -143,10 +143,9 @@ integer("v_sad_hi_u8", "u32", "u32 u32 u32", lambda a, b, c: (sad8(a, b) << 16) 
 integer("v_msad_u8", "u32", "u32 u32 u32", lambda a, b, c: sad8(a, b, True) + c, True)
 integer("v_sad_u16", "u32", "u32 u32 u32", lambda a, b, c: abs((a & 65535) - (b & 65535)) + abs((a >> 16) - (b >> 16)) + c, True)
 integer("v_sad_u32", "u32", "u32 u32 u32", lambda a, b, c: abs(a - b) + c, True)
-put("v_qsad_pk_u16_u8", "b64", "b64 b32 b64", lambda a, b, c: join(
-    (sad8(a >> 8 * n & M32, b) + (c >> 16 * n & 65535) for n in range(4)), 16))
-put("v_mqsad_pk_u16_u8", "b64", "b64 b32 b64", lambda a, b, c: join(
-    (sad8(a >> 8 * n & M32, b, True) + (c >> 16 * n & 65535) for n in range(4)), 16))
+for _name, _masked in (("v_qsad_pk_u16_u8", False), ("v_mqsad_pk_u16_u8", True)):
+    put(_name, "b64", "b64 b32 b64", lambda a, b, c, clamp=False, masked=_masked: join(
+        (fit(sad8(a >> 8 * n & M32, b, masked) + (c >> 16 * n & 65535), "u16", clamp) for n in range(4)), 16), clamp=True)
 put("v_pack_b32_f16", "b32", "f16 f16", pack, modifiers=True)
 
 
@@ -162,8 +161,8 @@ def packed(name: str, count: int, fn, kind: str) -> None:
 packed("v_pk_add_f16", 2, lambda a, b: exact.add(F16, a, b), "f")
 packed("v_pk_mul_f16", 2, lambda a, b: exact.mul(F16, a, b), "f")
 packed("v_pk_fma_f16", 3, lambda a, b, c: exact.fma(F16, a, b, c), "f")
-packed("v_pk_min_f16", 2, lambda a, b: exact.minimum(F16, a, b), "f")
-packed("v_pk_max_f16", 2, lambda a, b: exact.maximum(F16, a, b), "f")
+for _name in ("min", "max", "min_num", "max_num", "minimum", "maximum"):
+    packed(f"v_pk_{_name}_f16", 2, REFERENCE[f"v_{_name}_f16"].function, "f")
 packed("v_pk_add_u16", 2, lambda a, b: a + b, "i")
 packed("v_pk_sub_u16", 2, lambda a, b: a - b, "i")
 packed("v_pk_add_i16", 2, lambda a, b: a + b, "i")

@@ -11,13 +11,29 @@ from tests.emulator.isa_valu.cases import DESTINATION, Case
 from tests.emulator.isa_valu.harness import Inputs
 from tests.emulator.isa_valu.reference import FLOATS, REFERENCE, WIDTH
 from tests.emulator.isa_valu.values import random_bits
+from torch_usbgpu._emulator import isa
 
-FORMS = {mnemonic: cases.forms(mnemonic, op) for mnemonic, op in REFERENCE.items()}
-KERNELS = {case.name: case.text for forms in FORMS.values() for case in forms}
 assert reference_integer.COMPARE and reference.REFERENCE
 
 
-def make_inputs(case: Case, blocks: int) -> Inputs:
+def forms_on(target: str, *only: str) -> dict[str, list[Case]]:
+    """Instructions of a chip in their operand forms."""
+    known = set(isa.mnemonics(target))
+    forms = {mnemonic: cases.forms(mnemonic, op) for mnemonic, op in REFERENCE.items() if mnemonic in known}
+    return {m: [case for case in all_forms if not only or case.form in only] for m, all_forms in forms.items()}
+
+
+# chip, wave64 -> the forms tried there: all on one chip, on the others what is likely to differ
+TARGETS = {
+    ("gfx1100", False): forms_on("gfx1100"),
+    ("gfx1201", False): forms_on("gfx1201", "vgprs", "clamp", "high_result", "neg_abs_first", "scalars"),
+    ("gfx1100", True): forms_on("gfx1100", "vgprs", "clamp", "sgpr_first"),
+    ("gfx1201", True): forms_on("gfx1201", "vgprs"),
+}
+KERNELS = {target: {case.name: case.text for forms in of.values() for case in forms} for target, of in TARGETS.items()}
+
+
+def make_inputs(case: Case, blocks: int, wave64: bool = False) -> Inputs:
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     inputs = Inputs(blocks)
     inputs.registers[:] = rng.integers(0, 1 << 32, inputs.registers.shape, dtype=np.uint32)
@@ -37,6 +53,8 @@ def make_inputs(case: Case, blocks: int) -> Inputs:
             inputs.scalars[:, harness.SGPR] = values & np.uint64(0xFFFFFFFF)
             if WIDTH[source.kind] == 64:
                 inputs.scalars[:, harness.SGPR_HIGH] = values >> np.uint64(32)
+    if wave64:
+        inputs.pair()
     if case.op.accumulates:
         values = random_bits(rng, case.op.result, blocks * 32, position=3)
         if WIDTH[case.op.result] == 16:
@@ -122,9 +140,10 @@ def check(case: Case, inputs: Inputs, result: harness.Outputs) -> None:
             f"{case.text}: sources {[hex(v) for v in lanes]} gave {int(got[block, lane]):#x}, expected {want:#x}")
 
 
-@pytest.mark.parametrize("mnemonic", sorted(FORMS))
-def test_instruction(mnemonic: str, assembled) -> None:
-    kernels = assembled(KERNELS)
-    for case in FORMS[mnemonic]:
-        inputs = make_inputs(case, 6 if case.form == "vgprs" else 3)
+@pytest.mark.parametrize(("target", "wave64", "mnemonic"), [(*t, m) for t, forms in TARGETS.items() for m in sorted(forms)])
+def test_instruction(target: str, wave64: bool, mnemonic: str, assembled) -> None:
+    kernels = assembled(KERNELS[target, wave64], target, wave64)
+    for case in TARGETS[target, wave64][mnemonic]:
+        blocks = 2 if target != "gfx1100" else 4 if wave64 else 6 if case.form == "vgprs" else 3
+        inputs = make_inputs(case, blocks, wave64)
         check(case, inputs, kernels.run(case.name, inputs))

@@ -71,8 +71,8 @@ def expected(op: Op, inputs: Inputs, a: int | None, b: int, dst: int) -> np.ndar
 
 
 @pytest.mark.parametrize("x", X_OPS)
-def test_pairs(x: str, assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_pairs(x: str, on_both) -> None:
+    kernels = on_both(KERNELS)
     for y in Y_OPS:
         for form in ("", "_overlap", "_scalar"):
             name = f"{x}_{y}{form}"
@@ -97,8 +97,8 @@ def test_pairs(x: str, assembled) -> None:
                         assert got[block, lane] == inputs.get(dst)[block, lane], KERNELS[name]
 
 
-def test_swap(assembled) -> None:
+def test_swap(on_both) -> None:
     inputs = Inputs(1)
     inputs.set(2, np.arange(32)), inputs.set(3, np.arange(100, 132))
-    result = assembled(KERNELS).run("swap", inputs)
+    result = on_both(KERNELS).run("swap", inputs)
     assert (result.get(2) == inputs.get(3)).all() and (result.get(3) == inputs.get(2)).all()
