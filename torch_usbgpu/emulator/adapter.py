@@ -65,6 +65,9 @@ class EmulatedAdapter:
         self._late: deque[ProtocolViolation] = deque()  # of asynchronous transfers: raised by the next call
         self._queues: dict[int, EndpointQueue] = {}
         self._queues_lock = threading.Lock()
+        self._threads: list[EndpointQueue | StreamPipes] = []
+        # a dock that is just forgotten takes its threads along
+        weakref.finalize(self, _stop, self._threads).atexit = False
         self._leaving = False
         self._process = os.getpid()
         _plugged_in.add(self)
@@ -391,11 +394,13 @@ class EmulatedAdapter:
             if isinstance(job, StreamJob):
                 if self._pipes is None:
                     self._pipes = StreamPipes(self)
+                    self._threads.append(self._pipes)
                 self._pipes.put(job)
                 return
             queue = self._queues.get(endpoint)
             if queue is None and not self._leaving:
                 queue = self._queues[endpoint] = EndpointQueue(f"usb-endpoint-{endpoint:02x}")
+                self._threads.append(queue)
         if queue is None:
             job.run()  # the interpreter is on its way out and starts no more threads
         else:
@@ -403,10 +408,16 @@ class EmulatedAdapter:
 
     def _end_queues(self) -> None:
         with self._queues_lock:
-            queues, self._queues = self._queues, {}
-            pipes, self._pipes = self._pipes, None
-        for queue in (*queues.values(), *filter(None, (pipes,))):
-            queue.stop()
+            self._pipes = None
+            queues = list(self._threads)
+            self._threads.clear()
+            self._queues.clear()
+        _stop(queues)
+
+
+def _stop(queues: Iterable[EndpointQueue | StreamPipes]) -> None:
+    for queue in queues:
+        queue.stop()
 
 
 _left_by_the_parent: list[Any] = []

@@ -70,8 +70,8 @@ class StreamPipes:
                 self._new.clear()
                 stop = self._stop
             self._drop_what_the_device_forgot()
-            for job in jobs:
-                self._submit(job)
+            while jobs:
+                self._submit(jobs.pop(0))
             self._expire(stop)
             if stop:
                 return

@@ -112,6 +112,7 @@ class EndpointQueue:
             if job is None:
                 return
             job.run()
+            del job  # an idle queue keeps nobody alive
 
 
 class EmulatedTransfer:

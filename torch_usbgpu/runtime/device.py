@@ -96,7 +96,9 @@ class Device:
             self.gpu.boot()
             self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
             self.stream = _runtime.StreamDevice(self.road, self._config())
-            self.road.kernel_at = lambda pc: self.stream.kernel_at(pc) or None
+            # weakly: the native stream holds the road, and the collector does not see through native objects
+            myself = weakref.ref(self)
+            self.road.kernel_at = lambda pc: (device := myself()) and device.stream.kernel_at(pc) or None
             self.adapter.kernel_at = self.road.kernel_at
             self.stream.fill(self.stream.error_block, 0, 4, 32)
         except BaseException:

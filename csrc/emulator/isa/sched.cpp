@@ -193,6 +193,7 @@ class Runner {
     if (job_.options->poison) std::fill_n(reinterpret_cast<uint32_t*>(group_.lds), group_.lds_bytes / 4, kPoison);
     for (unsigned n = 0; n < group_.waves; ++n) start_wave(wave(n));
     while (group_.live) {
+      if (interrupted()) return false;  // here too: waves that meet at barriers may never use up a quantum
       bool ran = false;
       for (unsigned n = 0; n < group_.waves; ++n) {
         Wave& w = wave(n);
@@ -207,12 +208,13 @@ class Runner {
 
   // Every wave waits for a barrier that nobody will signal: it hangs as it does on hardware, until cancelled.
   bool idle() {
-    if (job_.stop) return false;
-    if (*job_.cancel) {
-      finish(DispatchResult::End::cancelled);
-      return false;
-    }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return !interrupted();
+  }
+  bool interrupted() {
+    if (job_.stop) return true;
+    if (!job_.cancel->load(std::memory_order_relaxed)) return false;
+    finish(DispatchResult::End::cancelled);
     return true;
   }
 
@@ -248,11 +250,7 @@ class Runner {
         return false;
       default:  // quantum
         memory_refresh(worker_.memory);
-        if (job_.stop) return false;
-        if (*job_.cancel) {
-          finish(DispatchResult::End::cancelled);
-          return false;
-        }
+        if (interrupted()) return false;
         break;
     }
     if (!gfx12() && group_.arrived && group_.arrived == group_.live) {
