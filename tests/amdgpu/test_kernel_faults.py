@@ -9,6 +9,7 @@ from torch_usbgpu.amdgpu import Gpu
 from torch_usbgpu.errors import GpuFault, IllegalInstruction
 from torch_usbgpu.runtime import codeobject
 
+from ..chip import IS_GFX12
 from .test_queues import UNMAPPED, Stream, address, assert_works, catch_fault, read_dword, release, wait_until, words
 
 SOURCE = """
@@ -16,7 +17,7 @@ extern "C" __global__ void store(int *to, int value) { to[threadIdx.x] = value; 
 extern "C" __global__ void load(const int *from, int *to) { to[threadIdx.x] = from[threadIdx.x]; }
 extern "C" __global__ void illegal() { asm volatile("s_nop 0\\n.long 0xbfffffff"); }
 """
-PRIV = 1 << 20
+PRIV = 0 if IS_GFX12 else 1 << 20        # of COMPUTE_PGM_RSRC1
 
 
 def set_sh(register: int, *values: int) -> bytes:

@@ -137,5 +137,10 @@ def test_second_device_and_warm_start(tmp_path):
 
 
 def test_mailboxes_say_what_they_are_told(traced):
+    loaded = re.findall(r"PSP LOAD_IP_FW (\w+), (\d+) bytes at 0x\w+, fence (\d+)", traced.text)
+    assert [kind for kind, _, _ in loaded][0] == "SMU" and "RLC_G" in {kind for kind, _, _ in loaded}
+    assert [int(fence) for _, _, fence in loaded] == sorted({int(fence) for _, _, fence in loaded})
+    for command in ("PSP LOAD_TOC", "PSP SETUP_TMR 0x", "PSP AUTOLOAD_RLC"):
+        assert command in traced.text
     for text in ("MP0_SMN_C2PMSG_35 = 0x10000 [LOAD_SYSDRV]", "MP1_SMN_C2PMSG_66 = 0x6 [EnableAllSmuFeatures]"):
         assert f"write {text}" in traced.text

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CHIPS = ("navi31", "navi48")
 ROOMS = ("tests/amdgpu/test_queues.py", "tests/amdgpu/test_kernel_faults.py", "tests/runtime", "tests/aten",
+         "tests/compiler/test_cuda_text.py", "tests/compiler/test_headers.py",
          "tests/scripts/test_training.py::test_steps_agree_with_the_cpu_without_fallback",
          "tests/scripts/test_training.py::test_transfers_of_one_step",
          "tests/scripts/test_training.py::test_demo_reaches_its_promise", "tests/scripts/test_errors.py",

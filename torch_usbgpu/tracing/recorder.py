@@ -161,6 +161,8 @@ def show_transfer(printer: Printer, number: int, decoded: Decoded, start: float 
     if not printer.on:
         return
     printer(transfer_line(number, decoded, start, seconds), category_of(decoded), *names_in(decoded))
+    for command in decoded.details.get("commands", ()):
+        printer(f"        {command}", "packets", *command.split()[1:2])
     for seen in decoded.packets:
         printer(packet_line(seen.queue, seen.depth, seen.address, seen.packet), "packets", seen.packet.name)
         if seen.launch:

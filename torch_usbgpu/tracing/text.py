@@ -12,7 +12,8 @@ ALL = "everything"
 CATEGORIES = {
     "config": "configuration space", "registers": "registers of the GPU (BAR 5)", "vram": "memory of the GPU (BAR 0)",
     "doorbells": "doorbells (BAR 2)", "xdata": "the dock's own address space", "sram": "SRAM windows and their data",
-    "control": "everything else on endpoint 0", "packets": "PM4 and SDMA packets", "launches": "kernel launches",
+    "control": "everything else on endpoint 0", "packets": "PM4 and SDMA packets, PSP commands",
+    "launches": "kernel launches",
     "instructions": "executed instructions", "errors": "transfers that failed",
 }
 # Fields that say nothing when they are zero are left out; these always say something.

@@ -5,6 +5,7 @@ endpoint, a register's name depends on where the GPU's address ranges were put. 
 """
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ from .chip import Chip
 from .memory import Memory
 from .names import LTSSM, describe_fields, request_name, xdata_name
 from .pci import COMMAND_BITS, Pci
+from .psp import PspRing
 from .queues import Queues, Seen
 
 SLOT, SECTOR, IN_FLAG = FACTS["sram"]["slot_bytes"], FACTS["sram"]["sector_bytes"], FACTS["sram"]["in_flag"]
 SINGLE, WRITE, READ = (FACTS["pcie_mode"][mode] for mode in ("single", "stream_write", "stream_read"))
 BAR_NAMES = {0: "VRAM", 2: "doorbells", 5: "registers"}
 MIB = 1 << 20
+PSP_MESSAGE = re.compile(r"(?:MP0|MPASP)_SMN_C2PMSG_(\d+)")
 SHOWN_REGISTERS = 8
 KEPT_WINDOWS = 16
 
@@ -70,6 +73,7 @@ class WireDecoder:
         self._values: dict[int, int] = {}             # register dword -> value last seen on the wire
         self.memory = Memory(self._by_name, lambda: self.chip.family)
         self.queues = Queues(self.chip, self.memory, kernel_name)
+        self.psp = PspRing(self.memory, self._psp_message)
         self._pending: tuple[int, int, int] | None = None     # fmt, address, byte enables
         self._stream: _Stream | None = None
         self._out: deque[tuple[int, int]] = deque()   # armed SRAM windows: (byte offset, bytes)
@@ -255,6 +259,10 @@ class WireDecoder:
         address = self._named.get(name)
         return None if address is None else self._values.get(address)
 
+    def _psp_message(self, number: int) -> int | None:
+        value = self._by_name(f"MP0_SMN_C2PMSG_{number}")
+        return self._by_name(f"MPASP_SMN_C2PMSG_{number}") if value is None else value
+
     def _field(self, register: str, name: str, value: int) -> int:
         self._by_name(register)
         found = self.chip.register(self._named.get(register, -1))
@@ -288,12 +296,14 @@ class WireDecoder:
         if found:
             self.queues.written(found.name, value, self._field)
         fields = self.chip.fields(real, value)
+        details: dict[str, Any] = {"register": found.name if found else shown, "dword": real, "fields": fields}
+        mailbox = PSP_MESSAGE.fullmatch(found.name) if found else None
+        if mailbox and (commands := self.psp.written(int(mailbox[1]), value)):
+            details["commands"] = commands
         meaning = self.chip.command(found.name, value) if found else None
         if meaning:
-            return (f"write {shown} = {value:#x} [{meaning}]",
-                    {"register": found.name, "dword": real, "command": meaning})
-        return (f"write {shown} = {value:#010x}{describe_fields(fields)}",
-                {"register": found.name if found else shown, "dword": real, "fields": fields})
+            return f"write {shown} = {value:#x} [{meaning}]", {**details, "command": meaning}
+        return f"write {shown} = {value:#010x}{describe_fields(fields)}", details
 
     def _value_read(self, address: int, value: int) -> tuple[str, dict]:
         found = self._bar(address)

@@ -128,7 +128,6 @@ USBGPU_INLINE void store_in_half(Wave& w, uint32_t offset, unsigned half, U32 va
   __builtin_memcpy(p, &value, sizeof value);
 }
 USBGPU_INLINE uint64_t exec64_of(const Wave& w) { return w.sgpr[kExec] | static_cast<uint64_t>(w.sgpr[kExec + 1]) << 32; }
-USBGPU_INLINE uint32_t lane_of_64(Wave& w, uint32_t offset, unsigned lane) { return lanes_at(w, offset + (lane & 32 ? kUpperHalf : 0))[lane & 31]; }
 // One bit per lane from an all-ones/zeros vector (result of a vector comparison).
 USBGPU_INLINE uint32_t mask_of(I32 condition) {
 #if defined(__AVX2__)

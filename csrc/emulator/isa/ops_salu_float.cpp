@@ -25,9 +25,13 @@ template <class T> USBGPU_INLINE T flushed(const Wave& w, T v, bool is_result) {
   else if constexpr (std::is_same_v<T, half>) return (w.mode >> (6 + is_result) & 1) || (v.bits & 0x7C00u) ? v : half{static_cast<u16>(v.bits & 0x8000u)};
   else return v;
 }
+template <class T> USBGPU_INLINE T opaque(T v) {  // keeps the operation between the two changes of the rounding direction
+  __asm__ volatile("" : "+m"(v) : : "memory");
+  return v;
+}
 template <auto f, class R, class... A> [[gnu::noinline]] R by_mode(const Wave& w, A... a) {
   set_host_rounding(w.mode >> (std::is_same_v<R, half> ? 2 : 0) & 3);
-  const R r = f(flushed(w, a, false)...);
+  const R r = opaque(f(opaque(flushed(w, a, false))...));
   set_host_rounding(0);
   return flushed(w, r, true);
 }

@@ -10,9 +10,10 @@ namespace usbgpu::emulator::isa::ISA_LEVEL {
 namespace {
 
 // [packed element][row] -> k
-template <unsigned K, class L> USBGPU_INLINE void positions(Wave& w, const Inst* i, uint8_t (*at)[kSize]) {
+template <unsigned K, unsigned kBits, class L> USBGPU_INLINE void positions(Wave& w, const Inst* i, uint8_t (*at)[kSize]) {
   constexpr unsigned kElements = K / 2 / L::G, kIndexBits = 2 * kElements;
-  const unsigned shift = kIndexBits == 32 ? 0 : kIndexBits == 16 ? 16 * (i->opsel & 1) : 8 * (i->opsel & 3);
+  constexpr unsigned kPart = kBits == 4 && kIndexBits == 8 ? 16 : kIndexBits;  // LLVM has halves there, too
+  const unsigned shift = kPart == 32 ? 0 : kPart == 16 ? 16 * (i->opsel & 1) : 8 * (i->opsel & 3);
   for (unsigned h = 0; h < L::G; ++h) {
     const uint32_t* index = group_at(w, i->src[2], 0, h);
     for (unsigned e = 0; e < kElements; ++e)
@@ -30,7 +31,7 @@ template <class A, class B, class D> struct Float {
       uint8_t at[K / 2][kSize];
       unpack<A, K / 2, L>(w, i, 0, a);
       unpack<B, K, L>(w, i, 1, b);
-      positions<K, L>(w, i, at);
+      positions<K, bits_of<A>, L>(w, i, at);
       Accumulator d;
       read_accumulator<D, L>(w, i, i->dst, d);
       for (unsigned row = 0; row < kSize; ++row) {
@@ -57,7 +58,7 @@ template <unsigned kBits, unsigned K> struct Integer {
       uint8_t at[K / 2][kSize];
       unpack_integer<kBits, K / 2, L>(w, i, 0, a);
       unpack_integer<kBits, K, L>(w, i, 1, b);
-      positions<K, L>(w, i, at);
+      positions<K, kBits, L>(w, i, at);
       Sums c, products{};
       read_sums<L>(w, i, i->dst, c);
       for (unsigned row = 0; row < kSize; ++row)

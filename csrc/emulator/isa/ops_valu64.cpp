@@ -86,8 +86,8 @@ constexpr HandlerRow rows[] = {
     {"v_trig_preop_f64", lane<[](double a, u32 segment) { return sem::trig_preop(a, segment); }>, own_all},
 
     {"v_lshlrev_b64", select2<ShiftLeft64>, own_all},
-    {"v_lshrrev_b64", lane<[](u32 n, u64 v) { return v >> (n & 63); }>, own_all},
-    {"v_ashrrev_i64", lane<[](u32 n, i64 v) { return v >> (n & 63); }>, own_all},
+    {"v_lshrrev_b64", lane<[](u32 n, u64 v) { return (v >> (n & 63)); }>, own_all},
+    {"v_ashrrev_i64", lane<[](u32 n, i64 v) { return (v >> (n & 63)); }>, own_all},
     {"v_mad_u64_u32", select_mad64<false>, own_all},
     {"v_mad_i64_i32", select_mad64<true>, own_all},
     {"v_qsad_pk_u16_u8", select_quad_sad<sem::sad_u8>, own_all},

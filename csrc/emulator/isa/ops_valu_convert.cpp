@@ -8,9 +8,20 @@ using sem::f16;
 using sem::f32;
 using sem::pair;
 
+// Compilers build the conversion of unsigned vectors from a subtraction and an addition, which gives -0 for 0
+// when rounding goes down; the sign is taken away behind the compiler's back, which knows that there is none.
+USBGPU_INLINE float positive(u32 a) {
+  u32 bits = sem::as<u32>(static_cast<float>(a));
+  __asm__ volatile("" : "+r"(bits));
+  return sem::as<float>(bits & 0x7FFFFFFFu);
+}
+Handler select_cvt_f32_u32(const Shape& s) {
+  return s.any_mode ? lanewise<[](u32 a) { return positive(a); }> : fast<[](u32 a) { return static_cast<float>(a); }>(s);
+}
+
 constexpr HandlerRow rows[] = {
     {"v_cvt_f32_i32", fast<[](i32 a) { return static_cast<float>(a); }>, own_all},
-    {"v_cvt_f32_u32", fast<[](u32 a) { return static_cast<float>(a); }>, own_all},
+    {"v_cvt_f32_u32", select_cvt_f32_u32, own_all},
     {"v_cvt_i32_f32", fast<[](float a) { return sem::i32(a); }>, own_all},
     {"v_cvt_u32_f32", fast<[](float a) { return sem::u32(a); }>, own_all},
     {"v_cvt_nearest_i32_f32", lane<[](float a) { return sem::i32(sem::floor(a + 0.5f)); }>, own_all},

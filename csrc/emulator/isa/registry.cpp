@@ -12,7 +12,7 @@ namespace {
 
 // USBGPU_EMULATOR_ISA=baseline measures and tests the fallback copy on a newer machine.
 bool use_v3() {
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__) && !defined(USBGPU_ISA_BASELINE_ONLY)
   const char* wish = std::getenv("USBGPU_EMULATOR_ISA");
   if (wish && !std::strcmp(wish, "baseline")) return false;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
@@ -37,7 +37,7 @@ void add_aliases(Index& index) {
 const Index& index() {
   static const Index built = [] {
     Index index;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(USBGPU_ISA_BASELINE_ONLY)
     if (use_v3()) {
 #define X(name) add(index, v3::group_##name);
       USBGPU_ISA_GROUPS(X)

@@ -4,7 +4,8 @@
 // deviations are explained where they are.
 //
 // Floating point follows the default MODE of compiled kernels: round to nearest even, denormals
-// kept. Every NaN that arithmetic produces is 0x7FC00000 (or its f16/f64 sibling), so that x86 and
+// kept. For another rounding the host's direction is changed around the operation (.round, ops_stage.cpp):
+// what follows MODE leaves rounding to the host, what does not says so. Every NaN that arithmetic produces is 0x7FC00000 (or its f16/f64 sibling), so that x86 and
 // Arm hosts agree: their default NaNs differ in sign.
 #pragma once
 
@@ -66,14 +67,19 @@ USBGPU_SEM float f32(half h) {
   const uint32_t small = as<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
   return as<float>(sign | (magnitude >= 0x7C00u ? special : magnitude < 0x400u ? small : normal));
 }
+// The FPU does the rounding, in the host's direction: beside a number 2^13 times as large, a float has the
+// spacing of f16, or of its denormals below 2^-14.
 USBGPU_SEM half f16(float x) {
-  const uint32_t b = as<uint32_t>(x), magnitude = b & 0x7FFFFFFFu;
-  // below 2^-14 the sum with 0.5 has the spacing of f16 denormals, and the FPU does the rounding
-  const uint32_t small = as<uint32_t>(as<float>(magnitude) + 0.5f) - 0x3F000000u;
-  const uint32_t normal = (magnitude - (112u << 23) + 0xFFFu + (magnitude >> 13 & 1u)) >> 13;
-  const uint32_t special = magnitude > 0x7F800000u ? kNanF16 : 0x7C00u;
-  const uint32_t r = magnitude >= 0x47800000u ? special : magnitude < 0x38800000u ? small : normal;
-  return {static_cast<uint16_t>(r | (magnitude > 0x7F800000u ? 0u : b >> 16 & 0x8000u))};
+  const uint32_t b = as<uint32_t>(x), magnitude = b & 0x7FFFFFFFu, sign = b & 0x80000000u;
+  const bool large = magnitude >= 0x47800000u;  // 65536 and more
+  const uint32_t exponent = large ? 0x47000000u : b & 0x7F800000u, own = exponent < 0x38800000u ? 0x38800000u : exponent;
+  const float beside = as<float>(sign | (own + (13u << 23))), rounded = (as<float>(large ? sign : b) + beside) - beside;
+  const uint32_t r = as<uint32_t>(rounded) & 0x7FFFFFFFu;
+  const uint32_t small = static_cast<uint32_t>(static_cast<int32_t>(as<float>(r) * 0x1p24f));
+  const float beyond = as<float>(sign | 0x7F7FFFFFu) * 2.0f;  // infinity, or the largest number, by the direction
+  const uint32_t overflow = (as<uint32_t>(beyond) & 0x7FFFFFFFu) == 0x7F800000u || magnitude == 0x7F800000u ? 0x7C00u : 0x7BFFu;
+  const uint32_t finite = large || r >= 0x47800000u ? overflow : r < 0x38800000u ? small : (r - (112u << 23)) >> 13;
+  return {static_cast<uint16_t>(magnitude > 0x7F800000u ? kNanF16 : finite | sign >> 16)};
 }
 #endif
 USBGPU_SEM half f16_rtz(float x) {

@@ -124,6 +124,7 @@ def test_spinning_wave_lets_others_run():
 
 
 @pytest.mark.parametrize("body", ["again: s_branch again",
+                                  "again: s_barrier\ns_branch again",   # never uses a quantum up
                                   # the loop is decoded again from its middle, then runs into known code
                                   "s_mov_b32 s0, 0\nagain: s_add_i32 s0, s0, 1\ns_cbranch_execnz again\ns_endpgm"])
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,4 +1,4 @@
-"""Exact floating point for references: rational arithmetic, one rounding to nearest even."""
+"""Exact floating point for references: rational arithmetic, one rounding, to nearest even unless DIRECTION says otherwise."""
 from __future__ import annotations
 
 import math
@@ -49,7 +49,7 @@ class Format:
         return -v if b & self.sign else v
 
     def round(self, v: Fraction, zero_sign: int = 0) -> int:
-        """Nearest even; overflow gives infinity. zero_sign: the sign of an exact zero."""
+        """zero_sign: the sign of an exact zero."""
         if v == 0:
             return self.sign if zero_sign else 0
         sign, v = (self.sign, -v) if v < 0 else (0, v)
@@ -60,7 +60,9 @@ class Format:
         m = v / Fraction(2) ** (e - self.fraction)
         whole = m.numerator // m.denominator
         rest = m - whole
-        if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and whole & 1):
+        direction = DIRECTION.get(self, 0)
+        away = direction == (2 if sign else 1)
+        if rest and away or direction == 0 and (rest > Fraction(1, 2) or (rest == Fraction(1, 2) and whole & 1)):
             whole += 1
         if whole >= 1 << (self.fraction + 1):
             whole >>= 1
@@ -68,10 +70,12 @@ class Format:
         if whole < 1 << self.fraction:
             return sign | whole
         if e > self.bias:
-            return sign | self.inf
+            return sign | (self.inf if direction == 0 or away else self.inf - 1)
         return sign | (e + self.bias) << self.fraction | (whole - (1 << self.fraction))
 
 
+# Rounding of results by format, as MODE counts: 0 nearest even, 1 towards +inf, 2 towards -inf, 3 towards zero
+DIRECTION: dict[Format, int] = {}
 F16, F32, F64, BF16 = Format(5, 10), Format(8, 23), Format(11, 52), Format(8, 7)
 
 
@@ -90,8 +94,10 @@ def fma(fmt: Format, a: int, b: int, c: int, result: Format | None = None) -> in
     if fmt.is_inf(c):
         return out.inf | (out.sign if c & fmt.sign else 0)
     v = fmt.value(a) * fmt.value(b) + fmt.value(c)
-    both_negative = bool(product_sign) and bool(c & fmt.sign)
-    return out.round(v, zero_sign=int(both_negative))
+    # a sum of opposite signs that vanishes is +0, or -0 where rounding goes down
+    negative = bool(product_sign) == bool(c & fmt.sign) and bool(product_sign) or \
+        bool(product_sign) != bool(c & fmt.sign) and DIRECTION.get(out, 0) == 2
+    return out.round(v, zero_sign=int(negative))
 
 
 def add(fmt: Format, a: int, b: int) -> int:
