@@ -20,11 +20,11 @@ __all__ = [
     "CompiledKernel", "Event", "Stream", "amp", "compile_kernel", "current_device", "current_stream",
     "default_stream", "device", "device_count", "device_of", "empty_cache", "fallbacks", "get_amp_supported_dtype",
     "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all", "init",
-    "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "link_stats", "manual_seed",
-    "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
-    "memory_reserved", "memory_stats", "reset", "reset_fallbacks", "reset_link_stats", "reset_peak_memory_stats",
-    "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all", "set_stream", "stream",
-    "synchronize",
+    "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats",
+    "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
+    "memory_reserved", "memory_stats", "reset", "reset_fallbacks", "reset_kernel_stats", "reset_link_stats",
+    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all",
+    "set_stream", "stream", "synchronize",
 ]
 
 Device = torch.types.Device
@@ -156,6 +156,24 @@ def reset_link_stats() -> None:
     from . import runtime
 
     runtime.device().reset_link_stats()
+
+
+# ---- kernels
+
+
+def kernel_stats() -> dict[str, dict[str, Any]]:
+    """What the GPU ran since the last reset, by kernel name: launches, and where the device can say it (the emulated
+    one does; a real GPU answers None): waves, instructions by class, bytes_loaded, bytes_stored, lds_conflicts (with
+    USBGPU_EMULATOR=counters), modelled_seconds and more. Waits for queued work; boots the device."""
+    from . import runtime
+
+    return runtime.device().kernel_stats()
+
+
+def reset_kernel_stats() -> None:
+    from . import runtime
+
+    runtime.device().reset_kernel_stats()
 
 
 # ---- operators on the CPU

@@ -125,6 +125,18 @@ void StreamDevice::launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const vo
   command.lds_bytes = lds;
   append(command, {static_cast<const std::byte*>(args), bytes});
   ++launches_;
+  ++kernel->launches;
+}
+
+std::vector<KernelLaunches> StreamDevice::kernel_launches() const {
+  const Lock lock(*this);
+  std::vector<KernelLaunches> all;
+  const auto add = [&](const Kernel& kernel) {
+    if (kernel.launches) all.push_back({kernel.symbol, kernel.code.entry, kernel.launches});
+  };
+  for (const auto& [key, kernel] : kernels_) add(*kernel);
+  for (const auto& kernel : foreign_) add(*kernel);
+  return all;
 }
 
 std::string StreamDevice::kernel_at(uint64_t pc) const {

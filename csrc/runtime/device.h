@@ -25,6 +25,12 @@ struct DeviceConfig {
   ScratchMap scratch;
 };
 
+struct KernelLaunches {
+  std::string symbol;
+  DevicePtr entry;       // 0: not compiled yet
+  uint64_t launches;
+};
+
 class StreamDevice final : public Device {
  public:
   StreamDevice(DeviceConfig config, std::unique_ptr<Road> road);
@@ -62,6 +68,7 @@ class StreamDevice final : public Device {
   // Uploads a foreign image; its kernels can be launched at once.
   std::vector<Kernel*> load(const LoadedImage& image);
   std::string kernel_at(uint64_t pc) const;    // "" = no kernel of ours
+  std::vector<KernelLaunches> kernel_launches() const;  // of every kernel that was launched
   void discard_pending();                      // after a failure: forget what was not submitted
   void clear_error_block();
 

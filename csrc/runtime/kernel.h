@@ -25,6 +25,7 @@ class Kernel {
   std::string family, symbol, instantiation;
   State state = State::named;
   KernelCode code;
+  uint64_t launches = 0;       // queued so far
 };
 
 }  // namespace usbgpu::runtime

@@ -249,6 +249,16 @@ PYBIND11_MODULE(_runtime, module) {
       .def("query", &StreamDevice::query, Release())
       .def("wait", &StreamDevice::wait, Release())
       .def("kernel_at", &StreamDevice::kernel_at)
+      .def("kernel_launches", [](const StreamDevice& device) {
+        std::vector<KernelLaunches> all;
+        {
+          py::gil_scoped_release release;
+          all = device.kernel_launches();
+        }
+        py::list rows;
+        for (const KernelLaunches& k : all) rows.append(py::make_tuple(k.symbol, k.entry, k.launches));
+        return rows;
+      })
       .def("discard_pending", &StreamDevice::discard_pending, Release())
       .def("clear_error_block", &StreamDevice::clear_error_block, Release())
       .def_property_readonly("error_block", &StreamDevice::error_block)

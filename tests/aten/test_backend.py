@@ -233,3 +233,17 @@ def test_code_lost_with_the_work_is_uploaded_again():
         torch.testing.assert_close(torch.erfc(x).cpu(), torch.erfc(torch.arange(4.0)))
     fresh(x, grid=1, block=4)
     assert x.tolist() == [5, 6, 7, 8]
+
+
+def test_kernel_statistics():
+    x = torch.ones(1000, device="usbgpu")
+    x + 1
+    torch.usbgpu.reset_kernel_stats()
+    for _ in range(3):
+        x = x + 1
+    stats = torch.usbgpu.kernel_stats()
+    assert sum(row["launches"] for row in stats.values()) == 3
+    (row,) = stats.values()
+    assert row["bytes_stored"] in (None, 3 * 4000), "None on real hardware"
+    torch.usbgpu.reset_kernel_stats()
+    assert torch.usbgpu.kernel_stats() == {}

@@ -38,11 +38,13 @@ class EmulatedAdapter:
         lanes: of the PCIe link; 0 for what the firmware trains.
         serial: eight hex digits in the board's OTP area; empty: blank, as on most boards ("ffffffff").
         state: of the GPU: "cold", "warm" (left by a driver like ours), "dirty" (left by another one).
+        counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
-                 threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold"):
+                 threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold",
+                 counters: bool = False):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -57,7 +59,7 @@ class EmulatedAdapter:
         more = {"state": state} if state != "cold" else {}
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
-                                faults=list(faults), **more)
+                                faults=list(faults), counters=counters, **more)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._streams: dict[int, int] = {}
         self._pipes: StreamPipes | None = None
@@ -279,6 +281,11 @@ class EmulatedAdapter:
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""
         return self._model.counts()
+
+    def launch_statistics(self) -> dict[int, dict[str, float]]:
+        """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class,
+        bytes, modelled seconds ... docs/emulator-isa.md lists the figures."""
+        return self._model.launches()
 
     def statistics(self) -> dict[str, Any]:
         """What the transfers have cost on the model's clock, in microseconds, by kind.

@@ -13,6 +13,7 @@ from torch_usbgpu import _runtime
 from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
 
 from . import codeobject
+from .kernelstats import KernelStats
 from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
 
 # The hub's latched fault, which every read-back carries along.
@@ -105,6 +106,7 @@ class Device:
             self.close()
             raise
         self._launches_at_reset = 0
+        self._kernel_stats = KernelStats(self.stream, self.handle)
 
     def _config(self) -> dict:
         gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.discovery.geometry
@@ -213,6 +215,16 @@ class Device:
     def reset_link_stats(self) -> None:
         self.adapter.stats.reset()
         self._launches_at_reset = self.stream.launches
+
+    def kernel_stats(self) -> dict[str, dict[str, Any]]:
+        """What ran since the last reset, by kernel name: `launches`, and `FIGURES` of kernelstats.py where the
+        adapter's handle knows them, else None. Waits for queued work."""
+        self.synchronize()
+        return self._kernel_stats.snapshot()
+
+    def reset_kernel_stats(self) -> None:
+        self.synchronize()
+        self._kernel_stats.reset()
 
     def reset(self) -> None:
         """Brings the queues back after a fault or a hang. VRAM keeps its content; queued work is lost."""

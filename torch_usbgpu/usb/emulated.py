@@ -1,7 +1,8 @@
 """The transport that plugs in a virtual dock. The only module of the host half that knows the emulator.
 
-USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `vram=2G`, `threads=4`,
-`lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`, `fault=unplug-after:100` (repeatable).
+USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
+`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`,
+`fault=unplug-after:100` (repeatable).
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from .transport import OpenedHandle
 
 DEFAULT_CHIP = "navi31"
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_FLAGS = ("strict", "deterministic")
+_FLAGS = ("strict", "deterministic", "counters")
 _SEEDS = ("strict",)
 _NUMBERS = {"threads": "threads", "lanes": "lanes"}
 _WORDS = ("firmware", "usb", "serial", "state")
@@ -61,8 +62,8 @@ def parse_options(text: str) -> dict[str, Any]:
                 raise ValueError(word)
         except ValueError:
             raise ConfigError(f"USBGPU_EMULATOR: {word!r} is no option.",
-                              "Use: strict, strict=SEED, deterministic, vram=2G, threads=N, lanes=N, firmware=NAME, "
-                              "usb=super|high, serial=HEX, state=NAME, fault=SWITCH.") from None
+                              "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
+                              "firmware=NAME, usb=super|high, serial=HEX, state=NAME, fault=SWITCH.") from None
     return options
 
 

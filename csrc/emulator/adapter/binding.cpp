@@ -8,6 +8,7 @@
 #include "emulator/adapter/dock.h"
 #include "emulator/adapter/probe_gpu.h"
 #include "emulator/debug/debug.h"
+#include "emulator/isa/counters_binding.h"
 
 namespace py = pybind11;
 
@@ -84,16 +85,18 @@ void bind_adapter(py::module_& module) {
   py::class_<Dock>(module, "Dock")
       .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
                        const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
-                       unsigned threads, unsigned lanes, std::vector<std::string> faults) {
+                       unsigned threads, unsigned lanes, std::vector<std::string> faults,
+                       bool counters) {
              const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults)};
              py::gil_scoped_release release;
-             auto gpu =
-                 chip == "probe" ? make_probe_gpu(vram_bytes) : Gpu::create({chip, vram_bytes, threads, deterministic});
+             auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes)
+                                        : Gpu::create({chip, vram_bytes, threads, deterministic, {}, counters});
              return std::make_unique<Dock>(std::move(gpu), options);
            }),
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
            py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
-           py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{})
+           py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
+           py::arg("counters") = false)
       .def(
           "control_out",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,
@@ -182,6 +185,12 @@ void bind_adapter(py::module_& module) {
       .def("unplug", &Dock::unplug, py::call_guard<py::gil_scoped_release>())
       .def("replug", &Dock::replug, py::call_guard<py::gil_scoped_release>())
       .def("counts", &Dock::counts)
+      .def("launches",
+           [](Dock& dock) {
+             py::dict out;
+             for (const auto& [entry, statistics] : dock.gpu().launches()) out[py::int_(entry)] = figures(statistics);
+             return out;
+           })
       .def("modelled_seconds", &Dock::modelled_seconds)
       .def("violations", &Dock::violations)
       .def("identity",

@@ -29,8 +29,9 @@ Mec::Mec(Board& board, Gfx& gfx, const GpuOptions& options)
       fetch_(board, *board.gc, cid_cpf),
       data_(board, *board.gc, cid_cpc),
       shader_space_(board, *board.gc, cid_tcp),
-      shaders_(ShaderArray::create({.threads = options.deterministic ? 1 : options.threads})),
-      first_hqd_(board.regs.address(Reg::CP_MQD_BASE_ADDR)) {
+      shaders_(ShaderArray::create({.threads = options.deterministic ? 1 : options.threads, .counters = options.counters})),
+      first_hqd_(board.regs.address(Reg::CP_MQD_BASE_ADDR)),
+      rates_(rates_of(board.chip.name)) {
   for (unsigned i = 0; i < queue_count; i++) queues_[i].index = i;
   attach_registers();
 }
@@ -268,6 +269,11 @@ bool Mec::step() {
 Mec::Totals Mec::totals() {
   std::lock_guard guard(board_.lock);
   return totals_;
+}
+
+std::map<uint64_t, LaunchStatistics> Mec::launches() {
+  std::lock_guard guard(board_.lock);
+  return launches_;
 }
 
 std::string Mec::last_stop() {

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "emulator/ip/board.h"
 #include "emulator/ip/gfx.h"
+#include "emulator/isa/counters.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/memory/accessor.h"
 
@@ -33,6 +35,7 @@ class Mec final : public Agent {
     DispatchCounters shader;
   };
   Totals totals();
+  std::map<uint64_t, LaunchStatistics> launches();  // by the kernel's entry address, since the model was made
   void watch(WaveObserver* observer) { shaders_->watch(observer); }
   std::string last_stop();  // why a queue last stood still for good
 
@@ -121,6 +124,8 @@ class Mec final : public Agent {
   unsigned turn_ = 0;
   bool interrupted_ = false;  // guarded by board.lock
   Totals totals_;
+  std::map<uint64_t, LaunchStatistics> launches_;
+  const ChipRates* const rates_;
   std::string last_stop_;
 };
 

@@ -348,13 +348,8 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   {
     std::lock_guard guard(board_.lock);
     totals_.dispatches++;
-    DispatchCounters& sum = totals_.shader;
-    const DispatchCounters& add = result.counters;
-    for (auto member : {&DispatchCounters::waves, &DispatchCounters::instructions, &DispatchCounters::salu, &DispatchCounters::valu,
-                        &DispatchCounters::vopd, &DispatchCounters::wmma, &DispatchCounters::trans, &DispatchCounters::vmem_load,
-                        &DispatchCounters::vmem_store, &DispatchCounters::smem, &DispatchCounters::lds, &DispatchCounters::branch,
-                        &DispatchCounters::other})
-      sum.*member += add.*member;
+    totals_.shader += result.counters;
+    launches_[state.pgm_address].add(result, rates_);
   }
   board_.wake.notify();  // kernels store without a notice
   if (result.end == DispatchResult::End::complete) return Outcome::done;

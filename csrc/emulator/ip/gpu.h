@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "emulator/isa/counters.h"
 #include "emulator/pcie/ports.h"
 
 namespace usbgpu::emulator {
@@ -21,6 +23,7 @@ struct GpuOptions {
   unsigned threads = 0;            // shader threads; 0: all cores
   bool deterministic = false;      // engines step only inside bus accesses, workgroups in order
   std::string board = {};          // product name as in asic/boards.json; empty: the chip's first
+  bool counters = false;           // shader cores count memory segments and bank conflicts (slower)
 };
 
 struct GpuIdentity {
@@ -55,6 +58,9 @@ class Gpu {
   virtual void register_write(uint32_t offset, uint32_t value) = 0;
 
   virtual WakeSource& wake() = 0;  // the adapter notifies it when SRAM content changed
+
+  // What the compute engine ran, by the kernels' entry addresses. For measuring, not part of the hardware.
+  virtual std::map<uint64_t, LaunchStatistics> launches() { return {}; }
 
   // Traces and debuggers. nullptr: nobody. Both must live as long as the GPU, or be taken back before.
   virtual void observe(EngineObserver* engines, WaveObserver* waves) {}

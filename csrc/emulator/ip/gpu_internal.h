@@ -34,6 +34,7 @@ class GpuModel final : public Gpu {
   uint32_t register_read(uint32_t offset) override;
   void register_write(uint32_t offset, uint32_t value) override;
   WakeSource& wake() override { return board_.wake; }
+  std::map<uint64_t, LaunchStatistics> launches() override { return mec_.launches(); }
   void observe(EngineObserver* engines, WaveObserver* waves) override {
     board_.observer.store(engines);
     mec_.watch(waves);

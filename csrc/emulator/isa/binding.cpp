@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "emulator/debug/debug.h"
+#include "emulator/isa/counters_binding.h"
 #include "emulator/isa/decode.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/handlers.h"
@@ -144,13 +145,6 @@ py::dict unsupported_in(const py::bytes& code, const std::string& arch) {
   return out;
 }
 
-py::dict counters_of(const DispatchCounters& c) {
-  using namespace pybind11::literals;
-  return py::dict("waves"_a = c.waves, "instructions"_a = c.instructions, "salu"_a = c.salu, "valu"_a = c.valu, "vopd"_a = c.vopd,
-                  "wmma"_a = c.wmma, "trans"_a = c.trans, "vmem_load"_a = c.vmem_load, "vmem_store"_a = c.vmem_store, "smem"_a = c.smem,
-                  "lds"_a = c.lds, "branch"_a = c.branch, "other"_a = c.other);
-}
-
 const char* name_of(WaveFault::Kind kind) {
   switch (kind) {
     case WaveFault::Kind::illegal_instruction: return "illegal_instruction";
@@ -173,10 +167,16 @@ const char* name_of(Access access) {
   return "unknown";
 }
 
-py::dict result_of(const DispatchResult& r) {
+py::dict result_of(const DispatchResult& r, const ChipRates* rates) {
   using namespace pybind11::literals;
   py::dict out("end"_a = r.end == DispatchResult::End::complete ? "complete" : r.end == DispatchResult::End::fault ? "fault" : "cancelled",
                "counters"_a = counters_of(r.counters), "fault"_a = py::none());
+  if (rates) {
+    const LaunchModel model = model_launch(*rates, r.shape, r.counters);
+    py::dict figures;
+    put_model(figures, model, model.seconds());
+    out["model"] = figures;
+  }
   if (r.fault) {
     const WaveFault& f = *r.fault;
     out["fault"] = py::dict("kind"_a = name_of(f.kind), "pc"_a = f.pc, "address"_a = f.address, "access"_a = name_of(f.access),
@@ -188,7 +188,7 @@ py::dict result_of(const DispatchResult& r) {
 
 class Cores {
  public:
-  explicit Cores(const ShaderOptions& options) : array_(ShaderArray::create(options)) {}
+  Cores(const ShaderOptions& options, const std::string& chip) : array_(ShaderArray::create(options)), rates_(rates_of(chip)) {}
 
   py::dict run(FlatMemory& memory, uint64_t entry, uint32_t rsrc1, uint32_t rsrc2, const std::vector<uint32_t>& user_data,
                std::array<uint32_t, 3> groups, std::array<uint32_t, 3> threads, uint64_t scratch_base, uint32_t tmpring_size,
@@ -212,7 +212,7 @@ class Cores {
       py::gil_scoped_release release;
       r = array_->run(s, memory, cancel_);
     }
-    return result_of(r);
+    return result_of(r, rates_);
   }
   void cancel() { cancel_ = true; }
   void watch(debug::Session* session) { array_->watch(session); }
@@ -220,6 +220,7 @@ class Cores {
 
  private:
   std::unique_ptr<ShaderArray> array_;
+  const ChipRates* rates_;  // whose times are modelled; nullptr: nobody's
   std::atomic<bool> cancel_{false};
 };
 
@@ -250,19 +251,21 @@ void bind_isa(py::module_& m) {
       .def_property_readonly("faults", &FlatMemory::faults);
 
   py::class_<Cores>(m, "Cores", "Shader cores; dispatches run to their end.")
-      .def(py::init([](unsigned threads, bool strict_waits, bool poison, uint64_t shuffle_seed, bool jitter) {
+      .def(py::init([](unsigned threads, bool strict_waits, bool poison, uint64_t shuffle_seed, bool jitter, bool counters, const std::string& chip) {
              ShaderOptions options;
              options.threads = threads;
              options.strict_waits = strict_waits;
              options.poison = poison;
              options.shuffle_seed = shuffle_seed;
              options.jitter_transcendentals = jitter;
-             return std::make_unique<Cores>(options);
+             options.counters = counters;
+             return std::make_unique<Cores>(options, chip);
            }),
-           "threads"_a = 1, "strict_waits"_a = false, "poison"_a = false, "shuffle_seed"_a = 0, "jitter_transcendentals"_a = false)
+           "threads"_a = 1, "strict_waits"_a = false, "poison"_a = false, "shuffle_seed"_a = 0, "jitter_transcendentals"_a = false,
+           "counters"_a = false, "chip"_a = "")
       .def("run", &Cores::run, "memory"_a, "entry"_a, "rsrc1"_a, "rsrc2"_a, "user_data"_a, "groups"_a, "threads"_a, "scratch_base"_a = 0,
            "tmpring_size"_a = 0, "sh_mem_bases"_a = 0, "initiator"_a = 0x8005, "arch"_a = "gfx1100",
-           "{'end': complete|fault|cancelled, 'fault': ..., 'counters': ...}")
+           "{'end': complete|fault|cancelled, 'fault': ..., 'counters': ..., and 'model' of the chip if one was named}")
       .def("cancel", &Cores::cancel)
       .def("watch", &Cores::watch, "session"_a = py::none(), py::keep_alive<1, 2>(), py::call_guard<py::gil_scoped_release>(),
            "The debugger session that sees the waves; None: no more.")

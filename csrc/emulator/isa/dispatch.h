@@ -81,6 +81,49 @@ struct WaveFault {
 struct DispatchCounters {
   uint64_t waves = 0, instructions = 0;   // a VOPD pair counts as one
   uint64_t salu = 0, valu = 0, vopd = 0, wmma = 0, trans = 0, vmem_load = 0, vmem_store = 0, smem = 0, lds = 0, branch = 0, other = 0;
+  uint64_t workgroups = 0, barriers = 0, valu_f64 = 0;  // barriers: instructions executed; valu_f64: of valu
+  uint64_t active_lanes = 0;              // summed over vector instructions (valu, vopd, wmma, trans, vmem, lds)
+  uint64_t bytes_loaded = 0, bytes_stored = 0;  // by lanes through GLOBAL, FLAT, SCRATCH, buffers; atomics store, and load if they return
+  uint64_t scalar_bytes = 0;              // SMEM loads
+  uint64_t lds_passes = 0;                // cycles of LDS accesses of 32 lanes without conflicts
+  // Only with ShaderOptions::counters (detailed):
+  bool detailed = false;
+  uint64_t segments_32 = 0, segments_64 = 0, segments_128 = 0;  // aligned pieces of memory touched, per instruction
+  uint64_t lines_touched = 0;             // different 128-byte lines in the whole dispatch
+  uint64_t lds_cycles = 0, lds_conflicts = 0;  // with bank conflicts; of them more than one per pass
+
+  DispatchCounters& operator+=(const DispatchCounters& other);
+};
+
+// Calls f(name, member) for each figure. One list for sums, bindings and tests.
+template <class F> void for_each_counter(F&& f) {
+  using C = DispatchCounters;
+  f("waves", &C::waves), f("workgroups", &C::workgroups), f("instructions", &C::instructions);
+  f("salu", &C::salu), f("valu", &C::valu), f("vopd", &C::vopd), f("wmma", &C::wmma), f("trans", &C::trans);
+  f("vmem_load", &C::vmem_load), f("vmem_store", &C::vmem_store), f("smem", &C::smem), f("lds", &C::lds);
+  f("branch", &C::branch), f("other", &C::other), f("barriers", &C::barriers), f("valu_f64", &C::valu_f64);
+  f("active_lanes", &C::active_lanes), f("bytes_loaded", &C::bytes_loaded), f("bytes_stored", &C::bytes_stored);
+  f("scalar_bytes", &C::scalar_bytes), f("lds_passes", &C::lds_passes);
+}
+template <class F> void for_each_detailed_counter(F&& f) {
+  using C = DispatchCounters;
+  f("segments_32", &C::segments_32), f("segments_64", &C::segments_64), f("segments_128", &C::segments_128);
+  f("lines_touched", &C::lines_touched), f("lds_cycles", &C::lds_cycles), f("lds_conflicts", &C::lds_conflicts);
+}
+
+inline DispatchCounters& DispatchCounters::operator+=(const DispatchCounters& other) {
+  const auto add = [&](const char*, uint64_t DispatchCounters::*member) { this->*member += other.*member; };
+  for_each_counter(add);
+  for_each_detailed_counter(add);
+  detailed |= other.detailed;
+  return *this;
+}
+
+// What of a dispatch decides how many of its waves fit on a SIMD.
+struct LaunchShape {
+  uint32_t waves_per_group = 0, wave_size = 32, lds_bytes = 0;
+  uint32_t vgpr_blocks = 0;   // RSRC1.VGPRS
+  bool wgp_mode = false;      // RSRC1.WGP_MODE
 };
 
 // A dispatch that was run to its end, stopped by a fault (its waves stay halted: the dispatch is
@@ -89,6 +132,7 @@ struct DispatchResult {
   enum class End : uint8_t { complete, fault, cancelled } end = End::complete;
   std::optional<WaveFault> fault;
   DispatchCounters counters;
+  LaunchShape shape;
 };
 
 namespace isa {
@@ -118,6 +162,7 @@ struct ShaderOptions {
   bool poison = false;            // NaN patterns in fresh VGPRs and LDS
   uint64_t shuffle_seed = 0;      // non-zero: workgroups in a seeded random order
   bool jitter_transcendentals = false;
+  bool counters = false;          // count segments, bank conflicts and lines touched, too (slower)
 };
 
 class ShaderArray {

@@ -1,7 +1,8 @@
 """Decode tables from the instruction set facts: data/gfx11.json, data/gfx12.json.
 
 Writes opcode_tables.h (enumerations of fields, operand kinds, element types and formats) and
-opcode_tables.cpp (one row per opcode, one per format, an index from opcode number to row).
+opcode_tables.cpp (one row per opcode, one per format, an index from opcode number to row), and
+rates.cpp: the peak rates of each chip, from torch_usbgpu/amdgpu/asic/rates.json and chips.json.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ASIC = HERE.parents[2] / "torch_usbgpu" / "amdgpu" / "asic"
 ARCHS = ("gfx11", "gfx12")
 MAX_OPERANDS = 6
 
@@ -179,19 +181,38 @@ def tables(arch: str, data: dict) -> str:
     return "\n".join(out)
 
 
+# Members of ChipRates (counters.h) in their order, and where each stands.
+RATES = ("clock_mhz", "vram_bytes_per_second", "num_cu_full", "simd_per_cu", "max_waves_per_simd", "vgprs_per_simd",
+         "vgpr_granule", "vgpr_encoding_granule", "lds_bytes_per_wgp", "max_workgroups", "valu_cycles", "vopd_cycles",
+         "trans_cycles", "f64_cycles", "wmma_cycles", "lds_bytes_per_cycle", "l0_bytes_per_cycle", "line_bytes")
+
+
+def rates() -> str:
+    facts, chips = (json.loads((ASIC / name).read_text()) for name in ("rates.json", "chips.json"))
+    rows = []
+    for name, chip in chips["chips"].items():
+        values = {**chip["geometry"], **facts["generations"][chip["gfx_target"][:5]], **facts["chips"][name]}
+        rows.append(f'{{"{name}", {", ".join(str(values[key]) for key in RATES)}}},')
+    body = "\n".join(rows)
+    return ('#include "emulator/isa/counters.h"\nnamespace usbgpu::emulator {\n'
+            f"const ChipRates chip_rates[] = {{\n{body}\n}};\nconst unsigned chip_rate_count = {len(rows)};\n}}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--inputs", action="store_true")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.inputs:
-        print("\n".join(str(HERE / "data" / f"{arch}.json") for arch in ARCHS))
+        isa = [HERE / "data" / f"{arch}.json" for arch in ARCHS]
+        print("\n".join(map(str, [*isa, ASIC / "rates.json", ASIC / "chips.json"])))
         return
     facts = {arch: load(arch) for arch in ARCHS}
     (args.out / "opcode_tables.h").write_text(header(collect(facts)))
     body = "\n".join(tables(arch, data) for arch, data in facts.items())
     (args.out / "opcode_tables.cpp").write_text(
         '#include "emulator/isa/opcode_tables.h"\nnamespace usbgpu::emulator::isa {\n' + body + "\n}\n")
+    (args.out / "rates.cpp").write_text(rates())
 
 
 if __name__ == "__main__":

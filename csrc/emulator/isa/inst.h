@@ -43,14 +43,17 @@ struct alignas(64) Inst {
       uint8_t clamp, omod;       // omod: 1 = *2, 2 = *4, 3 = /2
       uint32_t aux;              // memory: glc/slc/dlc bits 0..2, number of dwords ...
     };
+    struct {
+      uint32_t loaded, stored;   // .block, .lanes: bytes per lane; imm: vector instructions
+    };
   };
 };
 static_assert(sizeof(Inst) == 64);
 
 // The pseudo-instruction at the head of each block holds, in place of dst..literal, the number of
-// its instructions by class as u16[16]; element 15 is their sum.
+// its instructions by class as u16[16]; element 15 is their sum, those before it are:
 constexpr size_t kBlockCounts = 8;
-constexpr unsigned kBlockTotal = 15;
+constexpr unsigned kBlockBarriers = 11, kBlockF64 = 12, kBlockLdsPasses = 13, kBlockScalarDwords = 14, kBlockTotal = 15;
 
 // ---- How a handler file offers its handlers -------------------------------------------------
 //

@@ -18,6 +18,18 @@ const Inst* leave(Wave& w, const Inst* next, Stop why) {
   return nullptr;
 }
 
+// What depends on the number of active lanes, for the code up to the next change of EXEC.
+USBGPU_INLINE const Inst* lanes(Wave& w, const Inst* i) {
+  uint64_t active = static_cast<uint64_t>(__builtin_popcount(w.sgpr[kExec]));
+  if (w.lanes == 64) active += static_cast<uint64_t>(__builtin_popcount(w.sgpr[kExec + 1]));
+  w.active_lanes += active * static_cast<uint32_t>(i->imm);
+  w.bytes_loaded += active * i->loaded;
+  w.bytes_stored += active * i->stored;
+  return i + 1;
+}
+const Inst* lane_sums(Wave& w, const Inst* i) { return lanes(w, i); }
+const Inst* access(Wave& w, const Inst* i) { count_access(w, i); return i + 1; }
+
 // Head of a block: the quantum, and the counters of the whole block at once.
 const Inst* block(Wave& w, const Inst* i) {
   if (__builtin_expect(w.budget <= 0, 0)) return leave(w, i, Stop::quantum);
@@ -30,7 +42,7 @@ const Inst* block(Wave& w, const Inst* i) {
   sum += __builtin_convertvector(n, N32);
   __builtin_memcpy(w.counts, &sum, sizeof sum);
   w.budget -= n[kBlockTotal];
-  return i + 1;
+  return lanes(w, i);
 }
 
 const Inst* take(Wave& w, const Inst* i) {
@@ -243,7 +255,7 @@ const Inst* wait(Wave& w, const Inst* i) {
 constexpr HandlerRow rows[] = {
     {".pending", always<pending>}, {".wait", always<wait>},
     {".block", always<block>}, {".goto", always<branch>}, {".illegal", always<illegal>}, {".fetch_fault", always<fetch_fault>},
-    {".watch", always<observed>},
+    {".watch", always<observed>}, {".lanes", always<lane_sums>}, {".access", always<access>},
     // scheduling only
     {"s_nop", always<nop>}, {"s_clause", always<nop>}, {"s_delay_alu", always<nop>}, {"s_set_inst_prefetch_distance", always<nop>},
     {"s_waitcnt", always<nop>}, {"s_waitcnt_depctr", always<nop>}, {"s_waitcnt_vscnt", always<nop>}, {"s_waitcnt_vmcnt", always<nop>},

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "emulator/isa/counters.h"
 #include "emulator/isa/decode.h"
 #include "emulator/isa/handlers.h"
 #include "emulator/isa/lower.h"
@@ -55,6 +56,47 @@ Inst pseudo(const char* name, uint64_t pc) {
   return i;
 }
 
+bool is_vector(InstClass cls) {
+  switch (cls) {
+    case InstClass::valu: case InstClass::vopd: case InstClass::wmma: case InstClass::trans: case InstClass::vmem_load: case InstClass::vmem_store:
+    case InstClass::lds: return true;
+    default: return false;
+  }
+}
+
+// May EXEC differ behind the instruction that was lowered to out[first...]?
+bool changes_exec(const Decoded& d, const std::vector<Inst>& out, size_t first) {
+  if (!d.row) return false;
+  if (d.row->writes_exec || std::strstr(d.row->name, "subvector")) return true;
+  const auto is_exec = [](uint32_t offset) { return offset == sgpr_offset(kExec) || offset == sgpr_offset(kExec + 1); };
+  for (size_t n = first; n < out.size(); ++n)
+    if (is_exec(out[n].dst) || is_exec(out[n].dst2)) return true;
+  return false;
+}
+
+// Adds up what depends on the number of active lanes over a stretch of code in which EXEC stays as it
+// is. The sums stand in the block's head, or in a ".lanes" behind the instruction that changed EXEC.
+class LaneSums {
+ public:
+  void begin_block(size_t head) { holder_ = head; }
+  void exec_changed() { holder_ = kNone; }
+  void count(const Decoded& d, const Transfer& t, uint64_t pc, std::vector<Inst>& out) {
+    if (!d.row || !is_vector(d.row->cls)) return;
+    if (holder_ == kNone) {
+      holder_ = out.size();
+      out.push_back(pseudo(".lanes", pc));
+    }
+    Inst& sums = out[holder_];
+    ++sums.imm;
+    sums.loaded += t.loaded;
+    sums.stored += t.stored;
+  }
+
+ private:
+  static constexpr size_t kNone = ~size_t{0};
+  size_t holder_ = kNone;
+};
+
 }  // namespace
 
 const Inst* Program::at(uint64_t pc, uint8_t variant) {
@@ -79,7 +121,9 @@ const Inst* Program::decode_from(uint64_t pc, uint8_t variant) {
     counts = {};
   };
   const Handler nop = find_handler("s_nop")->select(Shape{});
-  const LowerOptions options{.wave64 = wave64_, .any_mode = (variant & kAnyMode) != 0, .ieee = !(variant & kNoIeee), .strict = strict_};
+  LaneSums lanes;
+  const LowerOptions options{
+      .wave64 = wave64_, .any_mode = (variant & kAnyMode) != 0, .ieee = !(variant & kNoIeee), .strict = options_.strict};
   bool at_head = true;
   for (uint64_t at = pc;;) {
     if (at_head) {
@@ -91,6 +135,7 @@ const Inst* Program::decode_from(uint64_t pc, uint8_t variant) {
         break;
       }
       heads.emplace_back(at, out.size());
+      lanes.begin_block(out.size());
       out.push_back(pseudo(".block", at));
       at_head = false;
     }
@@ -104,13 +149,26 @@ const Inst* Program::decode_from(uint64_t pc, uint8_t variant) {
       out.push_back(pseudo(".fetch_fault", at));
       break;
     }
-    if (watched_) out.push_back(pseudo(".watch", at));
+    if (options_.watched) out.push_back(pseudo(".watch", at));
+    const Transfer transfer = transfer_of(d);
+    lanes.count(d, transfer, at, out);
+    if (options_.counting) {
+      Inst access = pseudo(".access", at);
+      if (access_counter(d, access)) out.push_back(access);
+    }
     const size_t before = out.size();
     lower(d, at, out, options);
+    if (changes_exec(d, out, before)) lanes.exec_changed();
     if (out.size() == before + 1 && out.back().fn == nop) out.pop_back();  // counted by the block's head, not executed
     const InstClass cls = d.row ? d.row->cls : InstClass::other;
     ++counts[static_cast<size_t>(cls)];
     ++counts[kBlockTotal];
+    counts[kBlockLdsPasses] += static_cast<uint16_t>(transfer.lds_passes);
+    counts[kBlockScalarDwords] += static_cast<uint16_t>(transfer.scalar_dwords);
+    if (d.row) {
+      counts[kBlockF64] += cls == InstClass::valu && std::strstr(d.row->name, "_f64");
+      counts[kBlockBarriers] += !std::strcmp(d.row->name, "s_barrier") || !std::strcmp(d.row->name, "s_barrier_wait");
+    }
     chunk.words.insert(chunk.words.end(), words.begin(), words.begin() + d.bytes / 4);
     at += d.bytes;
     if (ends_block(d) && !falls_through(d)) break;
@@ -151,7 +209,7 @@ std::shared_ptr<Program> ProgramCache::get(Arch arch, bool wave64, uint64_t entr
   const bool good = cached.program && cached.program->arch() == arch &&
                     ((cached.epoch == epoch && cached.generation == generation && &cached.program->memory() == &memory) ||
                      cached.program->still_valid(memory));
-  if (!good) cached.program = std::make_shared<Program>(arch, wave64, memory, strict_, watched_);
+  if (!good) cached.program = std::make_shared<Program>(arch, wave64, memory, options_);
   cached.epoch = epoch;
   cached.generation = generation;
   auto result = cached.program;

@@ -14,12 +14,18 @@
 
 namespace usbgpu::emulator::isa {
 
+struct ProgramOptions {
+  bool strict = false;    // loads deliver with the wait that covers them
+  bool counting = false;  // an ".access" before each access to memory and LDS
+  bool watched = false;   // a ".watch" before each instruction
+};
+
 // Code reachable from one kernel entry. Several workers run it; decoding is under a lock, running
 // is not (an Inst changes only in `target`, atomically).
 class Program {
  public:
-  Program(Arch arch, bool wave64, AddressSpace& memory, bool strict, bool watched = false)
-      : arch_(arch), wave64_(wave64), memory_(&memory), strict_(strict), watched_(watched) {}
+  Program(Arch arch, bool wave64, AddressSpace& memory, ProgramOptions options)
+      : arch_(arch), wave64_(wave64), memory_(&memory), options_(options) {}
 
   const Inst* at(uint64_t pc, uint8_t variant);  // first Inst of the block that begins at pc. variant: FloatVariant
   // False when bytes in memory differ from what was decoded.
@@ -39,8 +45,7 @@ class Program {
   Arch arch_;
   bool wave64_;
   AddressSpace* memory_;
-  bool strict_;
-  bool watched_;  // a ".watch" before each instruction
+  const ProgramOptions options_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, const Inst*> blocks_;  // by address | variant (addresses are multiples of 4)
   std::vector<Chunk> chunks_;
@@ -49,7 +54,7 @@ class Program {
 // Programs by entry address.
 class ProgramCache {
  public:
-  explicit ProgramCache(bool strict, bool watched = false) : strict_(strict), watched_(watched) {}
+  explicit ProgramCache(ProgramOptions options) : options_(options) {}
   std::shared_ptr<Program> get(Arch arch, bool wave64, uint64_t entry, AddressSpace& memory);
   void invalidate() { ++epoch_; }
 
@@ -58,7 +63,7 @@ class ProgramCache {
     std::shared_ptr<Program> program;
     uint64_t epoch, generation;
   };
-  const bool strict_, watched_;
+  const ProgramOptions options_;
   std::mutex mutex_;
   std::unordered_map<uint64_t, Cached> programs_;  // by entry | wave64
   std::atomic<uint64_t> epoch_{1};

@@ -50,8 +50,9 @@ struct Job {
   std::vector<uint32_t> order;     // empty: ascending
   std::atomic<uint64_t> next{0};
   std::atomic<bool> stop{false};
-  std::mutex mutex;                // guards result
+  std::mutex mutex;                // guards what follows
   DispatchResult result;
+  Footprint footprint;
 };
 
 // Runs workgroups of a job until none is left.
@@ -69,6 +70,7 @@ class Runner {
     worker_.observer = job_.observer;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);
+    if (job_.options->counters) worker_.access = {};
     prepare();
     for (uint64_t n; !job_.stop && (n = job_.next++) < job_.groups;) {
       if (*job_.cancel) {
@@ -108,6 +110,7 @@ class Runner {
         w.constant[kConstShared + 2 * k + 1] = bases[k] | 0xFFFFFFFFu;
       }
       std::memset(w.counts, 0, sizeof w.counts);
+      w.active_lanes = w.bytes_loaded = w.bytes_stored = 0;
       // FLOAT_MODE of RSRC1 becomes MODE[7:0]; gfx11: DX10_CLAMP and IEEE MODE[8] and [9]
       initial_mode_ = s.pgm_rsrc1 >> 12 & 0xFF;
       if (s.arch == Arch::gfx11) initial_mode_ |= (s.pgm_rsrc1 >> 21 & 1) << 8 | (s.pgm_rsrc1 >> 23 & 1) << 9;
@@ -301,7 +304,15 @@ class Runner {
       c.trans += of(InstClass::trans), c.vmem_load += of(InstClass::vmem_load), c.vmem_store += of(InstClass::vmem_store);
       c.smem += of(InstClass::smem), c.lds += of(InstClass::lds), c.branch += of(InstClass::branch), c.other += of(InstClass::other);
       c.instructions += k[kBlockTotal];
+      c.barriers += k[kBlockBarriers], c.valu_f64 += k[kBlockF64], c.lds_passes += k[kBlockLdsPasses], c.scalar_bytes += 4 * uint64_t{k[kBlockScalarDwords]};
+      const Wave& w = wave(n);
+      c.active_lanes += w.active_lanes, c.bytes_loaded += w.bytes_loaded, c.bytes_stored += w.bytes_stored;
     }
+    if (!c.detailed) return;
+    const AccessCounters& a = worker_.access;
+    c.segments_32 += a.segments[0], c.segments_64 += a.segments[1], c.segments_128 += a.segments[2];
+    c.lds_cycles += a.lds_cycles, c.lds_conflicts += a.lds_conflicts;
+    job_.footprint.add(a.footprint);
   }
 
   Worker& worker_;
@@ -316,7 +327,10 @@ class Runner {
 
 class Array final : public ShaderArray {
  public:
-  explicit Array(const ShaderOptions& options) : options_(options), programs_(options.strict_waits), watched_(options.strict_waits, true) {
+  explicit Array(const ShaderOptions& options)
+      : options_(options),
+        programs_({.strict = options.strict_waits, .counting = options.counters}),
+        watched_({.strict = options.strict_waits, .counting = options.counters, .watched = true}) {
     unsigned n = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     for (unsigned k = 0; k < n; ++k) workers_.emplace_back();
     for (unsigned k = 1; k < n; ++k) threads_.emplace_back([this, k] { serve(k); });
@@ -350,6 +364,9 @@ class Array final : public ShaderArray {
     const std::shared_ptr<Program> program = (job.observer ? watched_ : programs_).get(s.arch, job.lanes == 64, s.pgm_address, memory);
     job.program = program.get();
     job.result.counters.waves = job.groups * job.waves_per_group;
+    job.result.counters.workgroups = job.groups;
+    job.result.counters.detailed = options_.counters;
+    job.result.shape = {job.waves_per_group, job.lanes, job.lds_bytes, s.pgm_rsrc1 & 63, (s.pgm_rsrc1 >> 29 & 1) != 0};
     job.helpers = static_cast<unsigned>(std::min<uint64_t>(threads_.size(), job.groups - 1));
     if (job.observer) job.helpers = 0;
     if (job.wave_bytes) {  // not more waves at once than the scratch ring has room for
@@ -369,6 +386,7 @@ class Array final : public ShaderArray {
       done_.wait(lock, [this] { return running_ == 0; });
       job_ = nullptr;
     }
+    job.result.counters.lines_touched = job.footprint.lines();
     if (job.observer) job.observer->finished(job.result);
     return std::move(job.result);
   }

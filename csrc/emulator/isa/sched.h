@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "emulator/isa/counters.h"
 #include "emulator/isa/dispatch.h"
 #include "emulator/isa/program.h"
 #include "emulator/isa/vm.h"
@@ -21,6 +22,7 @@ struct Worker {
   std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once; a wave64 takes two
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave
   WaveObserver* observer = nullptr;             // of a watched dispatch
+  AccessCounters access;                        // of counting programs
   struct ItemIds {                              // v0 of each wave (half of a wave64), for workgroups of nx * ny * ...
     uint32_t nx = 0, ny = 0, waves = 0;
     uint32_t at[kMaxWaves][32];

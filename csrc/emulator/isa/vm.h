@@ -59,6 +59,8 @@ void memory_atomic_unlock();
 const Inst* raise(Wave& wave, const Inst* i, uint8_t kind, uint64_t address, uint8_t access);
 // First execution of a branch: finds or decodes the block at `pc`; remembers it in i->target.
 const Inst* resolve(Wave& wave, const Inst* i, uint64_t pc);
+// ".access": segments and bank conflicts of the access that follows (counters.cpp).
+void count_access(Wave& wave, const Inst* i);
 // Indirect jumps: nothing is remembered.
 const Inst* jump(Wave& wave, uint64_t pc);
 // Asks the worker's observer; i + 1, or where it sends the wave.

@@ -91,7 +91,8 @@ struct alignas(128) Wave {
   Workgroup* group;
   Worker* worker;
   Memory* memory;
-  uint32_t counts[16];           // executed instructions by InstClass; [15]: all. Added up per block
+  uint32_t counts[16];           // executed instructions by InstClass and what inst.h lists. Added up per block
+  uint64_t active_lanes, bytes_loaded, bytes_stored;
   int64_t budget;                // instructions until the quantum ends
   Stop stop;
   WaveState state;
