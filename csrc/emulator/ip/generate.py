@@ -159,8 +159,8 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
             f'  .gfx = {chip.generation[3:]}, .gc_info_minor = {t["gc_info_minor"]},',
             f"  .products = {name}_products,", f"  .geometry = {{{g}}},",
             f'  .pte = {{.huge = {pte["PDE_PTE_huge"]}, .prt = {pte["PRT"]}, .leaf_is_marked = {str("IS_PTE" in pte).lower()}}},',
-            f'  .psp = {{.tmr_at_boot = {str(t["tmr_at_boot"]).lower()}, .boot = {name}_boot}},',
-            f'  .smu = {{.image_version_swapped = {str(t["smu_image_version_swapped"]).lower()},'
+            f'  .psp = {{.sos_version = {chip.board["sos_version"]:#x}, .tmr_at_boot = {str(t["tmr_at_boot"]).lower()}, .boot = {name}_boot}},',
+            f'  .smu = {{.version = {chip.board["smu_version"]:#x}, .image_version_swapped = {str(t["smu_image_version_swapped"]).lower()},'
             f' .driver_interface = {chip.board["smu_driver_interface"]}, .mode1_message = {t["smu_mode1_message"]},'
             f' .levels = {{{", ".join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,',
             "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",

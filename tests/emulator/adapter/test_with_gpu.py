@@ -9,7 +9,7 @@ from torch_usbgpu.usb.emulated import firmware_directory
 from torch_usbgpu.usb.transport import OpenedHandle
 
 MODES = [{}, {"strict": True}, {"deterministic": True}, {"strict": True, "deterministic": True}, {"lanes": 4},
-         {"faults": ["crs:3"]}, {"faults": ["tlp-error:50"]}]
+         {"strict": 5}, {"firmware": "custom-2026-08", "strict": 6}, {"faults": ["crs:3"]}, {"faults": ["tlp-error:50"]}]
 
 
 def open_device(monkeypatch, **options):
@@ -52,7 +52,8 @@ def test_unplugged_at_some_moment(monkeypatch, after):
 
 @pytest.mark.parametrize("options, error", [
     ({"faults": ["no-link"]}, LinkError), ({"faults": ["no-card"]}, LinkError), ({"usb": "high"}, WrongMode),
-    ({"firmware": "legacy"}, WrongMode), ({"firmware": "rom"}, WrongMode), ({"faults": ["stall:E4:1"]}, LinkError)])
+    ({"firmware": "legacy"}, WrongMode), ({"firmware": "rom"}, WrongMode), ({"firmware": "stock"}, WrongMode),
+    ({"firmware": "usb4"}, WrongMode), ({"faults": ["stall:E4:1"]}, LinkError)])
 def test_docks_that_cannot_work(monkeypatch, options, error):
     with pytest.raises(error) as caught:
         open_device(monkeypatch, **options)
