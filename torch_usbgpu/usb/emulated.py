@@ -61,9 +61,11 @@ def parse_options(text: str) -> dict[str, Any]:
             else:
                 raise ValueError(word)
         except ValueError:
-            raise ConfigError(f"USBGPU_EMULATOR: {word!r} is no option.",
-                              "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                              "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, fault=SWITCH.") from None
+            raise ConfigError(
+                f"USBGPU_EMULATOR: {word!r} is no option.",
+                "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
+                "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, fault=SWITCH.",
+            ) from None
     return options
 
 
