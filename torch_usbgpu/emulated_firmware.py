@@ -23,7 +23,15 @@ START_ADDRESS = 0x7000000003000  # the same in every vendor file
 BODY_BYTES = {"SOS": 0x3000, "SYS_DRV": 0x3000, "KDB": 0x1500, "SPL": 0xA0, "TOC": 0x700, "RL": 0x760, "SMU": 0x7C00,
               "RS64_MEC": 0x8000, "RS64_ME": 0x6000, "RS64_PFP": 0x4000}
 DEFAULT_BODY_BYTES = 0x1E00
-MP0_COMPONENTS = ("SYS_DRV", "SOS", "SOC_DRV", "INTF_DRV", "DBG_DRV", "RAS_DRV", "IPKEYMGR_DRV")  # these carry its version
+MP0_COMPONENTS = (
+    "SYS_DRV",
+    "SOS",
+    "SOC_DRV",
+    "INTF_DRV",
+    "DBG_DRV",
+    "RAS_DRV",
+    "IPKEYMGR_DRV",
+)  # these carry its version
 
 
 @cache
@@ -113,10 +121,16 @@ class Container:
     def to_bytes(self, ucode_bytes: int | None = None, extra_header: bytes = b"") -> bytes:
         described = _layout(self.layout)
         header = bytearray(described["size"])
-        common = {"size_bytes": UCODE_OFFSET + len(self.body), "header_size_bytes": described["size"],
-                  "header_version_major": self.version[0], "header_version_minor": self.version[1],
-                  "ucode_version": self.ucode_version, "ucode_size_bytes": len(self.body) if ucode_bytes is None else ucode_bytes,
-                  "ucode_array_offset_bytes": UCODE_OFFSET, "crc32": zlib.crc32(bytes(self.body))}
+        common = {
+            "size_bytes": UCODE_OFFSET + len(self.body),
+            "header_size_bytes": described["size"],
+            "header_version_major": self.version[0],
+            "header_version_minor": self.version[1],
+            "ucode_version": self.ucode_version,
+            "ucode_size_bytes": len(self.body) if ucode_bytes is None else ucode_bytes,
+            "ucode_array_offset_bytes": UCODE_OFFSET,
+            "crc32": zlib.crc32(bytes(self.body)),
+        }
         for name, where in described["fields"].items():
             value = self.values.get(name, common.get(name.split(".")[-1]) if ".header." in f".{name}" else None)
             if value is not None:
@@ -187,8 +201,14 @@ def imu_file(chip: str) -> bytes:
     return box.to_bytes()
 
 
-RLC_PARTS = {"RLC_IRAM": "rlc_iram_ucode", "RLC_DRAM_BOOT": "rlc_dram_ucode", "RLC_P": "rlcp_ucode", "RLC_V": "rlcv_ucode",
-             "RLC_RESTORE_LIST_GPM_MEM": "save_restore_list_gpm", "RLC_RESTORE_LIST_SRM_MEM": "save_restore_list_srm"}
+RLC_PARTS = {
+    "RLC_IRAM": "rlc_iram_ucode",
+    "RLC_DRAM_BOOT": "rlc_dram_ucode",
+    "RLC_P": "rlcp_ucode",
+    "RLC_V": "rlcv_ucode",
+    "RLC_RESTORE_LIST_GPM_MEM": "save_restore_list_gpm",
+    "RLC_RESTORE_LIST_SRM_MEM": "save_restore_list_srm",
+}
 
 
 def rlc_file(chip: str) -> bytes:

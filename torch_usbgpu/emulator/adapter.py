@@ -37,13 +37,15 @@ class EmulatedAdapter:
         threads: of the shader cores; 0 for all cores.
         lanes: of the PCIe link; 0 for what the firmware trains.
         serial: eight hex digits in the board's OTP area; empty: blank, as on most boards ("ffffffff").
-        state: of the GPU: "cold", "warm" (left by a driver like ours), "dirty" (left by another one).
+        state: of the GPU: "cold", "warm" (another driver shut it down in order), "dirty" (another driver was torn
+            away), "wedged" (its power controller is silent). A warm start of one's own: close, reopen().
+        board: product name, one of `_emulator.gpu.CHIPS[...]["boards"]`; empty for the chip's first.
         counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
-                 threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold",
+                 threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold", board: str = "",
                  counters: bool = False):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
@@ -55,11 +57,9 @@ class EmulatedAdapter:
         seed = DEFAULT_SEED if strict is True else int(strict)
         if seed < 0:
             raise ValueError("the seed of strict mode is a positive number")
-        # what the native module does not know yet is not handed to it
-        more = {"state": state} if state != "cold" else {}
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
-                                faults=list(faults), counters=counters, **more)
+                                faults=list(faults), state=state, board=board, counters=counters)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._streams: dict[int, int] = {}
         self._pipes: StreamPipes | None = None

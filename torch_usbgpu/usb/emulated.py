@@ -23,7 +23,7 @@ _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _FLAGS = ("strict", "deterministic", "counters")
 _SEEDS = ("strict",)
 _NUMBERS = {"threads": "threads", "lanes": "lanes"}
-_WORDS = ("firmware", "usb", "serial", "state")
+_WORDS = ("firmware", "usb", "serial", "state", "board")
 
 
 def open_adapter(chip: str | None = None) -> OpenedHandle:
@@ -61,9 +61,11 @@ def parse_options(text: str) -> dict[str, Any]:
             else:
                 raise ValueError(word)
         except ValueError:
-            raise ConfigError(f"USBGPU_EMULATOR: {word!r} is no option.",
-                              "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                              "firmware=NAME, usb=super|high, serial=HEX, state=NAME, fault=SWITCH.") from None
+            raise ConfigError(
+                f"USBGPU_EMULATOR: {word!r} is no option.",
+                "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
+                "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, fault=SWITCH.",
+            ) from None
     return options
 
 

@@ -59,6 +59,12 @@ Dock::~Dock() {
   gpu_.reset();  // its threads use everything else
 }
 
+void Dock::leave(StartState state) {
+  if (state == StartState::cold || !fabric_.link_up()) return;
+  gpu_->leave(state);
+  fabric_.gpu().leave_enumerated();
+}
+
 void Dock::apply_faults() {
   xdata_.link_trains = !faults_.no_link;
   xdata_.card_present = !faults_.no_card;

@@ -81,6 +81,8 @@ class Dock {
   double modelled_seconds() const { return observer_.microseconds() / 1e6; }
   std::vector<std::pair<std::string, std::string>> violations() const { return observer_.log(); }
   Gpu& gpu() { return *gpu_; }
+  // A card that somebody used before, and that kept its power since.
+  void leave(StartState state);
 
  private:
   using Clock = std::chrono::steady_clock;

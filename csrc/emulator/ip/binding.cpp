@@ -149,11 +149,14 @@ class TestGpu {
 void bind_ip(py::module_& module) {
   using release = py::call_guard<py::gil_scoped_release>;
   py::class_<TestGpu>(module, "Gpu", "An emulated GPU behind its BARs; bus windows stand for the adapter's memory.")
-      .def(py::init([](const std::string& chip, uint64_t vram_bytes, unsigned threads, bool deterministic, const std::string& board) {
-             return std::make_unique<TestGpu>(GpuOptions{chip, vram_bytes, threads, deterministic, board});
+      .def(py::init([](const std::string& chip, uint64_t vram_bytes, unsigned threads, bool deterministic, const std::string& board,
+                       const std::string& state) {
+             auto gpu = std::make_unique<TestGpu>(GpuOptions{chip, vram_bytes, threads, deterministic, board});
+             gpu->gpu().leave(start_state(state));
+             return gpu;
            }),
            py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("threads") = 0, py::arg("deterministic") = false,
-           py::arg("board") = "")
+           py::arg("board") = "", py::arg("state") = "cold")
       .def("add_bus_window", [](TestGpu& t, uint64_t address, size_t bytes) { t.port().add_window(address, bytes); })
       .def("bus_write", &TestGpu::bus_write)
       .def("bus_read", &TestGpu::bus_read)

@@ -62,6 +62,7 @@ struct PteFacts {
 };
 
 struct PspFacts {
+  uint32_t sos_version;
   bool tmr_at_boot;  // the trusted memory region is there since power-on
   std::span<const BootFact> boot;
 };
@@ -72,6 +73,7 @@ struct MetricsFacts {
 };
 
 struct SmuFacts {
+  uint32_t version;  // of a firmware that may have been loaded before
   bool image_version_swapped;
   uint32_t driver_interface;
   uint32_t mode1_message;  // of the normal mailbox; 0: only the debug mailbox resets

@@ -125,9 +125,17 @@ def firmware_lines(chip: Chip, enums, images) -> list[str]:
 
 def boot_lines(chip: Chip, enums, images) -> list[str]:
     """The boot loader's components of this chip, in the order of their time."""
-    commands = {"KDB": "LOAD_KEY_DATABASE", "SPL": "LOAD_TOS_SPL_TABLE", "SYS_DRV": "LOAD_SYSDRV", "SOC_DRV": "LOAD_SOCDRV",
-                "INTF_DRV": "LOAD_INTFDRV", "DBG_DRV": "LOAD_DBGDRV", "RAS_DRV": "LOAD_RASDRV",
-                "IPKEYMGR_DRV": "LOAD_IPKEYMGRDRV", "SOS": "LOAD_SOSDRV"}
+    commands = {
+        "KDB": "LOAD_KEY_DATABASE",
+        "SPL": "LOAD_TOS_SPL_TABLE",
+        "SYS_DRV": "LOAD_SYSDRV",
+        "SOC_DRV": "LOAD_SOCDRV",
+        "INTF_DRV": "LOAD_INTFDRV",
+        "DBG_DRV": "LOAD_DBGDRV",
+        "RAS_DRV": "LOAD_RASDRV",
+        "IPKEYMGR_DRV": "LOAD_IPKEYMGRDRV",
+        "SOS": "LOAD_SOSDRV",
+    }
     kinds, rows = images["bootloader_kinds"], []
     for name, command in commands.items():
         if name in chip.board["boot_required"] + chip.board["boot_optional"]:
@@ -151,24 +159,43 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
     pte = enums["pte_bits"][chip.generation]
     waves = enums[f"sq_wave_index_{chip.generation}"]
     is12 = chip.generation == "gfx12"
-    g = ", ".join(str(geometry[key]) for key in ("num_se", "num_sa_per_se", "num_wgp_per_sa", "max_waves_per_simd",
-                                                 "max_scratch_slots_per_cu", "gc_lds_size_kib", "wave_size", "num_gl2c"))
+    g = ", ".join(
+        str(geometry[key])
+        for key in (
+            "num_se",
+            "num_sa_per_se",
+            "num_wgp_per_sa",
+            "max_waves_per_simd",
+            "max_scratch_slots_per_cu",
+            "gc_lds_size_kib",
+            "wave_size",
+            "num_gl2c",
+        )
+    )
     t, m = chip.traits, chip.metrics
-    return [*rows, f"inline constexpr ChipFacts {name} = {{",
-            f'  .name = "{name}", .target = "{chip.facts["gfx_target"]}",',
-            f'  .gfx = {chip.generation[3:]}, .gc_info_minor = {t["gc_info_minor"]},',
-            f"  .products = {name}_products,", f"  .geometry = {{{g}}},",
-            f'  .pte = {{.huge = {pte["PDE_PTE_huge"]}, .prt = {pte["PRT"]}, .leaf_is_marked = {str("IS_PTE" in pte).lower()}}},',
-            f'  .psp = {{.tmr_at_boot = {str(t["tmr_at_boot"]).lower()}, .boot = {name}_boot}},',
-            f'  .smu = {{.image_version_swapped = {str(t["smu_image_version_swapped"]).lower()},'
-            f' .driver_interface = {chip.board["smu_driver_interface"]}, .mode1_message = {t["smu_mode1_message"]},'
-            f' .levels = {{{", ".join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,',
-            "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",
-            f'  .waves = {{.status = {waves["STATUS"]}, .state = {waves["STATE_PRIV" if is12 else "STATUS"]},'
-            f' .exceptions = {waves["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]}, .pc_lo = {waves["PC_LO"]}, .pc_hi = {waves["PC_HI"]},'
-            f' .exec_lo = {waves["EXEC_LO"]}, .exec_hi = {waves["EXEC_HI"]}, .hw_id1 = {waves["HW_ID1"]},',
-            "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
-            f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};"]
+    return [
+        *rows,
+        f"inline constexpr ChipFacts {name} = {{",
+        f'  .name = "{name}", .target = "{chip.facts["gfx_target"]}",',
+        f"  .gfx = {chip.generation[3:]}, .gc_info_minor = {t['gc_info_minor']},",
+        f"  .products = {name}_products,",
+        f"  .geometry = {{{g}}},",
+        f"  .pte = {{.huge = {pte['PDE_PTE_huge']}, .prt = {pte['PRT']},"
+        f" .leaf_is_marked = {str('IS_PTE' in pte).lower()}}},",
+        f"  .psp = {{.sos_version = {chip.board['sos_version']:#x}, .tmr_at_boot = {str(t['tmr_at_boot']).lower()},"
+        f" .boot = {name}_boot}},",
+        f"  .smu = {{.version = {chip.board['smu_version']:#x},"
+        f" .image_version_swapped = {str(t['smu_image_version_swapped']).lower()},"
+        f" .driver_interface = {chip.board['smu_driver_interface']}, .mode1_message = {t['smu_mode1_message']},"
+        f" .levels = {{{', '.join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,",
+        "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",
+        f"  .waves = {{.status = {waves['STATUS']}, .state = {waves['STATE_PRIV' if is12 else 'STATUS']},"
+        f" .exceptions = {waves['EXCP_FLAG_PRIV' if is12 else 'TRAPSTS']}, .pc_lo = {waves['PC_LO']},"
+        f" .pc_hi = {waves['PC_HI']},"
+        f" .exec_lo = {waves['EXEC_LO']}, .exec_hi = {waves['EXEC_HI']}, .hw_id1 = {waves['HW_ID1']},",
+        "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
+        f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};",
+    ]
 
 
 def product_lines(chip: Chip) -> list[str]:
@@ -191,8 +218,11 @@ def wave_bits(fields, index, is12: bool) -> str:
     exceptions = fields["EXCP_FLAG_PRIV" if is12 else "TRAPSTS"]
     violation = exceptions["memviol"][0] if is12 else exceptions["excp"][1]  # gfx11: the last of the exception bits
     valid = 1 << status["valid"][0] if "valid" in status else 0  # gfx12 says it in a register of its own only
-    return (f'.valid = {valid:#x}, .valid_and_idle = {index["VALID_AND_IDLE"]}, .execz = {status["execz"][0]}, .fatal = {status["fatal_halt"][0]},'
-            f' .halt = {state["halt"][0]}, .illegal = {exceptions["illegal_inst"][0]}, .mem_viol = {violation}')
+    return (
+        f".valid = {valid:#x}, .valid_and_idle = {index['VALID_AND_IDLE']}, .execz = {status['execz'][0]},"
+        f" .fatal = {status['fatal_halt'][0]},"
+        f" .halt = {state['halt'][0]}, .illegal = {exceptions['illegal_inst'][0]}, .mem_viol = {violation}"
+    )
 
 
 def generate(out: Path) -> None:

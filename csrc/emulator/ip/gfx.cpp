@@ -117,6 +117,16 @@ void Gfx::halt_wave(const WaveFault& wave, unsigned queue) {
                                (wave.simd & 3) | (wave.wgp & 15) << 2 | sq::encoding::error << 6}});
 }
 
+void Gfx::wave_interrupt(const WaveMessage& message, unsigned queue) {
+  std::lock_guard guard(board_.lock);
+  namespace sq = facts::sq_interrupt;
+  board_.ih->post({.client = facts::ih_client::GRBM_CP,
+                   .source = facts::ih_source_gfx11::SQ_INTERRUPT_ID,
+                   .ring = static_cast<uint8_t>(1 << 2 | queue << 4),
+                   .context = {message.data | (message.sa & 1) << 25 | (message.wave_slot & 31) << 27,
+                               (message.simd & 3) | (message.wgp & 15) << 2 | sq::encoding::wave << 6}});
+}
+
 // Workgroup processors of the selected array that the factory switched off, or that the die has not got (inferred for these).
 uint32_t Gfx::fused_off() {
   const RegisterFile& regs = board_.regs;

@@ -36,6 +36,8 @@ class Gfx {
 
   // Waves that stopped by a fault stay halted until their queue is reset.
   void halt_wave(const WaveFault& wave, unsigned queue);
+  // A running wave asked for an interrupt (s_sendmsg).
+  void wave_interrupt(const WaveMessage& message, unsigned queue);
   void kill_waves() { halted_.clear(); }
   bool waves_halted() const { return !halted_.empty(); }
 

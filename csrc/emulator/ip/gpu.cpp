@@ -155,6 +155,13 @@ void GpuModel::doorbell_write(uint32_t offset, uint32_t value) {
   }
 }
 
+StartState start_state(const std::string& name) {
+  constexpr const char* names[] = {"cold", "warm", "dirty", "wedged"};
+  for (size_t i = 0; i < std::size(names); i++)
+    if (name == names[i]) return static_cast<StartState>(i);
+  throw std::invalid_argument("no start state is called " + name);
+}
+
 std::span<const ChipFacts* const> emulated_chips() { return chips::all; }
 
 std::unique_ptr<Gpu> Gpu::create(const GpuOptions& options) {

@@ -17,6 +17,15 @@ namespace usbgpu::emulator {
 class EngineObserver;
 class WaveObserver;
 
+// What the board has been through before it is found.
+enum class StartState : uint8_t {
+  cold,
+  warm,    // a driver of another layout shut down in order: firmware loaded, nothing runs
+  dirty,   // another driver was torn away: queues active, a fault latched
+  wedged,  // the security processor lives and the power controller does not answer: only power helps
+};
+StartState start_state(const std::string& name);  // throws std::invalid_argument
+
 struct GpuOptions {
   std::string chip = "navi31";     // a key of asic/chips.json
   uint64_t vram_bytes = 0;         // 0: what the product has; reserved lazily
@@ -47,6 +56,7 @@ class Gpu {
   virtual void attach(UpstreamPort* port) = 0;      // before the first power-on
   virtual void set_bus_master(bool enabled) = 0;    // DMA is not emitted while false
   virtual void cold_reset() = 0;                    // rails dropped and restored
+  virtual void leave(StartState) {}                 // after power-on: as if somebody had used it before
 
   // BAR0. Dword TLPs; offset is dword aligned and inside the aperture.
   virtual uint32_t vram_read(uint64_t offset) = 0;

@@ -28,6 +28,7 @@ class GpuModel final : public Gpu {
   void attach(UpstreamPort* port) override;
   void set_bus_master(bool enabled) override;
   void cold_reset() override;
+  void leave(StartState state) override;
   uint32_t vram_read(uint64_t offset) override;
   void vram_write(uint64_t offset, uint32_t value, unsigned byte_enables) override;
   void doorbell_write(uint32_t offset, uint32_t value) override;
@@ -50,6 +51,7 @@ class GpuModel final : public Gpu {
   Board& attached();
   void power_on_blocks();
   void reset_if_asked();
+  void hub_left_running(Hub& hub);
 
   Board board_;
   InterruptRing ih_;

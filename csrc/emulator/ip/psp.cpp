@@ -86,6 +86,25 @@ void Psp::power_on() {
   regs.set(Reg::MP0_SMN_C2PMSG_35, ready);  // boot loader waits for a command
 }
 
+void Psp::left_running(uint64_t ring) {
+  RegisterFile& regs = board_.regs;
+  constexpr uint32_t ring_bytes = 0x10000, frames = 15;
+  alive_ = toc_ = ring_works_ = true;
+  sos_version_ = board_.chip.psp.sos_version;
+  if (tmr_ == 0) tmr_ = Board::fb_base + board_.vram.size() - tmr_below_end;
+  for (const FirmwareFact& fact : board_.chip.firmware)
+    if (fact.required) loaded_.insert(fact.type);
+  ring_base_ = ring;
+  ring_bytes_ = ring_bytes;
+  ring_rptr_ = frames * frame::total_bytes / 4;
+  regs.set(Reg::MP0_SMN_C2PMSG_81, sos_version_);
+  regs.set(Reg::MP0_SMN_C2PMSG_64, ready);
+  regs.set(Reg::MP0_SMN_C2PMSG_67, ring_rptr_);
+  regs.set(Reg::MP0_SMN_C2PMSG_69, static_cast<uint32_t>(ring));
+  regs.set(Reg::MP0_SMN_C2PMSG_70, static_cast<uint32_t>(ring >> 32));
+  regs.set(Reg::MP0_SMN_C2PMSG_71, ring_bytes);
+}
+
 bool Psp::loaded(std::string_view firmware) const {
   for (const FirmwareFact& fact : board_.chip.firmware)
     if (firmware == fact.name) return loaded_.contains(fact.type);

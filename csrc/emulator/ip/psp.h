@@ -21,6 +21,7 @@ class Psp final : public Agent {
   };
   Psp(Board& board, Events events);
   void power_on();
+  void left_running(uint64_t ring);  // as a driver leaves it: all firmware in, a ring at this address
 
   bool step() override;
   bool idle() override;

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <stdexcept>
 #include <vector>
 
@@ -206,13 +207,21 @@ class Cores {
     s.tmpring_size = tmpring_size;
     s.sh_mem_bases = sh_mem_bases;
     s.initiator = initiator;
+    std::mutex mutex;
+    std::vector<uint32_t> messages;
+    s.interrupt = [&](const WaveMessage& m) {
+      const std::lock_guard lock(mutex);
+      messages.push_back(m.data);
+    };
     cancel_ = false;
     DispatchResult r;
     {
       py::gil_scoped_release release;
       r = array_->run(s, memory, cancel_);
     }
-    return result_of(r, rates_);
+    py::dict result = result_of(r, rates_);
+    result["interrupts"] = messages;
+    return result;
   }
   void cancel() { cancel_ = true; }
   void watch(debug::Session* session) { array_->watch(session); }

@@ -49,6 +49,12 @@ class AddressSpace {
   virtual uint64_t generation() const = 0;
 };
 
+// s_sendmsg MSG_INTERRUPT of a running wave: `data` is M0[23:0].
+struct WaveMessage {
+  uint32_t data;
+  uint32_t se, sa, wgp, simd, wave_slot;
+};
+
 // Values of the compute registers at DISPATCH_DIRECT (hw names; see asic/registers/gc_*.json).
 struct DispatchState {
   Arch arch = Arch::gfx11;
@@ -63,6 +69,7 @@ struct DispatchState {
   uint32_t sh_mem_config = 0, sh_mem_bases = 0;
   uint32_t initiator = 0;                    // cs_w32_en etc.
   uint32_t num_se = 6, num_sa_per_se = 2, num_wgp_per_sa = 4;  // where a wave is said to run
+  std::function<void(const WaveMessage&)> interrupt;           // called by worker threads; empty: nobody listens
 };
 
 // Where a wave stopped and why: what SQ reports, and what SQ_IND reads back while it stays halted.

@@ -96,6 +96,14 @@ void write_hwreg(Wave& w, unsigned id, uint32_t value) {
 // LLVM, 'AMDGPU usage': 131 = REALTIME, 135 = SE_AID_ID (gfx12). Doorbell, TMA and TBA are 0: the queue has no trap handler.
 uint64_t message_result(const Wave& w, unsigned id) { return id == 131 ? realtime_100mhz() : id == 135 && w.gfx12 ? w.group->se : 0; }
 
+void send_message(const Wave& w, unsigned id) {
+  constexpr unsigned kInterrupt = 1;
+  const auto& interrupt = w.worker->state->interrupt;
+  if ((id & 0xF) != kInterrupt || !interrupt) return;
+  const Workgroup& g = *w.group;
+  interrupt({w.sgpr[kM0] & 0xFFFFFF, g.se, g.sa, g.wgp, w.index % 4, w.index / 4});
+}
+
 bool fetch_allowed(Wave& wave, uint64_t pc, uint32_t& word) {
   (void)word;
   const auto t = wave.memory->space->translate(pc, Access::execute, false);

@@ -12,6 +12,8 @@ uint32_t read_hwreg(const Wave& wave, unsigned id);
 void write_hwreg(Wave& wave, unsigned id, uint32_t value);
 // s_sendmsg_rtn: 131 = 100 MHz counter; the others (doorbell, trap addresses) read as 0.
 uint64_t message_result(const Wave& wave, unsigned id);
+// s_sendmsg. MSG_INTERRUPT reaches the interrupt ring; DEALLOC_VGPRS and the others have no effect that a wave could see.
+void send_message(const Wave& wave, unsigned id);
 // gfx12 barriers (`number` as s_barrier_signal has it). Signals: true when it is the phase's first. `members`: of a
 // named barrier, 0 = as it was set up.
 bool signal_barrier(Wave& wave, int32_t number, uint32_t members);

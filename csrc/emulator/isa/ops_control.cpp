@@ -111,7 +111,15 @@ const Inst* sethalt(Wave& w, const Inst* i) {
   return (i->imm & 1) ? raise(w, i, kind(Kind::trap), 0, static_cast<uint8_t>(Access::execute)) : i + 1;
 }
 
-const Inst* halt(Wave& w, const Inst* i) { return raise(w, i, kind(Kind::trap), 0, static_cast<uint8_t>(Access::execute)); }
+const Inst* sendmsg(Wave& w, const Inst* i) {
+  send_message(w, static_cast<unsigned>(i->imm));
+  return i + 1;
+}
+// s_sendmsghalt
+const Inst* halt(Wave& w, const Inst* i) {
+  send_message(w, static_cast<unsigned>(i->imm));
+  return raise(w, i, kind(Kind::trap), 0, static_cast<uint8_t>(Access::execute));
+}
 const Inst* setkill(Wave& w, const Inst* i) { return (i->imm & 1) ? leave(w, i, Stop::end) : i + 1; }
 
 const Inst* branch(Wave& w, const Inst* i) { return take(w, i); }
@@ -267,7 +275,7 @@ constexpr HandlerRow rows[] = {
     {"s_wait_bvhcnt", always<nop>}, {"s_wait_expcnt", always<nop>}, {"s_wait_dscnt", always<nop>}, {"s_wait_kmcnt", always<nop>},
     {"s_wait_loadcnt_dscnt", always<nop>}, {"s_wait_storecnt_dscnt", always<nop>},
     {"global_inv", always<nop>}, {"global_wb", always<nop>}, {"global_wbinv", always<nop>},
-    {"s_sendmsg", always<nop>},  // INTERRUPT and DEALLOC_VGPRS have no effect a wave could see
+    {"s_sendmsg", always<sendmsg>},
     {"s_sendmsghalt", always<halt>}, {"s_setkill", always<setkill>},
     // STATUS.COND_DBG_USER and COND_DBG_SYS are 0: no debugger sets them
     {"s_cbranch_cdbgsys", always<nop>}, {"s_cbranch_cdbguser", always<nop>}, {"s_cbranch_cdbgsys_or_user", always<nop>},

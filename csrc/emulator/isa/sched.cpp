@@ -67,6 +67,7 @@ class Runner {
   void run() {
     const HostFloatEnvironment environment;
     worker_.program = job_.program;
+    worker_.state = job_.state;
     worker_.observer = job_.observer;
     if (job_.options->strict_waits && !worker_.pending) worker_.pending = std::make_unique<PendingLoads[]>(kMaxWaves);
     memory_attach(worker_.memory, *job_.memory);

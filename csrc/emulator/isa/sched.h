@@ -18,6 +18,7 @@ constexpr int64_t kWorthHelp = 8192;            // instructions in sight that ar
 
 struct Worker {
   Program* program = nullptr;
+  const DispatchState* state = nullptr;         // of the dispatch that runs
   Memory memory;
   std::unique_ptr<Wave[]> waves;                // kMaxWaves, constants filled once; a wave64 takes two
   std::unique_ptr<PendingLoads[]> pending;      // strict mode: one per wave

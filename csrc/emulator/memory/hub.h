@@ -32,6 +32,8 @@ class Hub {
   void invalidate();  // drop every cached translation
   void power_on();    // register values at power-on
   void clear_fault();
+  Reg reg(std::string_view name) const;      // without the hub's prefix
+  Field field(std::string_view name) const;
 
  private:
   enum FaultKind { range, dummy_page, pde0, valid, read, write, execute, kinds };
@@ -62,8 +64,6 @@ class Hub {
   Walk walk(const Config& config, uint64_t va) const;
   std::optional<Place> fail(const Config& config, uint64_t va, Access access, uint32_t cid, const Walk& why, bool probe);
   void record(uint64_t va, Access access, uint32_t cid, const Walk& why, bool interrupt);
-  Reg reg(std::string_view name) const;      // without the hub's prefix
-  Field field(std::string_view name) const;
 
   Board& board_;
   Kind kind_;

@@ -213,6 +213,20 @@ Completion GpuFunction::memory_write(uint64_t address, uint32_t value, unsigned 
   return region.aperture == Aperture::none ? Completion::unsupported_request : Completion::success;
 }
 
+void GpuFunction::leave_enumerated() {
+  constexpr uint64_t prefetchable = 0x60'0000'0000, registers = 0xFCA0'0000;
+  graphics_.set(ext_rebar + 8, (graphics_.read(ext_rebar + 8) & ~(0x3Fu << 8)) | bar0_max_index_ << 8);
+  apply_resize();
+  const uint64_t doorbells = prefetchable + bar0_bytes_;
+  graphics_.write(0x10, static_cast<uint32_t>(prefetchable), 0xF);
+  graphics_.write(0x14, static_cast<uint32_t>(prefetchable >> 32), 0xF);
+  graphics_.write(0x18, static_cast<uint32_t>(doorbells), 0xF);
+  graphics_.write(0x1C, static_cast<uint32_t>(doorbells >> 32), 0xF);
+  graphics_.write(0x24, static_cast<uint32_t>(registers), 0xF);
+  graphics_.write(pci::command, pci::command_memory | pci::command_bus_master, 0x3);
+  if (on_command_change) on_command_change();
+}
+
 void GpuFunction::reset() {
   graphics_.reset();
   audio_.reset();

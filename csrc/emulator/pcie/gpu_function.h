@@ -20,6 +20,9 @@ class GpuFunction final : public Endpoint {
   Completion memory_write(uint64_t address, uint32_t value, unsigned byte_enables) override;
   void set_power(bool on) override;
 
+  // As an operating system leaves it: BARs placed at their full size, memory and bus master on.
+  void leave_enumerated();
+
   // Conventional reset of the whole device (PERST#, secondary bus reset).
   void reset();
   bool bus_master() const { return graphics_.read(pci::command) & pci::command_bus_master; }

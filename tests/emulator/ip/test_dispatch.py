@@ -158,6 +158,20 @@ def test_illegal_instruction(board):
     assert wait(lambda: board.peek(DATA) == 2)
 
 
+# s_mov_b32 m0, 0x1234; s_sendmsg sendmsg(MSG_INTERRUPT); s_endpgm: the same on both generations
+MESSAGE = (0xBEFD00FF, 0x1234, 0xBFB60001, 0xBFB00000)
+
+
+def test_interrupt_from_a_kernel(board):
+    """Each wave's message is an SQ entry of the wave encoding with M0 as its data; the kernel goes on."""
+    board.interrupts()
+    board.submit(*program(board, MESSAGE), *dispatch(3), *release(HERE, 1))
+    assert wait(lambda: board.peek(DATA) == 1)
+    entries = [words for client, source, words in board.interrupts() if (client, source) == (20, 239)]
+    assert [first & 0x1FFFFFF for first, *_ in entries] == [0x1234] * 3
+    assert {second >> 6 & 3 for _, second, *_ in entries} == {1}
+
+
 def test_memory_fault(board):
     """Without a default page: hub status, both interrupts, the wave's PC. With it the wave goes on."""
     hole = VA + 0x5_0000_0000

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from .board import DATA, RING, SDMA_RING, VRAM_VA, Board, wait
+from .board import CHIPS, DATA, RING, SDMA_RING, VRAM_VA, Board, wait
 from .test_pm4 import release
 
 INTERESTING = (0, 1, 2, 0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 0x10000, 0x200000, VRAM_VA & 0xFFFFFFFF, VRAM_VA >> 32)
-OPCODES = (0x10, 0x15, 0x37, 0x3C, 0x3F, 0x40, 0x46, 0x49, 0x50, 0x58, 0x76, 0x79)
+OPCODES = (0x10, 0x15, 0x1E, 0x21, 0x22, 0x23, 0x93, 0x98, 0x37, 0x3C, 0x3F, 0x40, 0x46, 0x49, 0x50, 0x58, 0x76, 0x79)
 
 
 def value(rng: random.Random) -> int:
@@ -20,7 +20,7 @@ def value(rng: random.Random) -> int:
 @pytest.mark.parametrize("deterministic", [False, True], ids=["threads", "deterministic"])
 def test_survives_noise(seed, deterministic):
     rng = random.Random(seed)
-    board = Board(deterministic=deterministic).boot()
+    board = Board(deterministic=deterministic, chip=CHIPS[seed % len(CHIPS)]).boot()
     names = [name for name in NAMES if rng.random() < 0.5]
     for _ in range(400):
         kind = rng.random()

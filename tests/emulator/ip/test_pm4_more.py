@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .board import DATA, POINTERS, RING, SDMA_POINTERS, SDMA_RING, VA, VRAM_VA, Board, each_generation, every_chip, wait
+from .board import DATA, POINTERS, RING, SDMA_POINTERS, SDMA_RING, VA, Board, each_generation, every_chip, wait
 from .test_pm4 import HERE, NOP1, packet, ran, release, split, write_data
 from .test_sdma import fence
 

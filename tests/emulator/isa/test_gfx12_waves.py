@@ -280,3 +280,11 @@ def test_subvector_loop_runs_once_for_each_half_with_lanes():
         assert result["end"] == "complete", result["fault"]
         got = machine.fetch(va, out)
         assert got[0].tolist() == [mask >> lane & 1 for lane in range(64)] and got[1, 0] == passes
+
+
+@pytest.mark.parametrize("arch", ["gfx1100", "gfx1201"])
+def test_messages_interrupt_the_host(arch):
+    """s_sendmsg MSG_INTERRUPT carries M0[23:0]; giving VGPRs back is no interrupt."""
+    machine = Machine(arch, threads=1)
+    code = assemble("s_mov_b32 m0, 0xab123456\ns_sendmsg sendmsg(MSG_INTERRUPT)\ns_sendmsg sendmsg(MSG_DEALLOC_VGPRS)\ns_endpgm", arch)
+    assert machine.run_code(code, threads=64)["interrupts"] == [0x123456] * 2

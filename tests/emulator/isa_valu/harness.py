@@ -7,6 +7,7 @@ each pair of blocks is the two halves of one wave.
 """
 from __future__ import annotations
 
+import functools
 import io
 import re
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from elftools.elf.elffile import ELFFile
 
 from torch_usbgpu import _emulator
@@ -85,6 +87,31 @@ RESULTS64 = """  s_mov_b64 s[22:23], exec
   s_mov_b64 exec, -1"""
 LOADS = "\n".join(f"  global_load_b32 v{FIRST + n}, v127, s[0:1] offset:{HEADER + 128 * n}" for n in range(COUNT))
 STORES = "\n".join(f"  global_store_b32 v127, v{FIRST + n}, s[2:3] offset:{HEADER + 128 * n}" for n in range(COUNT + 3))
+
+
+CHIPS = ("gfx1100", "gfx1201")
+# RDNA4's names for what computes the same. The cases are written in RDNA3's.
+RENAMED = [(re.compile(rf"\b{old}(?![a-z0-9])"), new) for old, new in (
+    (r"v_(dual_|pk_)?(min|max)_(f16|f32|f64)", r"v_\1\2_num_\3"), (r"v_(min3|max3|med3|minmax|maxmin)_(f16|f32)", r"v_\1_num_\2"),
+    (r"v_mad_(u64_u32|i64_i32)", r"v_mad_co_\1"))]
+SUFFIX = re.compile("(_e32|_e64|_dpp|_e64_dpp)$")
+
+
+def spelled(code: str, chip: str) -> str:
+    for old, new in RENAMED if chip == "gfx1201" else ():
+        code = old.sub(new, code)
+    return code
+
+
+def exists(code: str, chip: str) -> bool:
+    """Is every instruction in the table of the chip?"""
+    names = [SUFFIX.sub("", part.split()[0]) for line in code.split("\n") for part in line.split("::")]
+    return all(name in known(chip) for name in names if name.startswith(("v_", "s_", "ds_")))
+
+
+@functools.cache
+def known(chip: str) -> frozenset[str]:
+    return frozenset(_emulator.isa.mnemonics(chip))
 
 
 def clang() -> list[str]:
@@ -185,3 +212,17 @@ class Assembled:
         words = np.frombuffer(out, np.uint32).reshape(inputs.blocks, -1)[:, 32:32 + (COUNT + 3) * 32]
         words = words.reshape(inputs.blocks, COUNT + 3, 32)
         return Outputs(words[:, :COUNT], *(words[:, COUNT + n, 0] for n in range(3)))
+
+
+class OnChip:
+    """Cases in gfx11's names on either chip; without the instruction the test is skipped."""
+
+    def __init__(self, cases: dict[str, str], where: Path, chip: str) -> None:
+        cases = {name: spelled(code, chip) for name, code in cases.items()}
+        self.chip, self.absent = chip, {name for name, code in cases.items() if not exists(code, chip)}
+        self.assembled = Assembled({name: code for name, code in cases.items() if name not in self.absent}, where, chip)
+
+    def run(self, name: str, inputs: Inputs) -> Outputs:
+        if name in self.absent:
+            pytest.skip(f"{name}: not on {self.chip}")
+        return self.assembled.run(name, inputs)

@@ -11,6 +11,6 @@ MODULES = ("test_packed.py", "test_wmma.py", "test_wide.py", "test_lanes.py", "t
 
 
 def test_on_the_fallback_copy() -> None:
-    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(HERE / m for m in MODULES)],
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not gfx1201", *(HERE / m for m in MODULES)],
                          env=os.environ | {"USBGPU_EMULATOR_ISA": "baseline"}, cwd=HERE.parents[2], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:]

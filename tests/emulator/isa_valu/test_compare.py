@@ -38,8 +38,8 @@ KERNELS = {f"{c}__{f}": text(c, f) for c in COMPARE for f in forms(c)}
 
 
 @pytest.mark.parametrize("condition", sorted(COMPARE))
-def test_compare(condition: str, assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_compare(condition: str, on_both) -> None:
+    kernels = on_both(KERNELS)
     kinds, function = COMPARE[condition]
     width = WIDTH[kinds[0]]
     for form in forms(condition):

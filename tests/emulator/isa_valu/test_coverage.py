@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.emulator.isa.machine import Machine, assemble
-from tests.emulator.isa_valu import reference, reference_integer, test_lanes, test_packed, test_vopd, test_wide, test_wmma
+from tests.emulator.isa_valu import (
+    harness,
+    reference,
+    reference_integer,
+    test_compare,
+    test_lanes,
+    test_packed,
+    test_vopd,
+    test_wide,
+    test_wmma,
+)
 from torch_usbgpu._emulator import isa
 
 NEED = json.loads((Path(__file__).parents[1] / "isa_need.json").read_text())["gfx11"]
@@ -36,6 +46,18 @@ def test_every_needed_mnemonic_has_a_value_test() -> None:
     tested |= {f"v_div_{step}_{t}" for step in ("scale", "fmas") for t in ("f32", "f64")}  # test_compiled.py: as division
     missing = [m for tier in ("tier1", "tier2") for m in VALU[tier] if m not in tested]
     assert not missing, missing
+
+
+def test_what_gfx12_has_not() -> None:
+    """The cases that are skipped there, by name: always-true and always-false compares and two multiply-adds."""
+    gone = set()
+    for module in (test_compare, test_lanes, test_packed, test_vopd, test_wide):
+        for code in module.KERNELS.values():
+            spelled = harness.spelled(code, "gfx1201")
+            if not harness.exists(spelled, "gfx1201"):
+                gone.add(harness.SUFFIX.sub("", spelled.split()[0]))
+    compares = {f"v_{x}_{c}_{t}" for x in ("cmp", "cmpx") for c in "ft" for t in ("f16", "f32", "f64", "i32", "i64", "u32", "u64")}
+    assert gone <= compares | {"v_dot2acc_f32_f16", "v_fmac_dx9_zero_f32"}
 
 
 def test_wmma_needs_all_lanes() -> None:

@@ -89,7 +89,7 @@ def taken(values: np.ndarray, source: np.ndarray, active: np.ndarray, fetch_inac
 
 
 @pytest.mark.parametrize("pattern", DPP16)
-def test_dpp16(pattern: str, assembled) -> None:
+def test_dpp16(pattern: str, on_both) -> None:
     for name, (operation, of, tail, source, (rows, banks), bound, fetch) in DPP_CASES.items():
         if of != pattern:
             continue
@@ -104,39 +104,39 @@ def test_dpp16(pattern: str, assembled) -> None:
         elif operation == "neg":
             a = -value.astype(np.uint32).view(np.float32)
             value = np.maximum(a, np.abs(inputs.get(2).astype(np.uint32).view(np.float32))).view(np.uint32).astype(np.uint64)
-        result = assembled(KERNELS).run(name, inputs)
+        result = on_both(KERNELS).run(name, inputs)
         assert (result.get(8) == np.where(written, value, inputs.get(8))).all(), KERNELS[name]
         assert (result.exec == inputs.scalars[:, harness.EXEC]).all(), "EXEC was not restored"
         assert (np.delete(result.registers, 6, 1) == np.delete(inputs.registers, 6, 1)).all()
 
 
 @pytest.mark.parametrize("name", ["dpp8", "dpp8_fi"])
-def test_dpp8(name: str, assembled) -> None:
+def test_dpp8(name: str, on_both) -> None:
     inputs = random_inputs(name)
     source = (LANES & ~7) | np.tile([7, 0, 3, 3, 2, 6, 1, 4], 4)
     value, _ = taken(inputs.get(2), source, inputs.active(), name == "dpp8_fi")
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     assert (result.get(8) == np.where(inputs.active(), value, inputs.get(8))).all()
     assert (result.exec == inputs.scalars[:, harness.EXEC]).all()
 
 
-def test_dpp_compare(assembled) -> None:
+def test_dpp_compare(on_both) -> None:
     inputs = random_inputs("dpp_cmp", 8)
     active = inputs.active()
     value, valid = taken(inputs.get(2), ROW, active, False)
     greater = value.astype(np.uint32).view(np.int32) > inputs.get(4).astype(np.uint32).view(np.int32)
     want = ((greater & active & valid) << LANES).sum(1)
-    result = assembled(KERNELS).run("dpp_cmp", inputs)
+    result = on_both(KERNELS).run("dpp_cmp", inputs)
     assert (result.sdst == want).all()
     assert (result.exec == inputs.scalars[:, harness.EXEC]).all()
 
 
 @pytest.mark.parametrize("name", [k for k in KERNELS if k.startswith("permlane") and k != "permlane64"])
-def test_permlane16(name: str, assembled) -> None:
+def test_permlane16(name: str, on_both) -> None:
     inputs = random_inputs(name)
     fetch, bound, cross = name[-2] == "1", name[-1] == "1", "x16" in name
     active = inputs.active()
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     for block in range(inputs.blocks):
         selectors = int(inputs.scalars[block, harness.SGPR]) | int(inputs.scalars[block, harness.SGPR_HIGH]) << 32
         for lane in range(32):
@@ -150,8 +150,8 @@ def test_permlane16(name: str, assembled) -> None:
             assert result.get(8)[block, lane] == want, (block, lane)
 
 
-def test_single_lanes(assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_single_lanes(on_both) -> None:
+    kernels = on_both(KERNELS)
     inputs = random_inputs("single", 6)
     inputs.scalars[-1, harness.EXEC] = 0
     rows = np.arange(6)
@@ -166,8 +166,8 @@ def test_single_lanes(assembled) -> None:
     assert (kernels.run("permlane64", inputs).registers == inputs.registers).all()
 
 
-def test_mbcnt(assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_mbcnt(on_both) -> None:
+    kernels = on_both(KERNELS)
     inputs = random_inputs("mbcnt")
     active = inputs.active()
     below = np.array([[int(v) & ((1 << lane) - 1) for lane, v in enumerate(row)] for row in inputs.get(2)], np.uint64)
@@ -183,31 +183,31 @@ RELATIVE = {"movreld": (5, 2, 13), "movrels": (5, 7, 8), "movrelsd": (5, 7, 13),
 
 
 @pytest.mark.parametrize("name", RELATIVE)
-def test_relative_moves(name: str, assembled) -> None:
+def test_relative_moves(name: str, on_both) -> None:
     m0, source, destination = RELATIVE[name]
     inputs = random_inputs(name)
     inputs.scalars[:, harness.M0] = m0
     want = inputs.registers.copy()
     want[:, destination - 2] = np.where(inputs.active(), inputs.get(source), inputs.get(destination))
-    assert (assembled(KERNELS).run(name, inputs).registers == want).all()
+    assert (on_both(KERNELS).run(name, inputs).registers == want).all()
 
 
 @pytest.mark.parametrize("name,a,b", [("swap", 8, 2), ("swaprel", 11, 7)])
-def test_swap(name: str, a: int, b: int, assembled) -> None:
+def test_swap(name: str, a: int, b: int, on_both) -> None:
     inputs = random_inputs(name)
     inputs.scalars[:, harness.M0] = 3 << 16 | 5
     want = inputs.registers.copy()
     want[:, a - 2] = np.where(inputs.active(), inputs.get(b), inputs.get(a))
     want[:, b - 2] = np.where(inputs.active(), inputs.get(a), inputs.get(b))
-    assert (assembled(KERNELS).run(name, inputs).registers == want).all()
+    assert (on_both(KERNELS).run(name, inputs).registers == want).all()
 
 
 @pytest.mark.parametrize("name,a,b", [("swap16_ll", (8, 0), (2, 0)), ("swap16_hl", (8, 1), (2, 0)), ("swap16_lh", (8, 0), (2, 1)),
                                       ("swap16_same", (8, 0), (8, 1))])
-def test_swap_halves(name: str, a: tuple[int, int], b: tuple[int, int], assembled) -> None:
+def test_swap_halves(name: str, a: tuple[int, int], b: tuple[int, int], on_both) -> None:
     inputs = random_inputs(name)
     halves = inputs.registers.view(np.uint16).reshape(inputs.blocks, harness.COUNT, 32, 2)
     want = halves.copy()
     for (register, half), (other, other_half) in ((a, b), (b, a)):
         want[:, register - 2, :, half] = np.where(inputs.active(), halves[:, other - 2, :, other_half], halves[:, register - 2, :, half])
-    assert (assembled(KERNELS).run(name, inputs).registers == want.view(np.uint32)[..., 0]).all()
+    assert (on_both(KERNELS).run(name, inputs).registers == want.view(np.uint32)[..., 0]).all()

@@ -67,7 +67,7 @@ def check(name: str, inputs: Inputs, result: harness.Outputs, kind: str, functio
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_modifiers(name: str, assembled) -> None:
+def test_modifiers(name: str, on_both) -> None:
     select, select_high, neg_low, neg_high, clamp = PACKED[name]
     inputs = make_inputs(name, ("pf16", "pf16", "pf16"))
 
@@ -75,12 +75,12 @@ def test_modifiers(name: str, assembled) -> None:
         values = [(v >> 16 if h else v & 0xFFFF) ^ (0x8000 if n else 0) for v, h, n in zip(sources, halves, negative)]
         value = exact.fma(F16, *values)
         return float_clamp("f16", value) if clamp else value
-    check(name, inputs, assembled(KERNELS).run(name, inputs), "pf16",
+    check(name, inputs, on_both(KERNELS).run(name, inputs), "pf16",
           lambda a, b, c, _: part((a, b, c), select, neg_low) | part((a, b, c), select_high, neg_high) << 16)
 
 
 @pytest.mark.parametrize("mnemonic", SATURATING)
-def test_saturation(mnemonic: str, assembled) -> None:
+def test_saturation(mnemonic: str, on_both) -> None:
     kind, function = SATURATING[mnemonic]
     inputs = make_inputs(mnemonic, ("p16", "p16"), 4)
 
@@ -88,11 +88,11 @@ def test_saturation(mnemonic: str, assembled) -> None:
         a, b = a & 0xFFFF, b & 0xFFFF
         return fit(function(signed(a, 16), signed(b, 16)) if kind == "i16" else function(a, b), kind, clamp=True)
     name = f"{mnemonic}_clamp"
-    check(name, inputs, assembled(KERNELS).run(name, inputs), "b32", lambda a, b, *_: part(a, b) | part(a >> 16, b >> 16) << 16)
+    check(name, inputs, on_both(KERNELS).run(name, inputs), "b32", lambda a, b, *_: part(a, b) | part(a >> 16, b >> 16) << 16)
 
 
-def test_scalar_operands(assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_scalar_operands(on_both) -> None:
+    kernels = on_both(KERNELS)
     inputs = make_inputs("scalar", ("pf16", "pf16"))
     one = 0x3C00
     add = lambda a, b: exact.add(F16, a & 0xFFFF, b)  # noqa: E731
@@ -104,7 +104,7 @@ def test_scalar_operands(assembled) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mix_f32", "mixlo_f16", "mixhi_f16"])
-def test_mix(kind: str, assembled) -> None:
+def test_mix(kind: str, on_both) -> None:
     for name, (of, halves, select, signs, clamp) in MIX.items():
         if of != kind:
             continue
@@ -125,12 +125,12 @@ def test_mix(kind: str, assembled) -> None:
                 return value
             half = exact.convert(F32, F16, value)
             return old & 0xFFFF0000 | half if kind == "mixlo_f16" else old & 0xFFFF | half << 16
-        check(name, inputs, assembled(KERNELS).run(name, inputs), "f32" if kind == "mix_f32" else "pf16", result)
+        check(name, inputs, on_both(KERNELS).run(name, inputs), "f32" if kind == "mix_f32" else "pf16", result)
 
 
 @pytest.mark.parametrize("name", DOTS)
-def test_signed_dot(name: str, assembled) -> None:
+def test_signed_dot(name: str, on_both) -> None:
     bits, a_signed, b_signed, clamp = DOTS[name]
     inputs = make_inputs(name, ("b32", "b32", "i32"))
-    check(name, inputs, assembled(KERNELS).run(name, inputs), "b32", lambda a, b, c, _: fit(
+    check(name, inputs, on_both(KERNELS).run(name, inputs), "b32", lambda a, b, c, _: fit(
         dot_int(bits, a_signed, b_signed)(a, b) + signed(c, 32), "i32", clamp))

@@ -60,6 +60,11 @@ for _x in X_OPS:
 KERNELS["swap"] = "v_dual_mov_b32 v2, v3 :: v_dual_mov_b32 v3, v2"
 
 
+def operation(ops: dict[str, Op], name: str, chip: str) -> Op:
+    """RDNA4's minimum and maximum differ for signalling NaN (it has no MODE.IEEE)."""
+    return REFERENCE.get(harness.spelled(name, chip).replace("v_dual_", "v_"), ops[name]) if chip == "gfx1201" else ops[name]
+
+
 def expected(op: Op, inputs: Inputs, a: int | None, b: int, dst: int) -> np.ndarray:
     first = np.broadcast_to(inputs.scalars[:, harness.SGPR, None], (inputs.blocks, 32)) if a is None else inputs.get(a)
     columns = [first, inputs.get(b)][:max(1, len([k for k in op.sources if k != "mask"]))]
@@ -71,8 +76,8 @@ def expected(op: Op, inputs: Inputs, a: int | None, b: int, dst: int) -> np.ndar
 
 
 @pytest.mark.parametrize("x", X_OPS)
-def test_pairs(x: str, assembled) -> None:
-    kernels = assembled(KERNELS)
+def test_pairs(x: str, on_both) -> None:
+    kernels = on_both(KERNELS)
     for y in Y_OPS:
         for form in ("", "_overlap", "_scalar"):
             name = f"{x}_{y}{form}"
@@ -87,7 +92,7 @@ def test_pairs(x: str, assembled) -> None:
             xs, ys = ((3, 4, 2), (2, 5, 3)) if form == "_overlap" else ((None if form else 2, 4, 8), (3, 5, 9))
             result = kernels.run(name, inputs)
             active = inputs.active()
-            for op, (a, b, dst) in ((X_OPS[x], xs), (Y_OPS[y], ys)):
+            for op, (a, b, dst) in ((operation(X_OPS, x, kernels.chip), xs), (operation(Y_OPS, y, kernels.chip), ys)):
                 want, got = expected(op, inputs, a, b, dst), result.get(dst)
                 assert WIDTH[op.result] == 32
                 for block, lane in np.ndindex(2, 32):
@@ -97,8 +102,8 @@ def test_pairs(x: str, assembled) -> None:
                         assert got[block, lane] == inputs.get(dst)[block, lane], KERNELS[name]
 
 
-def test_swap(assembled) -> None:
+def test_swap(on_both) -> None:
     inputs = Inputs(1)
     inputs.set(2, np.arange(32)), inputs.set(3, np.arange(100, 132))
-    result = assembled(KERNELS).run("swap", inputs)
+    result = on_both(KERNELS).run("swap", inputs)
     assert (result.get(2) == inputs.get(3)).all() and (result.get(3) == inputs.get(2)).all()

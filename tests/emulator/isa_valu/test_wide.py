@@ -68,10 +68,10 @@ def lanes(inputs: Inputs):
 
 @pytest.mark.parametrize("mnemonic", CARRY)
 @pytest.mark.parametrize("form", ["vop3", "null", "scalar", "same"])
-def test_carry(mnemonic: str, form: str, assembled) -> None:
+def test_carry(mnemonic: str, form: str, on_both) -> None:
     name = f"{mnemonic}_{form}"
     inputs = make_inputs(name, {2: "u32", 4: "u32"})
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     destination = 2 if form == "same" else 8
     masks = [0] * inputs.blocks
     for block, lane, active in lanes(inputs):
@@ -88,9 +88,9 @@ def test_carry(mnemonic: str, form: str, assembled) -> None:
 
 
 @pytest.mark.parametrize("name", [k for k in KERNELS if k.startswith("mad_")])
-def test_multiply_add_64(name: str, assembled) -> None:
+def test_multiply_add_64(name: str, on_both) -> None:
     inputs = make_inputs(name, {2: "u32", 4: "u32", 6: "u64"} if "overlap" not in name else {2: "u64", 4: "u32"})
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     destination = 2 if "overlap" in name else 8
     masks = [0] * inputs.blocks
     for block, lane, active in lanes(inputs):
@@ -108,11 +108,11 @@ def test_multiply_add_64(name: str, assembled) -> None:
 
 
 @pytest.mark.parametrize("name", ["fmaak_f32", "fmamk_f32", "fmaak_f16", "fmamk_f16"])
-def test_fma_with_constant(name: str, assembled) -> None:
+def test_fma_with_constant(name: str, on_both) -> None:
     half = name.endswith("f16")
     fmt, kind, k = (F16, "f16", 0x4248) if half else (F32, "f32", 0x40490FDB)
     inputs = make_inputs(name, {2: "pf16", 4: "pf16"} if half else {2: "f32", 4: "f32"})
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     for block, lane, active in lanes(inputs):
         a, b, old = (int(inputs.get(r)[block, lane]) for r in (2, 4, 8))
         got = int(result.get(8)[block, lane])
@@ -125,10 +125,10 @@ def test_fma_with_constant(name: str, assembled) -> None:
         assert same(kind, got, want if active else old, 0), (name, hex(a), hex(b), hex(got), hex(want))
 
 
-def test_masked_quad_sums(assembled) -> None:
+def test_masked_quad_sums(on_both) -> None:
     inputs = make_inputs("mqsad", {2: "u64", 4: "u32"})
     inputs.set(4, inputs.get(4) & 0xFF00FFFF)
-    result = assembled(KERNELS).run("mqsad_u32", inputs)
+    result = on_both(KERNELS).run("mqsad_u32", inputs)
     for block, lane, active in lanes(inputs):
         a, b = int(inputs.get(2, 64)[block, lane]), int(inputs.get(4)[block, lane])
         for n in range(4):
@@ -147,20 +147,20 @@ def cube(x: float, y: float, z: float) -> tuple[float, float, float, float]:
 
 
 @pytest.mark.parametrize("n,name", list(enumerate(["cubeid", "cubesc", "cubetc", "cubema"])))
-def test_cube(n: int, name: str, assembled) -> None:
+def test_cube(n: int, name: str, on_both) -> None:
     inputs = make_inputs("cube", {})
     rng = np.random.default_rng(3)
     vectors = rng.integers(-3, 4, (3, 128)).astype(np.float32)
     for k in range(3):
         inputs.set(2 + 2 * k, vectors[k].view(np.uint32))
-    got = assembled(KERNELS).run(name, inputs).get(8).astype(np.uint32).view(np.float32)
+    got = on_both(KERNELS).run(name, inputs).get(8).astype(np.uint32).view(np.float32)
     for lane in np.flatnonzero(inputs.active().ravel()):
         assert got.ravel()[lane] == cube(*(float(v) for v in vectors[:, lane]))[n]
 
 
-def test_mullit(assembled) -> None:
+def test_mullit(on_both) -> None:
     inputs = make_inputs("mullit", {2: "f32", 4: "f32", 6: "f32"})
-    result = assembled(KERNELS).run("mullit", inputs)
+    result = on_both(KERNELS).run("mullit", inputs)
     for block, lane, active in lanes(inputs):
         a, b, c = (int(inputs.get(r)[block, lane]) for r in (2, 4, 6))
         lowest = 0xFF7FFFFF
@@ -170,7 +170,7 @@ def test_mullit(assembled) -> None:
         assert same("f32", int(result.get(8)[block, lane]), want, 0), (hex(a), hex(b), hex(c))
 
 
-def test_argument_reduction(assembled) -> None:
+def test_argument_reduction(on_both) -> None:
     """v_trig_preop_f64: 53 bits of 2/pi from a position that depends on the argument's exponent."""
     with mpmath.workprec(1400):
         two_over_pi = int(mpmath.floor(mpmath.ldexp(2 / mpmath.pi, 1201)))
@@ -178,7 +178,7 @@ def test_argument_reduction(assembled) -> None:
     rng = np.random.default_rng(9)
     inputs.set(2, (rng.uniform(1, 2, 128) * 2.0 ** rng.integers(-20, 1023, 128)).view(np.uint64), 64)
     inputs.set(4, rng.integers(0, 22, 128))
-    result = assembled(KERNELS).run("trig_preop", inputs)
+    result = on_both(KERNELS).run("trig_preop", inputs)
     for block, lane, active in lanes(inputs):
         if not active:
             continue
@@ -190,7 +190,7 @@ def test_argument_reduction(assembled) -> None:
 
 
 @pytest.mark.parametrize("name", ["nop", "pipeflush"])
-def test_nothing(name: str, assembled) -> None:
+def test_nothing(name: str, on_both) -> None:
     inputs = make_inputs(name, {})
-    result = assembled(KERNELS).run(name, inputs)
+    result = on_both(KERNELS).run(name, inputs)
     assert (result.registers == inputs.registers).all()
