@@ -27,30 +27,13 @@ lacking() {  # the files of these chips that are not in $target
 have_all() { [ -z "$(lacking $chips)" ]; }
 have_one() { for chip in $chips; do [ -n "$(lacking "$chip")" ] || return 0; done; return 1; }
 if [ -d "$target" ] && have_all; then echo "$target: already there"; exit 0; fi
-for tool in apt-get dpkg-deb; do command -v $tool >/dev/null || fail "$tool is missing: not a Debian system"; done
 
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
-  grep -oE 'https?://[^ ]*/debian/?( |$)' | head -1 | tr -d ' ') || true
-[ -n "$mirror" ] || fail "no Debian mirror in /etc/apt"
-codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
-
+. "$(dirname "$0")/apt.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{lists/partial,cache/archives/partial,parts,download}
-touch "$work/status"
-# Proxies and the like of the system still count; its sources do not.
-apt() {
-  timeout 300 apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts="$work/parts" \
-    -o Dir::State="$work" -o Dir::State::Lists="$work/lists" -o Dir::State::status="$work/status" \
-    -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=2 \
-    -o Acquire::Languages=none "$@"
-}
-for suite in ${USBGPU_FIRMWARE_SUITES:-$codename stable testing sid}; do
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite non-free-firmware" >"$work/sources.list"
-  apt update >"$work/log" 2>&1 && (cd "$work/download" && apt download firmware-amd-graphics >>"$work/log" 2>&1) || {
-    tail -3 "$work/log" >&2; continue; }
-  rm -rf "$work/tree"
-  dpkg-deb -x "$work"/download/firmware-amd-graphics_*.deb "$work/tree" || continue
+apt_prepare "$work" || exit 1
+for suite in ${USBGPU_FIRMWARE_SUITES:-$apt_codename stable testing sid}; do
+  apt_package "$suite" non-free-firmware firmware-amd-graphics || continue
   found=$(find "$work/tree" -type d -path '*firmware/amdgpu' | head -1)
   mkdir -p "$target"
   cp -L "$found"/* "$target/" 2>/dev/null || true
@@ -60,10 +43,9 @@ for suite in ${USBGPU_FIRMWARE_SUITES:-$codename stable testing sid}; do
     exit 0
   fi
   echo "fetch_firmware: the package of $suite lacks $(lacking $chips | wc -l) files" >&2
-  rm -f "$work"/download/*
 done
 if have_one; then
   echo "$target: without $(lacking $chips | tr '\n' ' ')"
   exit 0
 fi
-fail "no suite of $mirror has the files"
+fail "no suite of $apt_mirror has the files"

@@ -56,7 +56,7 @@ USBGPU_SEM double sqrt(double x) { return __builtin_sqrt(x); }
 #endif
 
 // ---- f16 and bf16 --------------------------------------------------------------------------
-#if defined(__F16C__)
+#if defined(__F16C__) || (defined(__aarch64__) && defined(__clang__))  // the CPU's own conversions; they round as its mode says
 USBGPU_SEM float f32(half h) { return static_cast<float>(as<_Float16>(h.bits)); }
 USBGPU_SEM half f16(float x) { return {x == x ? as<uint16_t>(static_cast<_Float16>(x)) : kNanF16}; }
 #else

@@ -52,7 +52,7 @@ USBGPU_INLINE void widen(bfloat, Words low, float* out) {
 }
 USBGPU_INLINE void widen(half, Words low, float* out) {
   low &= 0xFFFFu;
-#if defined(__F16C__) && defined(__clang__)
+#if (defined(__F16C__) || defined(__aarch64__)) && defined(__clang__)
   using Shorts = uint16_t __attribute__((vector_size(32)));
   using Halves = _Float16 __attribute__((vector_size(32)));
   using Floats = float __attribute__((vector_size(64)));
