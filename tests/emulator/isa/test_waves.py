@@ -149,6 +149,14 @@ def test_code_goes_on_behind_a_halt_that_is_not_asked_for(cpu):
     assert (result["end"], result["fault"]["kind"], result["fault"]["pc"]) == ("fault", "trap", CODE + 8)
 
 
+@pytest.mark.parametrize("cpu", ["gfx1100", "gfx1201"])
+def test_modifiers_of_an_instruction_without_a_result(cpu):
+    """v_nop in VOP3 encoding, clamped, and with an output multiplier."""
+    code = np.array([0xD580_8000, 0, 0xD580_0000, 1 << 27, 0xBFB0_0000], np.uint32).tobytes()
+    assert [row[3].split()[0] for row in isa.disassemble(code, cpu)] == ["v_nop_e64", "v_nop_e64", "s_endpgm"]
+    assert Machine(cpu, threads=1).run_code(code)["end"] == "complete"
+
+
 # Instructions that look at their sources lane by lane, with a constant or SGPR there: words that no assembler writes.
 SCALAR_IN_PLACE_OF_A_VGPR = {
     "v_swap_b32 literal": ("gfx1100", (0x7E00_CAFF, 0x1234)),
