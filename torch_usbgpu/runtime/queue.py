@@ -167,12 +167,16 @@ class Road:
         return self.sequence
 
     def poll_fence(self) -> int:
-        """One control transfer. A torn read shows too large a value only across a carry, so read again there."""
-        value = int.from_bytes(self.adapter.read_xdata(FENCE_XDATA, 4), "little")
-        if value & 0xFF in (0, 0xFF):
-            value = min(value, int.from_bytes(self.adapter.read_xdata(FENCE_XDATA, 4), "little"))
-        self.done = value
-        return value
+        """One control transfer. Returns the last sequence number known to be done.
+
+        Only the lowest byte is read: the dock fetches bytes one by one while the GPU may store the next number, so more
+        than one could belong to different numbers. It is enough, because never more than a few windows are under way.
+        """
+        low = self.adapter.read_xdata(FENCE_XDATA, 1)[0]
+        ahead = (low - self.done) & 0xFF
+        if ahead < 128:         # else: a read-back told us before its window stored the fence
+            self.done = (self.done + ahead) & 0xFFFFFFFF
+        return self.done
 
     def reached(self, sequence: int) -> bool:
         return not behind(sequence, self.done) or not behind(sequence, self.poll_fence())
