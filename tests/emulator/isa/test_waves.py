@@ -197,6 +197,7 @@ FAULTS = {  # body: (kind, access, address or None, index of the faulting instru
     "store to code": ("global_store_b32 v1, v2, s[4:5]", "memory_violation", "write", CODE, 1),
     "jump into nowhere": ("s_setpc_b64 s[2:3]", "memory_violation", "execute", 0xDEAD_0000_0000, None),
     "jump into data": ("s_setpc_b64 s[0:1]", "memory_violation", "execute", DATA, None),
+    "jump to the last word": ("s_mov_b64 s[6:7], -4\ns_setpc_b64 s[6:7]", "memory_violation", "execute", (1 << 64) - 4, None),
     "past the end": ("global_load_b32 v2, v1, s[0:1] offset:4092", "memory_violation", "read", None, 1),
 }
 
