@@ -32,7 +32,8 @@ void fill_constants(Wave& w) {
   }
 }
 
-struct LinearGroup { uint32_t x, y, z; };
+constexpr size_t kCacheLine = 128;  // Apple's; others have 64, and fetch pairs of lines
+constexpr uint64_t kLargestClaim = 64;  // workgroups: of 256 threads, 64 KiB of an array of floats
 
 // What all workers of a dispatch share.
 struct Job {
@@ -48,8 +49,9 @@ struct Job {
   WaveObserver* observer = nullptr;
   unsigned helpers = 0;            // threads that may join the caller's
   std::vector<uint32_t> order;     // empty: ascending
-  std::atomic<uint64_t> next{0};
-  std::atomic<bool> stop{false};
+  // written for each claim, next to nothing that workers read all the time
+  alignas(kCacheLine) std::atomic<uint64_t> next{0};
+  alignas(kCacheLine) std::atomic<bool> stop{false};
   std::mutex mutex;                // guards what follows
   DispatchResult result;
   Footprint footprint;
@@ -73,7 +75,8 @@ class Runner {
     memory_attach(worker_.memory, *job_.memory);
     if (job_.options->counters) worker_.access = {};
     prepare();
-    for (uint64_t n; !job_.stop && (n = job_.next++) < job_.groups;) {
+    for (uint64_t n = 0, end = 0; !job_.stop; ++n) {
+      if (n == end && !claim(n, end)) break;
       if (*job_.cancel) {
         finish(DispatchResult::End::cancelled);
         break;
@@ -85,6 +88,16 @@ class Runner {
   }
 
  private:
+  // The next workgroups for this worker. Several while many are left: workers then seldom fight for the counter, and
+  // each goes through memory in runs that the host's prefetchers see.
+  bool claim(uint64_t& first, uint64_t& end) {
+    const uint64_t claimed = job_.next.load(std::memory_order_relaxed);
+    if (claimed >= job_.groups) return false;
+    const uint64_t count = std::clamp<uint64_t>((job_.groups - claimed) / (4 * (job_.helpers + 1)), 1, kLargestClaim);
+    first = job_.next.fetch_add(count);
+    end = std::min(first + count, job_.groups);
+    return first < job_.groups;
+  }
   // What is the same for all workgroups of the dispatch.
   void prepare() {
     const DispatchState& s = *job_.state;

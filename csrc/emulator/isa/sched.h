@@ -16,7 +16,7 @@ constexpr uint32_t kMaxLds = 64 * 1024;
 constexpr int64_t kQuantum = 10000;             // instructions before the next wave gets its turn
 constexpr int64_t kWorthHelp = 8192;            // instructions in sight that are worth waking other threads (tens of microseconds)
 
-struct Worker {
+struct alignas(128) Worker {                     // no cache line in common with a neighbour
   Program* program = nullptr;
   const DispatchState* state = nullptr;         // of the dispatch that runs
   Memory memory;
