@@ -35,20 +35,20 @@ def fence(wire, number, careful):
         wire.write32(REGISTERS + 0x10, 1)
 
     def read():
-        return int.from_bytes(wire.read(FENCE_XDATA, 8), "little")
+        value = int.from_bytes(wire.read(FENCE_XDATA, 8), "little")
+        while careful:  # twice the same: neither was torn
+            again = int.from_bytes(wire.read(FENCE_XDATA, 8), "little")
+            if again == value:
+                break
+            value = again
+        return value
 
     before, after = (number << 8) - 1, number << 8
     step(before)
     while read() != before:
         pass
     step(after)
-    value = read()
-    while careful:  # twice the same: neither was torn
-        again = read()
-        if again == value:
-            break
-        value = again
-    return value in (before, after)
+    return read() in (before, after)
 
 
 def doorbell(wire, number, careful):

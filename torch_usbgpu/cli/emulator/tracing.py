@@ -61,9 +61,11 @@ def trace(output: Path | None, text: TextIO | None, wanted: Filter, packets: str
         return recorder.wrap(handle)
 
     before, transfers.wrap_handle = transfers.wrap_handle, wrap
+    already_open = _default_is_open()
     try:
         status = run_program(script, module, command, arguments)
-        _close_devices()
+        if not already_open:    # the shutdown of the program's default device belongs to the trace
+            _close_default()
     finally:
         transfers.wrap_handle = before
         for handle in opened:
@@ -79,8 +81,12 @@ def trace(output: Path | None, text: TextIO | None, wanted: Filter, packets: str
     return status
 
 
-def _close_devices() -> None:
-    """The shutdown of the default device belongs to the trace."""
+def _default_is_open() -> bool:
+    runtime = sys.modules.get("torch_usbgpu.runtime")
+    return runtime is not None and runtime.is_open()
+
+
+def _close_default() -> None:
     runtime = sys.modules.get("torch_usbgpu.runtime")
     if runtime is not None:
         runtime.close()
