@@ -61,11 +61,12 @@ bool Bench::until(auto condition) {
 }
 
 void Bench::write(std::string_view name, uint32_t value) {
-  if (const auto reg = RegisterFile::find(name)) model_->board().reg_write(model_->board().regs.address(*reg), value);
+  const auto reg = RegisterFile::find(name);
+  if (reg && model_->board().regs.has(*reg)) model_->board().reg_write(model_->board().regs.address(*reg), value);
 }
 uint32_t Bench::read(std::string_view name) {
   const auto reg = RegisterFile::find(name);
-  return reg ? model_->board().reg_read(model_->board().regs.address(*reg)) : 0;
+  return reg && model_->board().regs.has(*reg) ? model_->board().reg_read(model_->board().regs.address(*reg)) : 0;
 }
 void Bench::update(std::string_view name, uint32_t value) {
   const auto field = RegisterFile::find_field(name);
@@ -92,7 +93,7 @@ void Bench::memory_hub(const char* prefix) {
   w("VM_CONTEXT0_PAGE_TABLE_END_ADDR_LO32", (va_base + (1ull << 40) - 1) >> 12);
   w("VM_CONTEXT0_PAGE_TABLE_END_ADDR_HI32", (va_base + (1ull << 40) - 1) >> 44);
   w("VM_CONTEXT0_PAGE_TABLE_BASE_ADDR_LO32", root_paddr | 1);
-  w("VM_CONTEXT0_CNTL", 0x01FFFE07);
+  w("VM_CONTEXT0_CNTL", gfx12() ? 0x01FFFC07 : 0x01FFFE07);
 }
 
 uint32_t Bench::bootloader(uint32_t command, std::span<const uint8_t> bytes) {
@@ -134,18 +135,17 @@ bool Bench::boot() {
   entry(root_paddr, 0, pdb1 | 1);
   entry(pdb1, 0, pdb0 | 1);
   entry(pdb0, (sram_va - va_base) >> 21, ptb | 1);
-  for (uint64_t i = 0; i < 128; i++) entry(ptb, i, (sram_bus + (i << 12)) | 0x73 | 3ull << 48);
+  const PteFacts& pte = model_->board().chip.pte;
+  const uint64_t leaf = pte.leaf_is_marked ? 1ull << pte.huge : 0, uncached = 3ull << (gfx12() ? 54 : 48);
+  for (uint64_t i = 0; i < 128; i++) entry(ptb, i, (sram_bus + (i << 12)) | 0x73 | uncached | leaf);
   entry(pdb1, (vram_va - va_base) >> 30, pdb0_vram | 1);
-  for (uint64_t i = 0; i < vram_bytes >> 21; i++) entry(pdb0_vram, i, i << 21 | 0x71 | 1ull << 54);
+  for (uint64_t i = 0; i < vram_bytes >> 21; i++) entry(pdb0_vram, i, i << 21 | 0x71 | 1ull << pte.huge);
 
   gpu_->set_bus_master(true);
   write("RCC_DEV0_EPF0_RCC_DOORBELL_APER_EN", 1);
   memory_hub("MM");
-  namespace boot_command = facts::psp_bootloader_cmd;
   namespace kinds = psp_image::bootloader_kinds;
-  for (const auto& [command, kind] : {std::pair{boot_command::LOAD_KEY_DATABASE, kinds::KDB}, {boot_command::LOAD_TOS_SPL_TABLE, kinds::KDB},
-                                      {boot_command::LOAD_SYSDRV, kinds::SYS_DRV}, {boot_command::LOAD_SOSDRV, kinds::SOS}})
-    bootloader(command, image(kind));
+  for (const BootFact& component : model_->board().chip.psp.boot) bootloader(component.command, image(component.kind));
   if (!until([&] { return read("MP0_SMN_C2PMSG_81") != 0; })) return false;
   open_ring();
   const auto toc = image(kinds::TOC);
@@ -155,11 +155,18 @@ bool Bench::boot() {
   const auto load_fact = [&](const FirmwareFact& fact) { load(image(fact.kind), fact.type); };
   for (const FirmwareFact& fact : model_->board().chip.firmware)
     if (std::string_view(fact.name) == "SMU") load_fact(fact);
-  ring_command(facts::psp_gfx_cmd_id::SETUP_TMR, {static_cast<uint32_t>(fb + tmr), (fb + tmr) >> 32, 0x1300000, 2, static_cast<uint32_t>(tmr), 0});
+  if (!model_->board().chip.psp.tmr_at_boot)
+    ring_command(facts::psp_gfx_cmd_id::SETUP_TMR, {static_cast<uint32_t>(fb + tmr), (fb + tmr) >> 32, 0x1300000, 2, static_cast<uint32_t>(tmr), 0});
   for (const FirmwareFact& fact : model_->board().chip.firmware)
     if (fact.required && std::string_view(fact.name) != "SMU") load_fact(fact);
   if (ring_command(facts::psp_gfx_cmd_id::AUTOLOAD_RLC, {}) != 0u) return false;
   memory_hub("GC");
+  if (gfx12())
+    for (const std::string engine : {"PFP", "ME"}) {
+      write("CP_" + engine + "_PRGRM_CNTR_START", 0xC00);
+      write("CP_" + engine + "_PRGRM_CNTR_START_HI", 0x1C000);
+      for (uint32_t held : {1u, 0u}) update(engine == "ME" ? "CP_ME_CNTL__me_pipe0_reset" : "CP_ME_CNTL__pfp_pipe0_reset", held);
+    }
   write("GRBM_GFX_CNTL", 4);
   write("CP_MEC_RS64_PRGRM_CNTR_START", 0xC00);
   write("CP_MEC_RS64_PRGRM_CNTR_START_HI", 0x1C000);
@@ -175,8 +182,8 @@ bool Bench::boot() {
   write("SH_MEM_BASES", 0x10002);
   update("CP_MEC_RS64_CNTL__mec_pipe0_active", 1);
   update("CP_MEC_RS64_CNTL__mec_halt", 0);
-  update("SDMA0_F32_CNTL__halt", 0);
-  update("SDMA0_F32_CNTL__th1_reset", 0);
+  for (const char* hold : {"SDMA0_F32_CNTL__halt", "SDMA0_F32_CNTL__th1_reset", "SDMA0_MCU_CNTL__halt", "SDMA0_MCU_CNTL__reset"})
+    update(hold, 0);  // each generation has its own
   update("SDMA0_CNTL__trap_enable", 1);
   return true;
 }
@@ -235,5 +242,25 @@ void Bench::submit_sdma(std::span<const uint32_t> packets) {
   gpu_->doorbell_write(0x800, sdma_wptr_);
 }
 bool Bench::settle(unsigned milliseconds) { return model_->runner().wait_idle(std::chrono::milliseconds(milliseconds)); }
+
+namespace {
+std::unique_ptr<Bench> benches[2];
+unsigned inputs_seen[2];
+}  // namespace
+
+Bench& running_bench(bool gfx12) {
+  constexpr unsigned inputs_per_board = 256;
+  if (++inputs_seen[gfx12] == inputs_per_board) renew_bench(gfx12);
+  auto& bench = benches[gfx12];
+  if (!bench) {
+    bench = std::make_unique<Bench>(gfx12 ? "navi48" : "navi31");
+    if (!bench->boot()) __builtin_trap();
+  }
+  return *bench;
+}
+void renew_bench(bool gfx12) {
+  benches[gfx12].reset();
+  inputs_seen[gfx12] = 0;
+}
 
 }  // namespace usbgpu::fuzz

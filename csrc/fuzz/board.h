@@ -63,6 +63,7 @@ class Bench {
   bool settle(unsigned milliseconds);  // true: every engine waits
 
   GpuModel& model() { return *model_; }
+  bool gfx12() { return model_->board().chip.gfx >= 12; }
 
  private:
   bool until(auto condition);
@@ -71,6 +72,11 @@ class Bench {
   GpuModel* model_;
   uint32_t wptr_ = 0, sdma_wptr_ = 0;
 };
+
+// One running board of each generation for many inputs: booting costs more than running. Renewed, so that state
+// cannot pile up. Traps when the board does not come up.
+Bench& running_bench(bool gfx12);
+void renew_bench(bool gfx12);  // the next input gets a new one
 
 // A well-formed image: header, body, signature.
 std::vector<uint8_t> image(uint32_t kind, size_t body_bytes = 64);

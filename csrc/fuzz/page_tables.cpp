@@ -5,9 +5,10 @@ using namespace usbgpu::fuzz;
 using namespace usbgpu::emulator;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static Bench bench;
+  static Bench old_format("navi31"), new_format("navi48");
   Input input(bytes, size);
   const uint8_t options = input.take();
+  Bench& bench = options & 4 ? new_format : old_format;
   const bool mm = options & 1;
   bench.memory_hub(mm ? "MM" : "GC");
   const std::string prefix = mm ? "MMVM_" : "GCVM_";

@@ -4,19 +4,14 @@
 using namespace usbgpu::fuzz;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static std::unique_ptr<Bench> bench;
-  static unsigned used = 0;
-  if (!bench || ++used == 256) {
-    bench = std::make_unique<Bench>();
-    used = 0;
-    if (!bench->boot()) __builtin_trap();
-  }
   Input input(bytes, size);
-  const unsigned ring = input.take();
-  bench->fresh_sdma_queue();
+  const uint8_t options = input.take();  // generation and length of what goes into the ring
+  Bench& bench = running_bench(options & 0x80);
+  const unsigned ring = options & 0x7F;
+  bench.fresh_sdma_queue();
   const auto packets = input.dwords(ring ? ring : 256);
-  bench->poke(data_paddr, input.dwords(1024));
-  bench->submit_sdma(packets);
-  bench->settle(3);
+  bench.poke(data_paddr, input.dwords(1024));  // what an INDIRECT packet at VA vram + data finds
+  bench.submit_sdma(packets);
+  bench.settle(3);
   return 0;
 }

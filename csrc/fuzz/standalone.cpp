@@ -16,6 +16,8 @@
 
 #include "fuzz/target.h"
 
+extern "C" void __sanitizer_set_death_callback(void (*callback)());  // of the sanitizers' run-time
+
 namespace {
 
 using Bytes = std::vector<uint8_t>;
@@ -37,11 +39,12 @@ void on_abort(int) {
   keep_current("the process was aborted");
   std::_Exit(4);
 }
+void on_finding() { keep_current("a sanitizer has found something"); }
 
 void run(const Bytes& input) {
-  current = input;
+  current = Bytes(input.begin(), input.end());  // without room behind it: one byte too far is noticed
   ::alarm(seconds_per_input);
-  LLVMFuzzerTestOneInput(input.data(), input.size());
+  LLVMFuzzerTestOneInput(current.data(), current.size());
   ::alarm(0);
 }
 
@@ -109,6 +112,7 @@ int main(int argc, char** argv) {
   }
   std::signal(SIGALRM, on_alarm);
   std::signal(SIGABRT, on_abort);
+  __sanitizer_set_death_callback(on_finding);
   const auto start = std::chrono::steady_clock::now();
   for (const Bytes& input : corpus) run(input);
   if (corpus.empty()) corpus.emplace_back();

@@ -424,7 +424,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
       if (firmware_.take_in_packet(packet)) {
         lock.unlock();
         if (packet.size() > into.size() - done) return {Status::overflow, done};  // babble: the packet is lost
-        std::memcpy(into.data() + done, packet.data(), packet.size());
+        std::copy(packet.begin(), packet.end(), into.begin() + static_cast<long>(done));
         done += packet.size();
         ended = packet.size() < packet_bytes;
         progress = true;

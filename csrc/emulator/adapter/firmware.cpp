@@ -59,7 +59,7 @@ void Firmware::accept_ep0_data(std::span<const uint8_t> data) {
 Reply Firmware::answer_from_buffer(size_t available, std::span<uint8_t> into, double microseconds) {
   if (available > into.size() && available <= profile_.ep0_packet()) return {Answer::overflow, 0, microseconds, "F0:reply"};
   const size_t run = std::min(available, into.size());
-  std::memcpy(into.data(), xdata_.ram(xdata::ep0_buffer), run);
+  std::copy_n(xdata_.ram(xdata::ep0_buffer), run, into.begin());
   return {Answer::done, run, microseconds, "F0:reply"};
 }
 
@@ -115,7 +115,7 @@ Reply Firmware::power_monitor(std::span<uint8_t> into) {
   for (unsigned i = 0; i < 4; ++i)
     reply[i] = static_cast<uint8_t>((i < 2 ? monitor_millivolts : monitor_milliamperes) >> (8 * (i & 1)));
   const size_t run = std::min<size_t>(4, into.size());
-  std::memcpy(into.data(), reply, run);
+  std::copy_n(reply, run, into.begin());
   return {Answer::done, run, us_other, "C0"};
 }
 
@@ -137,9 +137,9 @@ Reply Firmware::standard_out(const Setup& setup) {
 Reply Firmware::get_descriptor(const Setup& setup, std::span<uint8_t> into) {
   const auto found = descriptor(profile_, static_cast<uint8_t>(setup.value >> 8), static_cast<uint8_t>(setup.value));
   if (!found) return {Answer::never, 0, 0};
-  std::memcpy(xdata_.ram(xdata::ep0_buffer), found->data(), found->size());
+  std::copy(found->begin(), found->end(), xdata_.ram(xdata::ep0_buffer));
   const size_t run = std::min(found->size(), into.size());
-  std::memcpy(into.data(), found->data(), run);
+  std::copy_n(found->begin(), run, into.begin());
   return {Answer::done, run, us_clear, "standard"};
 }
 

@@ -1,7 +1,6 @@
 #include "emulator/adapter/storage_firmware.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace usbgpu::emulator {
 
@@ -85,7 +84,7 @@ Reply StorageFirmware::control_in(const Setup& setup, std::span<uint8_t> into) {
     return {Answer::stall, 0, us_request};
   }
   const size_t run = std::min(answer.size(), into.size());
-  std::memcpy(into.data(), answer.data(), run);
+  std::copy_n(answer.begin(), run, into.begin());
   return {Answer::done, run, us_request, "standard"};
 }
 

@@ -139,7 +139,7 @@ bool ends_block(const Decoded& d) {
 
 bool falls_through(const Decoded& d) {
   return d.row && !is(d, "s_endpgm") && !is(d, "s_branch") && !is(d, "s_setpc_b64") && !is(d, "s_swappc_b64") && !is(d, "s_rfe_b64") &&
-         !is(d, "s_call_b64") && !is(d, "s_endpgm_saved") && !is(d, "s_endpgm_ordered_ps_done") && !is(d, "s_code_end") && !is(d, "s_sethalt") && !is(d, "s_sendmsghalt");
+         !is(d, "s_call_b64") && !is(d, "s_endpgm_saved") && !is(d, "s_endpgm_ordered_ps_done") && !is(d, "s_code_end") && !is(d, "s_sendmsghalt");  // (s_sethalt 0 goes on)
 }
 
 }  // namespace usbgpu::emulator::isa

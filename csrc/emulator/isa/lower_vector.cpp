@@ -168,7 +168,7 @@ std::string Builder::vector() {
   }
   // Results that need finishing go to a temporary first.
   const bool stage_high = !packed && result && is_sixteen(*result) && (opsel & 8) && !(handles & own_opsel);
-  const bool stage_clamp = (clamp && !(handles & own_clamp)) || (omod && !(handles & own_omod));
+  const bool stage_clamp = result && ((clamp && !(handles & own_clamp)) || (omod && !(handles & own_omod)));  // v_nop has the bits, too
   const bool stage_flush = flushes && result && flush_of(*result);
   const uint32_t destination = i.dst;
   const bool wide = result && result->bits == 64;

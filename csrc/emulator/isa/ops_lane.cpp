@@ -186,6 +186,9 @@ const Inst* swap16(Wave& w, const Inst* i) {
   return i + 1;
 }
 
+// Sources (a bit each) that are looked at lane by lane are VGPRs.
+template <uint8_t vectors, Select select> Handler vgprs(const Shape& s) { return s.scalars & vectors ? nullptr : select(s); }
+
 using enum Relative;
 constexpr HandlerRow rows[] = {
     {"v_readfirstlane_b32", by_wave<readfirstlane<32>, readfirstlane<64>>, own_all | whole_wave},
@@ -195,20 +198,20 @@ constexpr HandlerRow rows[] = {
     {".dpp8", always<dpp8>},
     {".dpp_end", always<dpp_end>},
     {".dpp_end_cmpx", always<dpp_end_cmpx>},
-    {"v_permlane16_b32", always<permlane16<0>>, own_all},
-    {"v_permlanex16_b32", always<permlane16<16>>, own_all},
-    {"v_permlane16_var_b32", always<permlane16_var<0>>, own_all},
-    {"v_permlanex16_var_b32", always<permlane16_var<16>>, own_all},
-    {"v_permlane64_b32", by_wave<nothing, permlane64>, own_all | whole_wave},
+    {"v_permlane16_b32", vgprs<1, always<permlane16<0>>>, own_all},
+    {"v_permlanex16_b32", vgprs<1, always<permlane16<16>>>, own_all},
+    {"v_permlane16_var_b32", vgprs<3, always<permlane16_var<0>>>, own_all},
+    {"v_permlanex16_var_b32", vgprs<3, always<permlane16_var<16>>>, own_all},
+    {"v_permlane64_b32", vgprs<1, by_wave<nothing, permlane64>>, own_all | whole_wave},
     {"v_mbcnt_lo_u32_b32", always<mbcnt<false>>, own_all},
     {"v_mbcnt_hi_u32_b32", always<mbcnt<true>>, own_all},
     {"v_movreld_b32", always<move_relative<none, whole>>, own_all},
     {"v_movrels_b32", always<move_relative<whole, none>>, own_all},
     {"v_movrelsd_b32", always<move_relative<whole, whole>>, own_all},
     {"v_movrelsd_2_b32", always<move_relative<low10, high10>>, own_all},
-    {"v_swap_b32", always<swap<none, none>>, own_all},
-    {"v_swaprel_b32", always<swap<low10, high10>>, own_all},
-    {"v_swap_b16", always<swap16>, own_all},
+    {"v_swap_b32", vgprs<1, always<swap<none, none>>>, own_all},
+    {"v_swaprel_b32", vgprs<1, always<swap<low10, high10>>>, own_all},
+    {"v_swap_b16", vgprs<1, always<swap16>>, own_all},
 };
 
 }  // namespace

@@ -70,19 +70,22 @@ template <unsigned kBits, unsigned K> struct Integer {
   };
 };
 
+// The index is no constant either.
+template <template <class> class H> Handler sparse(const Shape& s) { return s.scalars & 4 ? nullptr : gfx12_only<H>(s); }
+
 constexpr uint16_t kHandles = own_all | whole_wave;
 constexpr HandlerRow rows[] = {
-    {"v_swmmac_f32_16x16x32_f16", gfx12_only<Float<half, half, float>::in>, kHandles},
-    {"v_swmmac_f32_16x16x32_bf16", gfx12_only<Float<bfloat, bfloat, float>::in>, kHandles},
-    {"v_swmmac_f16_16x16x32_f16", gfx12_only<Float<half, half, half>::in>, kHandles},
-    {"v_swmmac_bf16_16x16x32_bf16", gfx12_only<Float<bfloat, bfloat, bfloat>::in>, kHandles},
-    {"v_swmmac_i32_16x16x32_iu8", gfx12_only<Integer<8, 32>::in>, kHandles},
-    {"v_swmmac_i32_16x16x32_iu4", gfx12_only<Integer<4, 32>::in>, kHandles},
-    {"v_swmmac_i32_16x16x64_iu4", gfx12_only<Integer<4, 64>::in>, kHandles},
-    {"v_swmmac_f32_16x16x32_fp8_fp8", gfx12_only<Float<fp8, fp8, float>::in>, kHandles},
-    {"v_swmmac_f32_16x16x32_fp8_bf8", gfx12_only<Float<fp8, bf8, float>::in>, kHandles},
-    {"v_swmmac_f32_16x16x32_bf8_fp8", gfx12_only<Float<bf8, fp8, float>::in>, kHandles},
-    {"v_swmmac_f32_16x16x32_bf8_bf8", gfx12_only<Float<bf8, bf8, float>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_f16", sparse<Float<half, half, float>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_bf16", sparse<Float<bfloat, bfloat, float>::in>, kHandles},
+    {"v_swmmac_f16_16x16x32_f16", sparse<Float<half, half, half>::in>, kHandles},
+    {"v_swmmac_bf16_16x16x32_bf16", sparse<Float<bfloat, bfloat, bfloat>::in>, kHandles},
+    {"v_swmmac_i32_16x16x32_iu8", sparse<Integer<8, 32>::in>, kHandles},
+    {"v_swmmac_i32_16x16x32_iu4", sparse<Integer<4, 32>::in>, kHandles},
+    {"v_swmmac_i32_16x16x64_iu4", sparse<Integer<4, 64>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_fp8_fp8", sparse<Float<fp8, fp8, float>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_fp8_bf8", sparse<Float<fp8, bf8, float>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_bf8_fp8", sparse<Float<bf8, fp8, float>::in>, kHandles},
+    {"v_swmmac_f32_16x16x32_bf8_bf8", sparse<Float<bf8, bf8, float>::in>, kHandles},
 };
 
 }  // namespace

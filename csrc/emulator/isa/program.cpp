@@ -33,12 +33,12 @@ class CodeReader {
 
  private:
   bool dword(uint64_t va, uint32_t& value) {
-    if (va < lo_ || va + 4 > hi_) {
+    if (va < lo_ || va >= hi_ || hi_ - va < 4) {  // (the last dword of all: va + 4 is 0)
       const auto t = memory_.translate(va, Access::execute, true);
       if (!t || !t->executable) return false;
       if (!t->host) return memory_.load(va, {reinterpret_cast<std::byte*>(&value), 4});
       lo_ = va, hi_ = va + t->bytes, host_ = t->host;
-      if (va + 4 > hi_) return false;
+      if (hi_ - va < 4) return false;
     }
     std::memcpy(&value, host_ + (va - lo_), 4);
     return true;

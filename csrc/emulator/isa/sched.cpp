@@ -93,7 +93,7 @@ class Runner {
   bool claim(uint64_t& first, uint64_t& end) {
     const uint64_t claimed = job_.next.load(std::memory_order_relaxed);
     if (claimed >= job_.groups) return false;
-    const uint64_t count = std::clamp<uint64_t>((job_.groups - claimed) / (4 * (job_.helpers + 1)), 1, kLargestClaim);
+    const uint64_t count = std::clamp<uint64_t>((job_.groups - claimed) / (8 * (job_.helpers + 1)), 1, kLargestClaim);
     first = job_.next.fetch_add(count);
     end = std::min(first + count, job_.groups);
     return first < job_.groups;

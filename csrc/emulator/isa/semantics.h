@@ -75,7 +75,7 @@ USBGPU_SEM half f16(float x) {
   const uint32_t exponent = large ? 0x47000000u : b & 0x7F800000u, own = exponent < 0x38800000u ? 0x38800000u : exponent;
   const float beside = as<float>(sign | (own + (13u << 23))), rounded = (as<float>(large ? sign : b) + beside) - beside;
   const uint32_t r = as<uint32_t>(rounded) & 0x7FFFFFFFu;
-  const uint32_t small = static_cast<uint32_t>(static_cast<int32_t>(as<float>(r) * 0x1p24f));
+  const uint32_t small = static_cast<uint32_t>(static_cast<int32_t>(as<float>(r < 0x38800000u ? r : 0u) * 0x1p24f));
   const float beyond = as<float>(sign | 0x7F7FFFFFu) * 2.0f;  // infinity, or the largest number, by the direction
   const uint32_t overflow = (as<uint32_t>(beyond) & 0x7FFFFFFFu) == 0x7F800000u || magnitude == 0x7F800000u ? 0x7C00u : 0x7BFFu;
   const uint32_t finite = large || r >= 0x47800000u ? overflow : r < 0x38800000u ? small : (r - (112u << 23)) >> 13;

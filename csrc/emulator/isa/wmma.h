@@ -163,14 +163,13 @@ USBGPU_INLINE Columns fused(float a, Columns b, Columns c) {
 #endif
 }
 
-// The handler for the generation and wave size of an instruction: H<Layout>::run.
+// The handler for the generation and wave size of an instruction: H<Layout>::run. Matrices come from VGPRs; only the
+// accumulator may be a constant.
 template <template <class> class H> Handler by_layout(const Shape& s) {
+  if (s.scalars & 3) return nullptr;
   if (s.gfx12) return s.wave64 ? H<Layout<true, 4>>::run : H<Layout<true, 2>>::run;
   return s.wave64 ? H<Layout<false, 4>>::run : H<Layout<false, 2>>::run;
 }
-template <template <class> class H> Handler gfx12_only(const Shape& s) {
-  if (!s.gfx12) return nullptr;
-  return s.wave64 ? H<Layout<true, 4>>::run : H<Layout<true, 2>>::run;
-}
+template <template <class> class H> Handler gfx12_only(const Shape& s) { return s.gfx12 ? by_layout<H>(s) : nullptr; }
 
 }  // namespace usbgpu::emulator::isa::ISA_LEVEL

@@ -161,7 +161,7 @@ Hub::Walk Hub::walk(const Config& config, uint64_t va) const {
     // the virtual start alone). A run never reaches past what one entry of the level above covers.
     const uint64_t page = bit(shift), run = bit(std::min(std::max(shift, 12 + unsigned(entry >> 7 & 0x1F)), shift + 9));
     const uint64_t physical = entry & address_mask & ~(page - 1), before = (offset & (run - 1)) & ~(page - 1);
-    Leaf& made = result.leaf.emplace();
+    Leaf& made = result.leaf.emplace(Leaf{});
     made.system = entry & bit(pte::SYSTEM);
     made.readable = entry & bit(pte::READABLE);
     made.writable = entry & bit(pte::WRITEABLE);

@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from torch_usbgpu._emulator import isa
+
 from .machine import CODE, DATA, Machine, assemble
 
 M32 = (1 << 32) - 1
@@ -140,6 +142,44 @@ def test_cancel_ends_an_endless_kernel(threads, body):
     assert machine.run_code(assemble("s_endpgm"))["end"] == "complete"
 
 
+@pytest.mark.parametrize("cpu", ["gfx1100", "gfx1201"])
+def test_code_goes_on_behind_a_halt_that_is_not_asked_for(cpu):
+    machine = Machine(cpu, threads=1)
+    result = machine.run_code(assemble("s_sethalt 0\ns_nop 0\ns_trap 2\ns_endpgm", cpu))
+    assert (result["end"], result["fault"]["kind"], result["fault"]["pc"]) == ("fault", "trap", CODE + 8)
+
+
+@pytest.mark.parametrize("cpu", ["gfx1100", "gfx1201"])
+def test_modifiers_of_an_instruction_without_a_result(cpu):
+    """v_nop in VOP3 encoding, clamped, and with an output multiplier."""
+    code = np.array([0xD580_8000, 0, 0xD580_0000, 1 << 27, 0xBFB0_0000], np.uint32).tobytes()
+    assert [row[3].split()[0] for row in isa.disassemble(code, cpu)] == ["v_nop", "v_nop", "s_endpgm"]
+    assert Machine(cpu, threads=1).run_code(code)["end"] == "complete"
+
+
+# Instructions that look at their sources lane by lane, with a constant or SGPR there: words that no assembler writes.
+SCALAR_IN_PLACE_OF_A_VGPR = {
+    "v_swap_b32 literal": ("gfx1100", (0x7E00_CAFF, 0x1234)),
+    "v_swap_b32 s4": ("gfx1201", (0x7E00_CA04,)),
+    "v_permlane64_b32 literal": ("gfx1100", (0x7E00_CEFF, 0x1234)),
+    "v_permlane16_b32 s4": ("gfx1100", (0xD65B_0000, 4 | 5 << 9 | 6 << 18)),
+    "v_permlanex16_b32 literal": ("gfx1201", (0xD65C_0000, 255 | 5 << 9 | 6 << 18, 0x1234)),
+    "v_wmma_f32_16x16x16_f16 s4": ("gfx1100", (0xCC40_0000, 4 | 264 << 9 | 272 << 18)),
+    "v_wmma_f32_16x16x16_f16 1.0": ("gfx1201", (0xCC40_0000, 264 | 242 << 9 | 272 << 18)),
+    "v_swmmac_f32_16x16x32_f16 index 1": ("gfx1201", (0xCC50_0000, 264 | 272 << 9 | 129 << 18)),
+}
+
+
+@pytest.mark.parametrize("name", SCALAR_IN_PLACE_OF_A_VGPR)
+@pytest.mark.parametrize("wave64", [False, True])
+def test_lanes_of_a_scalar_are_illegal(name, wave64):
+    cpu, words = SCALAR_IN_PLACE_OF_A_VGPR[name]
+    code = np.array([*words, 0xBFB0_0000], np.uint32).tobytes()
+    assert name.split()[0] in isa.disassemble(code, cpu)[0][3]
+    result = Machine(cpu, threads=1).run_code(code, threads=64, initiator=0x0005 if wave64 else 0x8005)
+    assert (result["end"], result["fault"]["kind"]) == ("fault", "illegal_instruction")
+
+
 FAULTS = {  # body: (kind, access, address or None, index of the faulting instruction)
     "illegal word": (".long 0xbfff0000", "illegal_instruction", "execute", None, 1),
     "image instruction": ("image_load v[4:7], v[0:1], s[4:11] dmask:0xf dim:SQ_RSRC_IMG_2D unorm",
@@ -157,6 +197,7 @@ FAULTS = {  # body: (kind, access, address or None, index of the faulting instru
     "store to code": ("global_store_b32 v1, v2, s[4:5]", "memory_violation", "write", CODE, 1),
     "jump into nowhere": ("s_setpc_b64 s[2:3]", "memory_violation", "execute", 0xDEAD_0000_0000, None),
     "jump into data": ("s_setpc_b64 s[0:1]", "memory_violation", "execute", DATA, None),
+    "jump to the last word": ("s_mov_b64 s[6:7], -4\ns_setpc_b64 s[6:7]", "memory_violation", "execute", (1 << 64) - 4, None),
     "past the end": ("global_load_b32 v2, v1, s[0:1] offset:4092", "memory_violation", "read", None, 1),
 }
 
