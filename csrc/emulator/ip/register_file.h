@@ -51,7 +51,7 @@ class RegisterFile {
   }
   void set_raw(uint32_t address, uint32_t value) {
     if (address < direct_.size()) direct_[address] = value;
-    else far_[address] = value;
+    else if (far_.size() < most_far || known_.contains(address) || far_.contains(address)) far_[address] = value;
   }
   uint32_t get(Reg reg) const { return raw(address(reg)); }
   void set(Reg reg, uint32_t value) {
@@ -95,11 +95,13 @@ class RegisterFile {
   const FieldFact& fact(Field field) const { return chip_.fields[static_cast<size_t>(field)]; }
   static Reg register_of(Field field) { return field_registers[static_cast<size_t>(field)]; }
   void note(uint32_t address) {
-    if (!known_.contains(address)) strays_.insert(address);
+    if (!known_.contains(address) && strays_.size() < most_strays) strays_.insert(address);
   }
 
   const ChipFacts& chip_;
   std::vector<uint32_t> direct_;
+  // What a host may make us keep: it can name 2^30 registers behind the indirect pair.
+  static constexpr size_t most_far = 1 << 16, most_strays = 1 << 12;
   std::unordered_map<uint32_t, uint32_t> far_;  // beyond BAR5, reached by RSMU_INDEX/DATA
   std::unordered_map<uint32_t, Hook> hooks_;
   std::set<uint32_t> known_, strays_;

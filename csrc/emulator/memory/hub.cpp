@@ -12,6 +12,7 @@ namespace pte = facts::pte_bits;
 constexpr uint64_t bit(unsigned n) { return uint64_t{1} << n; }
 constexpr uint64_t address_mask = 0x0000'FFFF'FFFF'F000;  // bits 12..47
 constexpr unsigned engines = 18;
+constexpr size_t most_translations = 1 << 16;
 }  // namespace
 
 Hub::Hub(Board& board, Kind kind) : board_(board), kind_(kind), prefix_(kind == Kind::gc ? "GC" : "MM") {
@@ -209,6 +210,7 @@ std::optional<Hub::Place> Hub::resolve(uint64_t va, Access access, uint32_t cid,
     leaf = walked.leaf;
     start = walked.start;
     std::unique_lock guard(mutex_);
+    if (tlb_.size() >= most_translations) tlb_.clear();  // scattered pages without end must not take memory without end
     if (generation() == seen) tlb_[start] = *leaf;  // else flushed meanwhile: do not keep what was walked before
   }
   const bool allowed = access == Access::read      ? leaf->readable
