@@ -18,8 +18,15 @@ from .transfers import delivered, dock
 
 DEFAULT_SEED = 0x2464  # strict=True
 NOT_QUEUED = (1 << 64) - 1
+LEAST_VRAM, MOST_VRAM = 64 << 10, 1 << 40  # the discovery table fills the last 64 KiB
+MOST_THREADS = 1024
 EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
+
+
+def _check_range(what: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{what} must be from {least} to {most}, not {value}")
 
 
 class EmulatedAdapter:
@@ -57,6 +64,11 @@ class EmulatedAdapter:
         seed = DEFAULT_SEED if strict is True else int(strict)
         if seed < 0:
             raise ValueError("the seed of strict mode is a positive number")
+        _check_range("the seed of strict mode", seed, 0, (1 << 64) - 1)
+        _check_range("threads", threads, 0, MOST_THREADS)
+        _check_range("lanes", lanes, 0, 16)
+        if vram_bytes and chip != "probe":
+            _check_range("vram_bytes", vram_bytes, LEAST_VRAM, MOST_VRAM)
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
                                 faults=list(faults), state=state, board=board, counters=counters)
