@@ -91,6 +91,8 @@ def test_an_unmapped_address_is_reported_with_its_kernel(gpu, name, arguments, a
     assert fault.kernel == name and fault.address == wanted & ~0xFFF and access in fault.found
     start = kernels.code + kernels.image.kernels[name].entry_offset
     assert start <= fault.pc < start + 256
+    assert fault.state["lanes"] == "0xffffffff"
+    assert bytes.fromhex(fault.state["code"].split()[0])[::-1] == gpu.vram_read(fault.pc - kernels.code + kernels.paddr, 4)
     assert read_dword(gpu, at + 4) == 0, "what follows a faulting kernel must not be signalled"
     gpu.recover_queues()
     assert gpu.vram_read(at, 4) == b"data"
@@ -102,6 +104,8 @@ def test_an_illegal_instruction(gpu):
     Stream(gpu.compute_queue, 4).submit(kernels.dispatch("illegal", b"\0" * 8))
     fault = catch_fault(gpu)
     assert type(fault) is IllegalInstruction and kernels.at(fault.pc) == "illegal"
+    assert fault.state["lanes"] == "0xffffffff"
+    assert gpu.vram_read(fault.pc - kernels.code + kernels.paddr, 4).hex() == bytes.fromhex(fault.state["code"][:8])[::-1].hex()
     gpu.recover_queues()
     gpu.check_faults(kernels.at)
     assert_works(gpu)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SHADER_CLIENTS = ("TCP", "SQC inst", "SQC data")     # hub clients that act for a wave
 ENTRY_SECONDS = 0.02
+# The longest instruction: three dwords (RDNA3 ISA, 'Instruction formats') and a literal.
+CODE_BYTES = 16
 
 
 def check(gpu: Gpu, kernel_at: Callable[[int], str | None]) -> None:
@@ -42,7 +45,19 @@ def check(gpu: Gpu, kernel_at: Callable[[int], str | None]) -> None:
         wave = _halted_wave(gpu, late)
     if fault is not None:
         gpu.memory.clear_fault(fault.hub)
-    raise explain(fault, entries, wave, kernel_at)
+    raise explain(fault, entries, wave, kernel_at, _code_at(gpu, wave))
+
+
+def _code_at(gpu: Gpu, wave: WaveState | None) -> str | None:
+    """The words of the instruction that a wave stopped at, in hexadecimal."""
+    if wave is None:
+        return None
+    paddr = wave.pc - gpu.memory.vram_va(0)
+    nbytes = min(CODE_BYTES, gpu.memory.heap_end - paddr) & ~3
+    if paddr < 0 or paddr % 4 or nbytes <= 0:
+        return None
+    code = gpu.vram_read(paddr, nbytes)
+    return " ".join(f"{word:08x}" for word, in struct.iter_unpack("<I", code))
 
 
 def _halted_wave(gpu: Gpu, entries: list[Interrupt]) -> WaveState | None:
@@ -55,7 +70,7 @@ def _halted_wave(gpu: Gpu, entries: list[Interrupt]) -> WaveState | None:
 
 
 def explain(fault: HubFault | None, entries: list[Interrupt], wave: WaveState | None,
-            kernel_at: Callable[[int], str | None]) -> UsbGpuError:
+            kernel_at: Callable[[int], str | None], code: str | None = None) -> UsbGpuError:
     """The error that the reports amount to: illegal instruction before memory fault before the rest."""
     pc = wave.pc if wave else None
     kernel = kernel_at(pc) if pc is not None else None
@@ -63,6 +78,9 @@ def explain(fault: HubFault | None, entries: list[Interrupt], wave: WaveState | 
     state: dict[str, str] = {}
     if wave:
         state["wave"] = f"engine {wave.engine} array {wave.array} wgp {wave.wgp} simd {wave.simd} wave {wave.wave}"
+        state["lanes"] = f"{wave.execution_mask:#x}"    # EXEC: those that took part
+    if code:
+        state["code"] = code
     if entries:
         state["interrupts"] = "; ".join(str(entry) for entry in entries[:8])
 
