@@ -8,12 +8,18 @@ the files of each chip hold and which versions they tell: asic/boards.json.
 """
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import struct
+import tempfile
 import zlib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+import platformdirs
 
 ASIC = Path(__file__).parent / "amdgpu" / "asic"
 UCODE_OFFSET = 256
@@ -260,3 +266,27 @@ def write_images(chip: str, directory: str | Path) -> list[Path]:
             (directory / file).write_bytes(make(chip))
             written.append(directory / file)
     return written
+
+
+def firmware_directory(chip: str) -> Path:
+    """The synthetic firmware images that the emulated GPU accepts, written once per version of their generator."""
+    generator = Path(__file__)
+    digest = hashlib.sha256(generator.read_bytes())
+    for facts in sorted((generator.parent / "amdgpu" / "asic").glob("*.json")):
+        digest.update(facts.read_bytes())
+    root = Path(platformdirs.user_cache_dir("torch_usbgpu")) / "emulated-firmware"
+    target = root / f"{chip}-{digest.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written aside and renamed: another process either sees all of it or nothing.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{chip}-", dir=root))
+    try:
+        write_images(chip, scratch)
+        os.rename(scratch, target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target

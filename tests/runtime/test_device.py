@@ -182,3 +182,14 @@ def test_time_out_that_is_none(monkeypatch, text):
     monkeypatch.setenv("USBGPU_TIMEOUT", text)
     with pytest.raises(ConfigError, match="USBGPU_TIMEOUT"):
         timeout_seconds()
+
+
+@pytest.mark.parametrize("chip", ["navi33", "gfx1201"])
+def test_a_handle_is_enough(chip):
+    """Any object with libusb1's methods can be driven; the emulated dock brings the images its GPU accepts."""
+    with Device(EmulatedAdapter(chip, vram_bytes=256 << 20)) as device:
+        at = device.alloc(16)
+        device.copy_in(at, np.arange(4, dtype=np.float32))
+        back = np.zeros(4, np.float32)
+        device.copy_out(back, at)
+        assert back.tolist() == [0, 1, 2, 3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import usb1
 
-from torch_usbgpu import usb
+from torch_usbgpu import emulated_firmware, usb
 from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.errors import ConfigError, DeviceNotFound
 from torch_usbgpu.usb import emulated, libusb, transport
@@ -69,7 +69,7 @@ def test_auto_prefers_the_real_adapter_and_reports_its_errors(monkeypatch):
 
 
 def test_emulated_firmware_is_written_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(emulated.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(emulated_firmware.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     first = emulated.firmware_directory("navi31")
     files = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
     assert "psp_13_0_0_sos.bin" in files

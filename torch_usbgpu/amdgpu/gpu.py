@@ -56,7 +56,7 @@ class Gpu:
 
     Args:
         adapter: an usb.asm2464pd.Adapter.
-        firmware_dirs: directories to search for firmware before the usual ones.
+        firmware_dirs: directories to search for firmware before those the handle brings and the usual ones.
     """
 
     arch: str              # "gfx1100"
@@ -83,7 +83,8 @@ class Gpu:
     def __init__(self, adapter, firmware_dirs: Iterable[str | Path] = ()) -> None:
         self.adapter = adapter
         self.lock = threading.RLock()
-        self.firmware_dirs = tuple(Path(directory) for directory in firmware_dirs)
+        given = (*firmware_dirs, *getattr(adapter, "firmware_dirs", ()))
+        self.firmware_dirs = tuple(dict.fromkeys(Path(directory) for directory in given))
         self.boot_log: list[BootStep] = []
         self.booted = False
         self.failed = False

@@ -7,11 +7,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import usb1
 
 from .. import _emulator
+from ..emulated_firmware import firmware_directory
 from .streams import MOST_STREAMS, STREAM_ENDPOINTS, StreamJob, StreamPipes, check_stream
 from .transfers import DIRECTION_IN, ERRORS, EmulatedTransfer, EndpointQueue, Job, ProtocolViolation, Status
 from .transfers import delivered, dock
@@ -293,6 +295,10 @@ class EmulatedAdapter:
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""
         return self._model.counts()
+
+    def firmware_directories(self) -> tuple[Path, ...]:
+        """Images that the GPU in this dock accepts, for a driver that was given none."""
+        return (firmware_directory(self.chip),) if self.chip != "probe" else ()
 
     def launch_statistics(self) -> dict[int, dict[str, float]]:
         """What the shader cores have run so far, by the kernels' entry addresses: launches, instructions by class,

@@ -103,6 +103,11 @@ class Adapter(Transfers):
             self._clear_streams()
             self.started = True
 
+    @property
+    def firmware_dirs(self) -> tuple:
+        """Directories with the card's firmware that the handle brings; a real dock's brings none."""
+        return tuple(self._ask("firmware_directories") or ())
+
     def _ask(self, method: str):
         query = getattr(self.handle, method, None)
         return query() if callable(query) else None

@@ -6,15 +6,10 @@ USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `de
 """
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
-import platformdirs
-
+from ..emulated_firmware import firmware_directory
 from ..errors import ConfigError
 from .transport import OpenedHandle
 
@@ -67,28 +62,3 @@ def parse_options(text: str) -> dict[str, Any]:
                 "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, fault=SWITCH.",
             ) from None
     return options
-
-
-def firmware_directory(chip: str) -> Path:
-    """The synthetic firmware images that the emulated GPU accepts, written once per version of their generator."""
-    from .. import emulated_firmware
-    generator = Path(emulated_firmware.__file__)
-    digest = hashlib.sha256(generator.read_bytes())
-    for facts in sorted((generator.parent / "amdgpu" / "asic").glob("*.json")):
-        digest.update(facts.read_bytes())
-    root = Path(platformdirs.user_cache_dir("torch_usbgpu")) / "emulated-firmware"
-    target = root / f"{chip}-{digest.hexdigest()[:16]}"
-    if target.is_dir():
-        return target
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Written aside and renamed: another process either sees all of it or nothing.
-    scratch = Path(tempfile.mkdtemp(prefix=f".{chip}-", dir=root))
-    try:
-        emulated_firmware.write_images(chip, scratch)
-        os.rename(scratch, target)
-    except OSError:
-        if not target.is_dir():  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
