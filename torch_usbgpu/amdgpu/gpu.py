@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from ..errors import BootError
 from ..pcie.config import PciFunction
 from . import boot, faults
 from .discovery import Discovery
-from .firmware import FirmwareStore
+from .firmware import ENVIRONMENT, FirmwareStore
 from .gfx import Gfx
 from .interrupts import Interrupts
 from .memory import Memory
@@ -56,7 +57,8 @@ class Gpu:
 
     Args:
         adapter: an usb.asm2464pd.Adapter.
-        firmware_dirs: directories to search for firmware before those the handle brings and the usual ones.
+        firmware_dirs: directories to search for firmware before the usual ones. Without any, and without
+            USBGPU_FIRMWARE, those that the adapter's handle brings.
     """
 
     arch: str              # "gfx1100"
@@ -83,8 +85,10 @@ class Gpu:
     def __init__(self, adapter, firmware_dirs: Iterable[str | Path] = ()) -> None:
         self.adapter = adapter
         self.lock = threading.RLock()
-        given = (*firmware_dirs, *getattr(adapter, "firmware_dirs", ()))
-        self.firmware_dirs = tuple(dict.fromkeys(Path(directory) for directory in given))
+        given = tuple(firmware_dirs)
+        if not given and not os.environ.get(ENVIRONMENT):    # nobody chose: what the handle brings, if anything
+            given = getattr(adapter, "firmware_dirs", ())
+        self.firmware_dirs = tuple(Path(directory) for directory in given)
         self.boot_log: list[BootStep] = []
         self.booted = False
         self.failed = False
