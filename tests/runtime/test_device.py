@@ -179,8 +179,8 @@ def test_time_out_that_is_none(monkeypatch, text):
     from torch_usbgpu.errors import ConfigError
     from torch_usbgpu.runtime.queue import timeout_seconds
 
-    monkeypatch.setenv("USBGPU_TIMEOUT", text)
-    with pytest.raises(ConfigError, match="USBGPU_TIMEOUT"):
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", text)
+    with pytest.raises(ConfigError, match="USBGPU_TIMEOUT_S"):
         timeout_seconds()
 
 

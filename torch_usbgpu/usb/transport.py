@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -37,12 +38,19 @@ class OpenedHandle:
     """An adapter that is open and claimed.
 
     `label` is for people ("USB 2-1.4"); nothing may depend on it. `firmware_dirs`: where the GPU's
-    firmware is to be looked for before the system's own places.
+    firmware is to be looked for before the system's own places. `serial`: the adapter's own, None where it has
+    none (most boards: "ffffffff").
+
+    `reopen` opens the same adapter again, after a replug or a restart of its firmware: found by its serial, else by
+    its port. To be called when `handle` has been closed (which also gives up the lock); raises DeviceNotFound as
+    long as the adapter is not there, and whatever else open_handle() raises. None: it cannot be found again.
     """
 
     handle: UsbHandle
     label: str
     firmware_dirs: tuple[Path, ...] = field(default=())
+    reopen: Callable[[], OpenedHandle] | None = field(default=None, compare=False)
+    serial: str | None = None
 
 
 @dataclass(frozen=True)
