@@ -21,6 +21,11 @@ OUT, IN = FACTS["request_type"]["out"], FACTS["request_type"]["in"]
 BULK_OUT, BULK_IN = FACTS["endpoints"]["bulk_out"], FACTS["endpoints"]["bulk_in"]
 
 
+# USB 3.2, 9.4: the standard requests behind clearHalt and setInterfaceAltSetting.
+CLEAR_FEATURE, SET_INTERFACE, ENDPOINT_HALT = 1, 11, 0
+TO_INTERFACE, TO_ENDPOINT = 0x01, 0x02
+TIMEOUT_STANDARD_MS = 1000
+
 # Set by tools that look at the traffic: (handle, adapter) -> the handle to use in its place.
 wrap_handle: Callable | None = None
 
@@ -35,6 +40,20 @@ class Transfers:
         self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
         self.stats = LinkStats()
         self.lock = threading.RLock()
+
+    # ---- standard requests. libusb's own methods where the handle has them: they reset the host's data toggles too.
+
+    def set_interface(self, interface: int, alternate: int) -> None:
+        self.stats.count_control("set_interface")
+        method = getattr(self.handle, "setInterfaceAltSetting", None)
+        self._wrap("set_interface", lambda: method(interface, alternate) if method else self.handle.controlWrite(
+            TO_INTERFACE, SET_INTERFACE, alternate, interface, b"", timeout=TIMEOUT_STANDARD_MS))
+
+    def clear_halt(self, endpoint: int) -> None:
+        self.stats.count_control("clear_halt")
+        method = getattr(self.handle, "clearHalt", None)
+        self._wrap("clear_halt", lambda: method(endpoint) if method else self.handle.controlWrite(
+            TO_ENDPOINT, CLEAR_FEATURE, ENDPOINT_HALT, endpoint, b"", timeout=TIMEOUT_STANDARD_MS))
 
     # ---- in flight
 
