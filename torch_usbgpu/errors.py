@@ -79,6 +79,12 @@ class TraceError(UsbGpuError, ValueError):
     default_action = "Record the trace again."
 
 
+class CommandFailed(LinkError):
+    """The adapter's own (mass-storage) firmware refused a command."""
+    code = "USBGPU-110"
+    default_action = "Unplug the dock, wait a few seconds, plug it in again."
+
+
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
     code = "USBGPU-201"
 
