@@ -2,7 +2,7 @@
 
 USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
 `threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`,
-`fault=unplug-after:100` (repeatable).
+`flash=FILE` (what is flashed lasts), `fault=unplug-after:100` (repeatable).
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _FLAGS = ("strict", "deterministic", "counters")
 _SEEDS = ("strict",)
 _NUMBERS = {"threads": "threads", "lanes": "lanes"}
-_WORDS = ("firmware", "usb", "serial", "state", "board")
+_WORDS = ("firmware", "usb", "serial", "state", "board", "flash")
 
 
 def open_adapter(chip: str | None = None) -> OpenedHandle:
@@ -30,7 +30,7 @@ def open_adapter(chip: str | None = None) -> OpenedHandle:
     options = parse_options(os.environ.get("USBGPU_EMULATOR", ""))
     try:
         handle = emulator.EmulatedAdapter(chip, **options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"USBGPU_EMULATOR: {error}.", "Correct the environment variable.") from error
     return OpenedHandle(handle, "emulated", (firmware_directory(emulator.EMULATED_CHIPS[chip]),))
 
@@ -59,6 +59,6 @@ def parse_options(text: str) -> dict[str, Any]:
             raise ConfigError(
                 f"USBGPU_EMULATOR: {word!r} is no option.",
                 "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, fault=SWITCH.",
+                "firmware=NAME, usb=super|high, serial=HEX, state=NAME, board=NAME, flash=FILE, fault=SWITCH.",
             ) from None
     return options
