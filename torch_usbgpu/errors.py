@@ -84,15 +84,21 @@ class TraceError(UsbGpuError, ValueError):
     default_action = "Record the trace again."
 
 
+class CommandFailed(LinkError):
+    """The adapter's own (mass-storage) firmware refused a command."""
+    code = "USBGPU-110"
+    default_action = "Unplug the dock, wait a few seconds, plug it in again."
+
+
 class UsbLibraryMissing(DeviceNotFound):
     """libusb cannot be loaded, so nobody knows what is plugged in."""
-    code = "USBGPU-110"
+    code = "USBGPU-111"
     default_action = "pip install --force-reinstall libusb-package"
 
 
 class PcieLinkDown(LinkError):
     """The dock answers, but its PCIe link to the card does not come up."""
-    code = "USBGPU-111"
+    code = "USBGPU-112"
     default_action = "Check the card's seat and its power cables, then power-cycle the dock."
 
 
