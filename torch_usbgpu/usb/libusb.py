@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import usb1
 
+from .. import private_files
 from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError, WrongMode
 from .facts import FACTS
 from .transport import OpenedHandle
@@ -214,34 +214,28 @@ def _translated(adapter: FoundAdapter) -> Iterator[None]:
         raise LinkError(f"Opening the adapter failed: {error!r}.", **where) from error
 
 
+def lock_path(bus_port: str) -> Path:
+    return private_files.runtime_directory() / f"adapter-{bus_port}.lock"
+
+
 @contextlib.contextmanager
 def adapter_lock(bus_port: str) -> Iterator[None]:
     """Two processes on one adapter corrupt each other: one at a time, released by the system if we die."""
-    directory = Path(platformdirs.user_runtime_dir("torch_usbgpu"))
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # no runtime directory, e.g. without a login session
-        directory = Path(platformdirs.user_cache_dir("torch_usbgpu"))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"adapter-{bus_port}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _lock_file(file, bus_port)
+        lock = private_files.Lock(lock_path(bus_port))
+    except private_files.LockHeld as held:
+        raise _busy(bus_port, held.pid) from held
+    with lock:
         yield
-    finally:
-        os.close(file)  # drops the lock
 
 
-def _lock_file(file: int, bus_port: str) -> None:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise DeviceBusy("Another process uses the adapter.", port=bus_port) from error
+def _busy(bus_port: str, pid: int | None) -> DeviceBusy:
+    if pid is None:
+        return DeviceBusy("Another process uses the adapter.", port=bus_port)
+    if pid == os.getpid():
+        return DeviceBusy("This process has the adapter open already.", "Go on with the open device, or close it.",
+                          port=bus_port, pid=pid)
+    return DeviceBusy(f"Process {pid} uses the adapter.", f"Close process {pid}.", port=bus_port, pid=pid)
 
 
 class LibusbHandle:
