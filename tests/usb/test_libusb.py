@@ -88,7 +88,7 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def private_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(libusb.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
+    monkeypatch.setattr(libusb.private_files.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
 
 
 KEYBOARD = Device((0x046D, 0xC31C), "Keyboard", 1, (3,))
@@ -172,7 +172,7 @@ def test_the_udev_rule_keeps_the_dock_awake_and_is_not_for_everybody():
 
 
 def _hold(directory, ready, go):
-    libusb.platformdirs.user_runtime_dir = lambda name: directory
+    libusb.private_files.platformdirs.user_runtime_dir = lambda name: directory
     with libusb.adapter_lock("2-1.4"):
         ready.set()
         go.wait(20)
@@ -185,8 +185,9 @@ def test_one_process_per_adapter(tmp_path):
     process.start()
     try:
         assert ready.wait(20)
-        with pytest.raises(DeviceBusy):
+        with pytest.raises(DeviceBusy, match=f"Process {process.pid} uses") as caught:
             libusb.open_adapter(context=Context(Device()))
+        assert caught.value.state["pid"] == process.pid
         with libusb.adapter_lock("2-1.5"):
             pass
     finally:
@@ -206,6 +207,11 @@ def test_lock_of_a_killed_process_is_free(tmp_path):
     process.join(20)
     with libusb.adapter_lock("2-1.4"):
         pass
+
+
+def test_this_process_has_it_already():
+    with libusb.adapter_lock("2-1.4"), pytest.raises(DeviceBusy, match="This process"):
+        libusb.open_adapter(context=Context(Device()))
 
 
 def test_the_wheels_library_loads():

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import usb1
 
+from .. import private_files
 from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError
 from ..errors import UsbLibraryMissing, WrongMode
 from .facts import FACTS
@@ -236,34 +236,19 @@ def translated(adapter: FoundAdapter, platform: str | None = None) -> Iterator[N
         raise LinkError(f"Opening the adapter failed: {error!r}.", **where) from error
 
 
+def lock_path(bus_port: str) -> Path:
+    return private_files.runtime_directory() / f"adapter-{bus_port}.lock"
+
+
 @contextlib.contextmanager
 def adapter_lock(bus_port: str) -> Iterator[None]:
     """Two processes on one adapter corrupt each other: one at a time, released by the system if we die."""
-    directory = Path(platformdirs.user_runtime_dir("torch_usbgpu"))
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # no runtime directory, e.g. without a login session
-        directory = Path(platformdirs.user_cache_dir("torch_usbgpu"))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"adapter-{bus_port}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _lock_file(file, bus_port)
+        lock = private_files.Lock(lock_path(bus_port))
+    except private_files.LockHeld as held:
+        raise busy(bus_port, held.pid) from held
+    with lock:
         yield
-    finally:
-        os.close(file)  # drops the lock
-
-
-def _lock_file(file: int, bus_port: str) -> None:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise busy(bus_port, None) from error
 
 
 def busy(bus_port: str, pid: int | None) -> DeviceBusy:
