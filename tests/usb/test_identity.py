@@ -11,11 +11,11 @@ from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.usb.identity import Identity, identify, tell_generation, tell_mode, wrong_mode
 
 FIRMWARES = {
-    "custom": ("custom", "add1:0001", "custom v0.1", "v0.1", "custom-2026-04", 5.0),
-    "custom-2026-08": ("custom", "3801:0001", "custom v0.1", "v0.1", "custom-2026-08", 5.0),
-    "legacy": ("legacy", "add1:0001", "USB 3.2 PCIe TinyEnclosure", "1.00", "patched 240417", 5.0),
-    "stock": ("stock", "174c:2464", "ASM246X", "1.00", "ASMedia", 5.0),
-    "rom": ("rom", "174c:2463", "AS2462", "0.01", "mask ROM", 5.0),
+    "custom": ("custom", "add1:0001", "custom v0.1", "v0.1", "custom-2026-04", 10.0),
+    "custom-2026-08": ("custom", "3801:0001", "custom v0.1", "v0.1", "custom-2026-08", 10.0),
+    "legacy": ("legacy", "add1:0001", "USB 3.2 PCIe TinyEnclosure", "1.00", "patched 240417", 10.0),
+    "stock": ("stock", "174c:2464", "ASM246X", "1.00", "ASMedia", 10.0),
+    "rom": ("rom", "174c:2463", "AS2462", "0.01", "mask ROM", 10.0),
     "bootstub": ("bootstub", "3801:b007", None, None, "bootstub", 0.48),
 }
 

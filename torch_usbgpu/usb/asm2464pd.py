@@ -163,9 +163,8 @@ class Adapter(Transfers):
                 self._link_checked = True
                 return
             if time.monotonic() > deadline:
-                raise errors.LinkError("The PCIe link between the adapter and the GPU does not come up.",
-                                       "Check the card's seat and its power cables, then power-cycle the dock.",
-                                       ltssm=f"{state:#x}")
+                raise errors.PcieLinkDown("The PCIe link between the adapter and the GPU does not come up.",
+                                          ltssm=f"{state:#x}")
             if in_a_row == 0:
                 time.sleep(0.1)
 
