@@ -88,7 +88,7 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def private_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(libusb.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
+    monkeypatch.setattr(libusb.private_files.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
 
 
 KEYBOARD = Device((0x046D, 0xC31C), "Keyboard", 1, (3,))
@@ -158,15 +158,21 @@ def test_errors_are_typed(where, usb_error, error):
         libusb.open_adapter(context=Context(Device(**{where: usb_error})))
 
 
-@pytest.mark.parametrize("platform, word", [("linux", "udev"), ("win32", "Zadig"), ("darwin", "administrator")])
+@pytest.mark.parametrize("platform, word", [("linux", "udev"), ("win32", "Zadig"), ("darwin", "sudo")])
 def test_permission_help_fits_the_system(monkeypatch, platform, word):
     monkeypatch.setattr(libusb.sys, "platform", platform)
-    with pytest.raises(PermissionDenied, match=word), libusb._translated(libusb.FoundAdapter(None, 0xADD1, 1, "1-1")):
+    with pytest.raises(PermissionDenied, match=word), libusb.translated(libusb.FoundAdapter(None, 0xADD1, 1, "1-1")):
         raise usb1.USBErrorAccess
 
 
+def test_the_udev_rule_keeps_the_dock_awake_and_is_not_for_everybody():
+    text = libusb.permission_action((0x3801, 1), "linux")
+    assert 'ATTR{idVendor}=="3801", ATTR{idProduct}=="0001"' in text and 'ATTR{power/control}="on"' in text
+    assert "uaccess" in text and "0666" not in text and libusb.UDEV_FILE in text
+
+
 def _hold(directory, ready, go):
-    libusb.platformdirs.user_runtime_dir = lambda name: directory
+    libusb.private_files.platformdirs.user_runtime_dir = lambda name: directory
     with libusb.adapter_lock("2-1.4"):
         ready.set()
         go.wait(20)
@@ -179,8 +185,9 @@ def test_one_process_per_adapter(tmp_path):
     process.start()
     try:
         assert ready.wait(20)
-        with pytest.raises(DeviceBusy):
+        with pytest.raises(DeviceBusy, match=f"Process {process.pid} uses") as caught:
             libusb.open_adapter(context=Context(Device()))
+        assert caught.value.state["pid"] == process.pid
         with libusb.adapter_lock("2-1.5"):
             pass
     finally:
@@ -200,6 +207,11 @@ def test_lock_of_a_killed_process_is_free(tmp_path):
     process.join(20)
     with libusb.adapter_lock("2-1.4"):
         pass
+
+
+def test_this_process_has_it_already():
+    with libusb.adapter_lock("2-1.4"), pytest.raises(DeviceBusy, match="This process"):
+        libusb.open_adapter(context=Context(Device()))
 
 
 def test_the_wheels_library_loads():

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from ..errors import BootError, ConfigError
+from ..errors import BootError, ConfigError, SmuSilent
 from .facts import enum, struct_size
 from .layout import PLACES
 from .metrics import Metrics, PowerRange, layout, parse_metrics, parse_power_range, powerplay_bytes
@@ -21,10 +21,6 @@ LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
 TABLE_LENGTH, FINE_GRAINED = 0xFF, 1 << 31
 NO_LIMIT_MHZ = 0xFFFF
 POWER_SOURCE_AC = 0
-
-
-class SmuSilent(BootError):
-    """No answer in time."""
 
 
 class Smu:
