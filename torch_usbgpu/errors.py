@@ -31,6 +31,12 @@ class ConfigError(UsbGpuError, ValueError):
     code = "USBGPU-001"
 
 
+class UnsafePlace(UsbGpuError, PermissionError):
+    """Another user of this machine could change a file or folder that we would believe."""
+    code = "USBGPU-002"
+    default_action = "Use a folder that only you can write: `chmod go-w` it, or name another one."
+
+
 class DeviceNotFound(UsbGpuError):
     code = "USBGPU-101"
     default_action = "Plug in the dock, or set USBGPU_DEVICE=emulated."
@@ -49,6 +55,11 @@ class DeviceBusy(UsbGpuError):
 class WrongMode(UsbGpuError):
     """The adapter is there, but in a mode that cannot work (stock firmware, USB2, USB4)."""
     code = "USBGPU-104"
+
+    @property
+    def mode(self) -> str | None:
+        """"stock", "rom", "bootstub", "usb4", ..., where it is known."""
+        return self.state.get("mode")
 
 
 class LinkError(UsbGpuError):
@@ -79,6 +90,24 @@ class TraceError(UsbGpuError, ValueError):
     default_action = "Record the trace again."
 
 
+class CommandFailed(LinkError):
+    """The adapter's own (mass-storage) firmware refused a command."""
+    code = "USBGPU-110"
+    default_action = "Unplug the dock, wait a few seconds, plug it in again."
+
+
+class UsbLibraryMissing(DeviceNotFound):
+    """libusb cannot be loaded, so nobody knows what is plugged in."""
+    code = "USBGPU-111"
+    default_action = "pip install --force-reinstall libusb-package"
+
+
+class PcieLinkDown(LinkError):
+    """The dock answers, but its PCIe link to the card does not come up."""
+    code = "USBGPU-112"
+    default_action = "Check the card's seat and its power cables, then power-cycle the dock."
+
+
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
     code = "USBGPU-201"
 
@@ -96,6 +125,16 @@ class BootError(UsbGpuError):
     """A boot step's postcondition did not hold."""
     code = "USBGPU-204"
     default_action = "Power-cycle the dock and try again."
+
+
+class PspSilent(BootError):
+    """The GPU's security processor does not answer."""
+    code = "USBGPU-205"
+
+
+class SmuSilent(BootError):
+    """The GPU's power controller does not answer."""
+    code = "USBGPU-206"
 
 
 class GpuHang(UsbGpuError):

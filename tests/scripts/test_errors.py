@@ -80,7 +80,7 @@ def test_unmapped_address(bystander):
 
 
 def test_endless_kernel(bystander, monkeypatch):
-    monkeypatch.setenv("USBGPU_TIMEOUT", "1")
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "1")
     spin = torch.usbgpu.compile_kernel(
         'extern "C" __global__ void spin(volatile int* flag) { while (flag[0] == 0) {} }', "spin")
     spin(torch.zeros(1, dtype=torch.int32, device="usbgpu"), grid=(1,), block=(1,))

@@ -31,7 +31,7 @@ def endless_kernel():
 
 @pytest.mark.parametrize("work", (bulk_in, bulk_out, endless_kernel))
 def test_after_an_interruption_the_device_answers_at_once(work, monkeypatch):
-    monkeypatch.setenv("USBGPU_TIMEOUT", "60")
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "60")
     x = torch.arange(5.0, device="usbgpu")
     x.sum().item()
     timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))

@@ -55,14 +55,14 @@ class Failure:
 
 
 def timeout_seconds() -> float:
-    """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT)."""
-    text = os.environ.get("USBGPU_TIMEOUT", "300")
+    """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT_S)."""
+    text = os.environ.get("USBGPU_TIMEOUT_S", "300")
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not seconds > 0:     # also nan, with which nothing would ever count as late
-        raise ConfigError(f"USBGPU_TIMEOUT={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.")
+        raise ConfigError(f"USBGPU_TIMEOUT_S={text!r} is not a number of seconds.", "Set it to a number, e.g. 300.")
     return seconds
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -37,12 +38,19 @@ class OpenedHandle:
     """An adapter that is open and claimed.
 
     `label` is for people ("USB 2-1.4"); nothing may depend on it. `firmware_dirs`: where the GPU's
-    firmware is to be looked for before the system's own places.
+    firmware is to be looked for before the system's own places. `serial`: the adapter's own, None where it has
+    none (most boards: "ffffffff").
+
+    `reopen` opens the same adapter again, after a replug or a restart of its firmware: found by its serial, else by
+    its port. To be called when `handle` has been closed (which also gives up the lock); raises DeviceNotFound as
+    long as the adapter is not there, and whatever else open_handle() raises. None: it cannot be found again.
     """
 
     handle: UsbHandle
     label: str
     firmware_dirs: tuple[Path, ...] = field(default=())
+    reopen: Callable[[], OpenedHandle] | None = field(default=None, compare=False)
+    serial: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,12 @@ def open_handle(spec: str = "auto") -> OpenedHandle:
         return libusb.open_adapter(wanted.detail)
     try:
         return libusb.open_adapter(None, insist=False)
-    except DeviceNotFound:
-        pass
+    except DeviceNotFound as error:
+        why = error.found
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn("No USB GPU adapter is plugged in: using the emulated GPU, which is much slower. "
+        warnings.warn(f"{why.removesuffix('.')}: using the emulated GPU, which is much slower. "
                       "Set USBGPU_DEVICE=emulated to say so, or USBGPU_DEVICE=usb to insist on hardware.", stacklevel=2)
     return _open_emulated(None)
 

@@ -189,7 +189,7 @@ def test_processor_falls_silent_in_the_boot(switch, engine, monkeypatch):
 @pytest.mark.parametrize("switch", ["queue-hang:until=engine", "sdma-hang:until=engine", "queue-hang:until=reset",
                                     "queue-hang:until=queue"])
 def test_engine_hangs_until_it_is_reset(switch, code, monkeypatch):
-    monkeypatch.setenv("USBGPU_TIMEOUT", "0.3")
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.3")
     with Device(adapter := EmulatedAdapter(CHIP, **OPTIONS)) as device:
         assert (indices(device, code) == np.arange(64)).all()
         adapter.inject(switch)
