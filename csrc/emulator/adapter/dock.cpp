@@ -94,6 +94,9 @@ void Dock::inject(const std::vector<std::string>& switches) {
     faults_.lost_landing = sram_.lost_landing();
     faults_.add(switches);
     apply_faults();
+    // What is due at once does not wait for a transfer: the one that is on its way feels it.
+    if (faults_.link_down.due()) faults_.link_down = {}, xdata_.lose_link();
+    if (faults_.unplug.due()) faults_.unplug = {}, unplug();
   }
   events_.notify();
 }
@@ -497,7 +500,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
       }
     }
     if (progress && cut) {
-      done = std::min<size_t>(done, packet_bytes / 2);
+      done = done > packet_bytes / 2 ? packet_bytes / 2 : done / 2;
       break;
     }
     if (progress && (ended || done == into.size())) break;

@@ -22,6 +22,7 @@ struct Trigger {
   uint64_t after = 0, times = 0;
 
   bool armed() const { return times != 0; }
+  bool due() const { return times != 0 && after == 0; }
   bool strikes() {
     if (!times) return false;
     if (after) return --after, false;
