@@ -80,8 +80,8 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     profile.super_speed = profile.ten_gigabit = false;
     profile.identity = {0x3801, 0xB007, 0x0001, "", "", ""};
   } else {
-    throw std::invalid_argument("firmware must be custom, custom-2026-08, unknown, usb4, legacy, stock, rom or "
-                                "bootstub, not '" + firmware + "'");
+    throw std::invalid_argument("firmware must be custom, custom-2026-08, unknown, usb4, legacy, stock, rom, "
+                                "bootstub or image:FILE, not '" + firmware + "'");
   }
   return profile;
 }

@@ -145,10 +145,10 @@ void Dock::cpu_restart() {
   firmware().reset();
   storage_.reset();
   sram_.reset();
-  xdata_.set_power(false);
-  const FirmwareKind kind = profile_.firmware;
-  if (kind != FirmwareKind::custom_2026_08 && kind != FirmwareKind::unknown && kind != FirmwareKind::usb4)
-    xdata_.set_power(true);
+  if (profile_.firmware != FirmwareKind::image) {
+    xdata_.set_power(false);
+    if (powers_slot(profile_.firmware)) xdata_.set_power(true);
+  }
   alternate_ = 0;
   stale_ = true;
   ++stream_generation_;

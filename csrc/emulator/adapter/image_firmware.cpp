@@ -26,6 +26,9 @@ constexpr uint8_t super_speed_failed = 0x04, timer_enable = 0x01, timer_expired 
 
 constexpr double us_per_cycle = 0.0157;      // calibrated to the rates that the firmware's README states
 constexpr double us_per_timer_tick = 500;    // mode 4
+constexpr double us_bus_packet = 3;          // a bulk OUT packet on the wire
+constexpr double us_round_trip = 1.4;        // of a TLP that is answered; the handler polls for it
+constexpr uint16_t tlp_launch = 0xB254, tlp_format = 0xB210;
 constexpr double us_restart = 320e3;
 constexpr uint64_t most_boot_cycles = 200'000'000, most_handler_cycles = 400'000'000;
 constexpr size_t most_code = 0x10000;
@@ -120,8 +123,11 @@ void ImageFirmware::write_register(unsigned bank, uint16_t address, uint8_t valu
         return;
       case timer_control:
         if (value & timer_enable)
-          slept_us_ += us_per_timer_tick * (*xdata_.ram(timer_threshold) << 8 | *xdata_.ram(timer_threshold + 1));
+          waited_us_ += us_per_timer_tick * (*xdata_.ram(timer_threshold) << 8 | *xdata_.ram(timer_threshold + 1));
         return;
+      case tlp_launch:
+        if (!TlpEngine::is_posted(xdata_.read(0, tlp_format))) waited_us_ += us_round_trip;
+        break;
     }
   xdata_.write(bank, address, value);
 }
@@ -138,12 +144,20 @@ void ImageFirmware::run() {
   }
 }
 
+void ImageFirmware::start_clock() {
+  cycles_before_ = cpu_.cycles();
+  waited_us_ = 0;
+}
+
+double ImageFirmware::clock() const {
+  return static_cast<double>(cpu_.cycles() - cycles_before_) * us_per_cycle + waited_us_;
+}
+
 void ImageFirmware::begin(const Setup& setup) {
   setup_ = setup;
   sent_ = status_done_ = false;
   reply_bytes_ = 0;
-  cycles_before_ = cpu_.cycles();
-  slept_us_ = 0;
+  start_clock();
   signal(phase_setup);
 }
 
@@ -169,8 +183,7 @@ const char* ImageFirmware::kind() const {
 Reply ImageFirmware::finish(Answer answer, size_t bytes) {
   if (restart_) return {Answer::gone, 0, us_restart, kind()};  // the caller resets us
   events_.notify();
-  const double microseconds = static_cast<double>(cpu_.cycles() - cycles_before_) * us_per_cycle + slept_us_;
-  return {dead_ ? Answer::never : answer, bytes, microseconds, kind()};
+  return {dead_ ? Answer::never : answer, bytes, clock(), kind()};
 }
 
 Reply ImageFirmware::control_out(const Setup& setup, std::span<const uint8_t> data) {
@@ -204,10 +217,10 @@ void ImageFirmware::out_packet(std::span<const std::byte> packet) {
   if (!packet.empty()) std::memcpy(xdata_.ram(xdata::bulk_out_landing), packet.data(), packet.size());
   *xdata_.ram(out_count_high) = static_cast<uint8_t>(packet.size() >> 8);
   *xdata_.ram(out_count_low) = static_cast<uint8_t>(packet.size());
-  const uint64_t before = cpu_.cycles();
+  start_clock();
   endpoint_events_ |= out_complete;
   run();
-  observer_.spend("bulk-out:pio", 0, static_cast<double>(cpu_.cycles() - before) * us_per_cycle, 0);
+  observer_.spend("bulk-out:pio", us_bus_packet, clock(), 0);
 }
 
 bool ImageFirmware::take_in_packet(std::vector<uint8_t>& packet) {
@@ -215,10 +228,10 @@ bool ImageFirmware::take_in_packet(std::vector<uint8_t>& packet) {
   const uint8_t* staged = xdata_.ram(xdata::bulk_in_staging);
   packet.assign(staged, staged + in_bytes_);
   in_armed_ = false;
-  const uint64_t before = cpu_.cycles();
+  start_clock();
   endpoint_events_ |= in_complete;
   run();
-  observer_.spend("bulk-in:pio", 0, static_cast<double>(cpu_.cycles() - before) * us_per_cycle, 0);
+  observer_.spend("bulk-in:pio", 0, clock(), 0);
   return true;
 }
 

@@ -49,6 +49,8 @@ class ImageFirmware final : public CustomFirmware {
   void begin(const Setup& setup);
   void signal(uint8_t phase);    // a phase of EP0 begins
   Reply finish(Answer answer, size_t bytes = 0);
+  void start_clock();
+  double clock() const;          // microseconds of the firmware since then
   const char* kind() const;
 
   const UsbProfile& profile_;
@@ -64,7 +66,7 @@ class ImageFirmware final : public CustomFirmware {
   bool out_armed_ = false, in_armed_ = false, dead_ = false, restart_ = false;
   size_t reply_bytes_ = 0, in_bytes_ = 0;
   uint64_t cycles_before_ = 0;
-  double slept_us_ = 0;
+  double waited_us_ = 0;
 };
 
 }  // namespace usbgpu::emulator
