@@ -32,8 +32,9 @@ class Scene:
 
     def __init__(self, fault: Fault, variant: str, moment: str, tmp_path: Path):
         self.fault, self.variant, self.tmp_path = fault, variant, tmp_path
-        small = fault.by == "memory" and moment == "boot"
-        self.adapter = EmulatedAdapter(CHIP, vram_bytes=TOO_LITTLE_VRAM if small else VRAM_BYTES)
+        self.play = getattr(self, moment.replace("-", "_"))
+        self.has_enough_memory = fault.by != "memory" or moment != "boot"
+        self.adapter = EmulatedAdapter(CHIP, vram_bytes=VRAM_BYTES if self.has_enough_memory else TOO_LITTLE_VRAM)
         self.images = tmp_path / "firmware"
         shutil.copytree(firmware_directory(CHIP), self.images)
         self.device: Device | None = None
@@ -199,7 +200,8 @@ class Scene:
 
     def raise_own_failure(self) -> None:
         if self.failure is not None:
-            raise self.failure
+            failure, self.failure = self.failure, None
+            raise failure
 
 
 class Later:

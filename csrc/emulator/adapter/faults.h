@@ -34,6 +34,7 @@ struct Trigger {
 struct Faults {
   Trigger unplug;                            // transfers
   Trigger link_down;                         // transfers
+  Trigger adapter_hang;                      // transfers
   Trigger unsupported;                       // memory TLPs; ends with the card's power
   Trigger lost_landing;                      // armed SRAM writes
   Trigger short_bulk;                        // bulk INs that end after their first packet
