@@ -14,7 +14,8 @@ from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
 
 from . import codeobject
 from .kernelstats import KernelStats
-from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
+from .queue import Road
+from .slow_road import SlowRoad
 
 # The hub's latched fault, which every read-back carries along.
 FAULT_STATUS = {"gfx11": "GCVM_L2_PROTECTION_FAULT_STATUS", "gfx12": "GCVM_L2_PROTECTION_FAULT_STATUS_LO32"}
@@ -88,14 +89,15 @@ class Device:
             firmware_dirs = (*firmware_dirs, *opened.firmware_dirs)
         else:
             self.handle, self.label = handle_or_spec, ""
-        self.adapter = usb.Adapter(self.handle)
+        self.adapter = usb.adapter_for(self.handle)
         self.gpu = amdgpu.Gpu(self.adapter, firmware_dirs=tuple(firmware_dirs))
         self._closed = False
         atexit.register(_close_weakly, weakref.ref(self))
         try:
             self.adapter.start()
             self.gpu.boot()
-            self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
+            road = Road if self.adapter.can_arm_reads else SlowRoad
+            self.road = road(self.adapter, self.gpu, kernels.compile_kernels)
             self.stream = _runtime.StreamDevice(self.road, self._config())
             # weakly: the native stream holds the road, and the collector does not see through native objects
             myself = weakref.ref(self)
@@ -116,8 +118,8 @@ class Device:
             "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
             "error_block": memory.vram_va(error_block),
             "fence": self.road.fence_address, "release": self.road.release_address,
-            "readback": memory.sram_va, "readback_bytes": READBACK_BYTES, "window_bytes": SLOT_BYTES,
-            "largest_upload": DATA_BYTES - 4,
+            "readback": self.road.readback_address, "readback_bytes": self.road.readback_bytes,
+            "window_bytes": self.road.window_bytes, "largest_upload": self.road.largest_upload,
             "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
             "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,
             "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes,
