@@ -50,6 +50,11 @@ class WrongMode(UsbGpuError):
     """The adapter is there, but in a mode that cannot work (stock firmware, USB2, USB4)."""
     code = "USBGPU-104"
 
+    @property
+    def mode(self) -> str | None:
+        """"stock", "rom", "bootstub", "usb4", ..., where it is known."""
+        return self.state.get("mode")
+
 
 class LinkError(UsbGpuError):
     """A USB transfer or a PCIe transaction failed."""
@@ -79,9 +84,27 @@ class TraceError(UsbGpuError, ValueError):
     default_action = "Record the trace again."
 
 
+class CommandFailed(LinkError):
+    """The adapter's own (mass-storage) firmware refused a command."""
+    code = "USBGPU-110"
+    default_action = "Unplug the dock, wait a few seconds, plug it in again."
+
+
+class UsbLibraryMissing(DeviceNotFound):
+    """libusb cannot be loaded, so nobody knows what is plugged in."""
+    code = "USBGPU-111"
+    default_action = "pip install --force-reinstall libusb-package"
+
+
+class PcieLinkDown(LinkError):
+    """The dock answers, but its PCIe link to the card does not come up."""
+    code = "USBGPU-112"
+    default_action = "Check the card's seat and its power cables, then power-cycle the dock."
+
+
 class DeviceStopped(UsbGpuError):
     """The device was closed or reset, by whoever has it open too."""
-    code = "USBGPU-110"
+    code = "USBGPU-113"
     default_action = "Open the device again."
 
 
@@ -102,6 +125,16 @@ class BootError(UsbGpuError):
     """A boot step's postcondition did not hold."""
     code = "USBGPU-204"
     default_action = "Power-cycle the dock and try again."
+
+
+class PspSilent(BootError):
+    """The GPU's security processor does not answer."""
+    code = "USBGPU-205"
+
+
+class SmuSilent(BootError):
+    """The GPU's power controller does not answer."""
+    code = "USBGPU-206"
 
 
 class GpuHang(UsbGpuError):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from torch_usbgpu.errors import BootError, LinkError
+from torch_usbgpu.errors import BootError, LinkError, UnsupportedChip
 from torch_usbgpu.pcie import config
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -168,13 +168,13 @@ def test_lost_bars_are_placed_again():
     assert not gpu.kept and card.get(0x14) == 8 and card.get(0x24) == 0x1000_0000
 
 
-@pytest.mark.parametrize(("chain", "message"), [
-    ([bridge()], "ends before a GPU"),
-    ([bridge(), Function(0x2684_10DE, 0)], "not an AMD GPU"),
-    ([bridge(), Function(0xFFFF_FFFF, 0)], "No device answers"),
-    ([bridge() for _ in range(config.MAX_BUSES)], "in a row")])
-def test_roads_without_a_gpu(chain, message):
-    with pytest.raises(BootError, match=message):
+@pytest.mark.parametrize(("chain", "error", "message"), [
+    ([bridge()], BootError, "ends before a GPU"),
+    ([bridge(), Function(0x2684_10DE, 0)], UnsupportedChip, "10de:2684, is not an AMD GPU"),
+    ([bridge(), Function(0xFFFF_FFFF, 0)], BootError, "No device answers"),
+    ([bridge() for _ in range(config.MAX_BUSES)], BootError, "in a row")])
+def test_roads_without_a_gpu(chain, error, message):
+    with pytest.raises(error, match=message):
         walk(Bus(*chain))
 
 

@@ -193,3 +193,24 @@ def test_a_handle_is_enough(chip):
         back = np.zeros(4, np.float32)
         device.copy_out(back, at)
         assert back.tolist() == [0, 1, 2, 3]
+
+
+class FourMethods:
+    """A handle with nothing but what the seam promises."""
+
+    def __init__(self, adapter):
+        for name in ("controlWrite", "controlRead", "bulkWrite", "bulkRead"):
+            setattr(self, name, getattr(adapter, name))
+
+
+def test_four_methods_are_enough():
+    adapter = EmulatedAdapter("navi31", strict=True)
+    data = np.arange(3000, dtype=np.float32)
+    back = np.zeros_like(data)
+    with Device(FourMethods(adapter), firmware_dirs=adapter.firmware_directories()) as gpu:
+        at = gpu.alloc(data.nbytes)
+        gpu.copy_in(at, data)
+        gpu.copy_out(back, at)
+        gpu.adapter.recover()           # the standard requests once more, in the middle of a session
+        gpu.copy_out(back, at)
+    assert np.array_equal(data, back)

@@ -158,11 +158,17 @@ def test_errors_are_typed(where, usb_error, error):
         libusb.open_adapter(context=Context(Device(**{where: usb_error})))
 
 
-@pytest.mark.parametrize("platform, word", [("linux", "udev"), ("win32", "Zadig"), ("darwin", "administrator")])
+@pytest.mark.parametrize("platform, word", [("linux", "udev"), ("win32", "Zadig"), ("darwin", "sudo")])
 def test_permission_help_fits_the_system(monkeypatch, platform, word):
     monkeypatch.setattr(libusb.sys, "platform", platform)
-    with pytest.raises(PermissionDenied, match=word), libusb._translated(libusb.FoundAdapter(None, 0xADD1, 1, "1-1")):
+    with pytest.raises(PermissionDenied, match=word), libusb.translated(libusb.FoundAdapter(None, 0xADD1, 1, "1-1")):
         raise usb1.USBErrorAccess
+
+
+def test_the_udev_rule_keeps_the_dock_awake_and_is_not_for_everybody():
+    text = libusb.permission_action((0x3801, 1), "linux")
+    assert 'ATTR{idVendor}=="3801", ATTR{idProduct}=="0001"' in text and 'ATTR{power/control}="on"' in text
+    assert "uaccess" in text and "0666" not in text and libusb.UDEV_FILE in text
 
 
 def _hold(directory, ready, go):

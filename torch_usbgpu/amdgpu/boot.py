@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, DeviceLost, UsbGpuError
+from ..errors import BootError, DeviceLost, PspSilent, SmuSilent, UsbGpuError
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -64,13 +64,13 @@ def await_board_firmware(gpu: Gpu) -> None:
     """The board's own firmware trains memory before anything can be read from it."""
     gpu.regs = Registers(gpu.adapter, gpu.pci.bars[5].address, gpu.pci.bars[5].size)
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware", FIRMWARE_SECONDS)
+                  "the board's own firmware", FIRMWARE_SECONDS, error=PspSilent)
 
 
 def await_board_firmware_again(gpu: Gpu) -> None:
     """After a loss of power it starts anew; else it is there already."""
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET)
+                  "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET, error=PspSilent)
 
 
 def read_vram_size(gpu: Gpu) -> str:
@@ -131,7 +131,7 @@ def reset_if_used(gpu: Gpu) -> str:
     if not gpu.psp.is_alive():
         return "cold"
     if not gpu.smu.is_alive():
-        raise BootError("The GPU is wedged: its security processor runs, but its power controller does not answer.")
+        raise SmuSilent("The GPU is wedged: its security processor runs, but its power controller does not answer.")
     mode1_reset(gpu)
     return "was in use; reset"
 
@@ -143,7 +143,7 @@ def mode1_reset(gpu: Gpu) -> None:
     time.sleep(MODE1_RESET_SECONDS)
     config.assign_bars(gpu.adapter, gpu.pci)         # they usually survive; placed anew if not
     gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET)
+                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET, error=PspSilent)
     gpu.regs.wait(CONFIG_MEMSIZE, lambda value: value not in (0, ALL_ONES), "the GPU's memory after the reset")
     if gpu.psp.is_alive():
         raise BootError("The GPU did not take the reset.")

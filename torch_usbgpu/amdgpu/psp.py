@@ -10,7 +10,7 @@ import logging
 import struct
 import time
 
-from ..errors import BootError, FirmwareMismatch
+from ..errors import BootError, FirmwareMismatch, PspSilent
 from . import layout
 from .facts import enum, put_field, struct_fields, struct_size
 from .layout import PLACES
@@ -76,7 +76,8 @@ class Psp:
             self._load_component(component, content, _LOADER[command])
             names.append(component)
         time.sleep(SETTLE_SECONDS)
-        self._gpu.regs.wait(self._message(81), lambda value: value != 0, "the PSP's operating system to come up")
+        self._gpu.regs.wait(self._message(81), lambda value: value != 0, "the PSP's operating system to come up",
+                             error=PspSilent)
         return " ".join(names)
 
     def _load_component(self, name: str, content: bytes, command: int) -> None:
@@ -95,7 +96,7 @@ class Psp:
 
     def _await_loader(self, component: str) -> int:
         return self._gpu.regs.wait(self._message(35), lambda value: value & READY != 0,
-                                   f"the PSP's boot loader to take {component}")
+                                   f"the PSP's boot loader to take {component}", error=PspSilent)
 
     def start(self) -> None:
         """Create the command ring."""
@@ -103,13 +104,14 @@ class Psp:
         if regs.read(self._message(71)) != 0:
             regs.write(self._message(64), _CONTROL["DESTROY_RINGS"])
             time.sleep(SETTLE_SECONDS)
-        regs.wait(self._message(64), lambda value: value & READY != 0, "the PSP's ring mailbox")
+        regs.wait(self._message(64), lambda value: value & READY != 0, "the PSP's ring mailbox", error=PspSilent)
         address = self._gpu.memory.mc(PLACES["psp_ring"])
         regs.write_many([(self._message(69), address & 0xFFFF_FFFF), (self._message(70), address >> 32),
                          (self._message(71), layout.PSP_RING_BYTES)])
         regs.write(self._message(64), RING_TYPE << 16)
         time.sleep(SETTLE_SECONDS)
-        regs.wait(self._message(64), lambda value: value & 0x8000_FFFF == READY, "the PSP to create its ring")
+        regs.wait(self._message(64), lambda value: value & 0x8000_FFFF == READY, "the PSP to create its ring",
+                  error=PspSilent)
         self._wptr = regs.read(self._message(67))
         self._gpu.vram_write(PLACES["psp_command"], bytes(struct_size("psp_gfx_cmd_resp") + 4))
         self._fence = self._frames_written = 0
@@ -171,7 +173,7 @@ class Psp:
 
         Raises:
             FirmwareMismatch: the PSP refused it.
-            BootError: it never answered.
+            PspSilent: it never answered.
         """
         gpu, memory = self._gpu, self._gpu.memory
         buffer = bytearray(COMMAND_HEAD_BYTES)
@@ -237,7 +239,7 @@ class Psp:
             if struct.unpack_from("<I", data, len(data) - 4)[0] == self._fence:
                 return data[:-4]
             if time.monotonic() > deadline:
-                raise BootError(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault(),
+                raise PspSilent(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault(),
                                 **self._gpu.memory.describe_fault())
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)

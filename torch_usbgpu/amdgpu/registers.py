@@ -175,18 +175,18 @@ class Registers:
 
     # ---- waiting
     def wait(self, register: str | int, condition: Callable[[int], bool], what: str, timeout_s: float = 10.0,
-             pause_s: float = FIRST_PAUSE_SECONDS) -> int:
+             pause_s: float = FIRST_PAUSE_SECONDS, error: type[BootError] = BootError) -> int:
         """Poll until `condition(value)`, with growing pauses: every look costs two transfers.
 
         Raises:
-            BootError: it did not become true; shows `what` was awaited and the last value.
+            BootError: it did not become true (`error`); shows `what` was awaited and the last value.
         """
         deadline = time.monotonic() + timeout_s
         while not condition(value := self.read(register)):
             if time.monotonic() > deadline:
                 name = register if isinstance(register, str) else f"register {register:#x}"
                 shown = self[register].describe(value) if isinstance(register, str) else f"{value:#010x}"
-                raise BootError(f"Waited {timeout_s:g} s in vain for {what}.", **{name: shown})
+                raise error(f"Waited {timeout_s:g} s in vain for {what}.", **{name: shown})
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)
         return value

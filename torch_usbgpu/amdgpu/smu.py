@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from ..errors import BootError
+from ..errors import BootError, SmuSilent
 from .facts import enum
 from .layout import PLACES
 from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
@@ -16,11 +16,6 @@ OK = enum("smu_result")["OK"]
 CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")
 # Ends of a clock's table.
 LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
-
-
-class SmuSilent(BootError):
-    """No answer in time."""
-
 
 class Smu:
     def __init__(self, gpu) -> None:

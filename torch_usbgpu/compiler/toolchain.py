@@ -43,10 +43,15 @@ class Compiler:
     command: tuple[str, ...]           # what comes before "-cc1"
     identity: str                      # version line: part of every cache key
     major: int
+    origin: str = "wheel"              # "wheel": ziglang's, which is tested; "system"; "named" in USBGPU_CLANG
 
 
 def find() -> Compiler:
-    """The compiler to use: $USBGPU_CLANG, then ziglang's, then a system clang."""
+    """The compiler to use: $USBGPU_CLANG ("none": no compiler at all), then ziglang's, then a system clang.
+
+    Raises:
+        CompilerMissing: with what was tried.
+    """
     return _find(os.environ.get("USBGPU_CLANG", ""))
 
 
@@ -61,8 +66,10 @@ def _find(explicit: str) -> Compiler:
 @functools.lru_cache(maxsize=8)
 def _find_cached(explicit: str) -> Compiler:
     tried: dict[str, str] = {}
-    for command in _candidates(explicit):
-        found = _probe(command)
+    if explicit == "none":
+        raise CompilerMissing("No compiler is to be used: USBGPU_CLANG=none.", "Unset USBGPU_CLANG.")
+    for origin, command in _candidates(explicit):
+        found = _probe(command, origin)
         if isinstance(found, Compiler):
             return found
         tried[" ".join(command)] = found
@@ -74,21 +81,22 @@ def _candidates(explicit: str):
         # A zig binary needs its sub-command; anything else is clang itself. No fall-back: who
         # names a compiler wants that one.
         is_zig = Path(explicit).stem.startswith("zig")
-        yield (explicit, "clang") if is_zig else (explicit,)
+        yield "named", (explicit, "clang") if is_zig else (explicit,)
         return
     if (spec := importlib.util.find_spec("ziglang")) is not None and spec.origin:
         # Not `python -m ziglang`, which costs an interpreter start per kernel.
-        yield (str(Path(spec.origin).parent / ("zig.exe" if sys.platform == "win32" else "zig")), "clang")
+        zig = Path(spec.origin).with_name("zig.exe" if sys.platform == "win32" else "zig")
+        yield "wheel", (str(zig), "clang")
     for name in SYSTEM_NAMES:
         if path := shutil.which(name):
-            yield (path,)
+            yield "system", (path,)
     for folder in SYSTEM_FOLDERS:
         path = Path(folder) / "clang"
         if path.exists():
-            yield (str(path),)
+            yield "system", (str(path),)
 
 
-def _probe(command: tuple[str, ...]) -> Compiler | str:
+def _probe(command: tuple[str, ...], origin: str) -> Compiler | str:
     """The compiler behind a command, or why it will not do. Remembered on disk by path, size and
     time of change, because a hit in the kernel cache must not start any process."""
     try:
@@ -107,7 +115,7 @@ def _probe(command: tuple[str, ...]) -> Compiler | str:
     match = re.search(r"clang version (\d+)\.", version)
     if not match or int(match[1]) < OLDEST:
         return f"{version}: older than clang {OLDEST}"
-    return Compiler(command, version, int(match[1]))
+    return Compiler(command, version, int(match[1]), origin)
 
 
 def _ask(command: tuple[str, ...]) -> dict[str, str] | str:

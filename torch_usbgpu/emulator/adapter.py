@@ -37,8 +37,8 @@ class EmulatedAdapter:
     Args:
         chip: the GPU in it ("navi31" or its target name "gfx1100"; "probe" is a bare endpoint for tests).
         vram_bytes: 0 for what the real board has. Memory is used as it is touched.
-        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub.
-        usb: "super", or "high" for the USB 2 fallback.
+        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown.
+        usb: "super" (10 Gb/s, what the dock's link trains), "super-5g", or "high" for the USB 2 fallback.
         strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
             does not promise. True, or a seed: another number, another disorder.
         faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link".
@@ -242,7 +242,9 @@ class EmulatedAdapter:
         return self.bcd_device
 
     def getDeviceSpeed(self) -> int:
-        return usb1.SPEED_SUPER if self._model.super_speed() else usb1.SPEED_HIGH
+        if not self._model.super_speed():
+            return usb1.SPEED_HIGH
+        return usb1.SPEED_SUPER_PLUS if self._model.ten_gigabit() else usb1.SPEED_SUPER
 
     def getDevice(self) -> EmulatedAdapter:
         return self

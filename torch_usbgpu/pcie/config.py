@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from ..errors import BootError, LinkError
+from ..errors import BootError, LinkError, UnsupportedChip
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,8 @@ def find_gpu(adapter) -> PciFunction:
     """Walk and configure the bridges until something that is no bridge turns up.
 
     Raises:
-        BootError: no endpoint, or not one of AMD's.
+        BootError: no endpoint.
+        UnsupportedChip: not one of AMD's.
     """
     programmed: list[int] = []
     for bus in range(MAX_BUSES):
@@ -102,8 +103,9 @@ def find_gpu(adapter) -> PciFunction:
             revision = space.read(REVISION_ID, 1)
             vendor, device = identity & 0xFFFF, identity >> 16
             if vendor != 0x1002:
-                raise BootError("The card in the dock is not an AMD GPU.", "Use a card with a supported GPU.",
-                                vendor=f"{vendor:#06x}", device=f"{device:#06x}")
+                raise UnsupportedChip(f"The card in the dock, {vendor:04x}:{device:04x}, is not an AMD GPU.",
+                                      "Use a card with a supported GPU.", vendor=f"{vendor:#06x}",
+                                      device=f"{device:#06x}")
             return PciFunction(bus, vendor, device, revision)
         if _configure_bridge(space, bus):
             programmed.append(bus)

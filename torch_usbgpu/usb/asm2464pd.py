@@ -65,7 +65,8 @@ class Adapter(Transfers):
     Thread-safe: every operation holds `lock`, which callers may also take around several operations.
 
     Args:
-        handle: controlWrite, controlRead, bulkWrite, bulkRead, clearHalt, setInterfaceAltSetting, ...
+        handle: controlWrite, controlRead, bulkWrite, bulkRead; what else of python-libusb1 it has is used too
+            (getTransfer, clearHalt, setInterfaceAltSetting, getProduct, getDeviceSpeed, close).
         guard_seconds: pause after the bulk part of a stream write. The firmware looks at control events
             before bulk events, so a request that follows within microseconds can cut off the last packet.
         allow_high_speed: USB 2 is refused unless this is set; whether SRAM transfers work there is unknown.
@@ -116,10 +117,9 @@ class Adapter(Transfers):
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
         self._in_armed, self._out_in_flight = 0, []
         self._in_partial.clear()
-        self.stats.count_control("set_interface")
-        self._wrap("set_interface", lambda: self.handle.setInterfaceAltSetting(0, 0))
-        self._clear_halt(BULK_OUT)
-        self._clear_halt(BULK_IN)
+        self.set_interface(0, 0)
+        self.clear_halt(BULK_OUT)
+        self.clear_halt(BULK_IN)
         try:
             # An abandoned stream read leaves up to one packet in the IN FIFO.
             self.handle.bulkRead(BULK_IN, DRAIN_BYTES, timeout=DRAIN_MS)
@@ -128,11 +128,7 @@ class Adapter(Transfers):
         except usb1.USBError:
             pass
         self.stats.count_bulk("drain", 0)
-        self._clear_halt(BULK_IN)
-
-    def _clear_halt(self, endpoint: int) -> None:
-        self.stats.count_control("clear_halt")
-        self._wrap("clear_halt", lambda: self.handle.clearHalt(endpoint))
+        self.clear_halt(BULK_IN)
 
     def ltssm(self) -> int:
         """The PCIe link's state machine; LTSSM_L0 is the only value that means "up"."""
@@ -167,9 +163,8 @@ class Adapter(Transfers):
                 self._link_checked = True
                 return
             if time.monotonic() > deadline:
-                raise errors.LinkError("The PCIe link between the adapter and the GPU does not come up.",
-                                       "Check the card's seat and its power cables, then power-cycle the dock.",
-                                       ltssm=f"{state:#x}")
+                raise errors.PcieLinkDown("The PCIe link between the adapter and the GPU does not come up.",
+                                          ltssm=f"{state:#x}")
             if in_a_row == 0:
                 time.sleep(0.1)
 

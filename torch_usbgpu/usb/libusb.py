@@ -18,11 +18,28 @@ from typing import Any
 import platformdirs
 import usb1
 
-from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError, WrongMode
+from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError
+from ..errors import UsbLibraryMissing, WrongMode
 from .facts import FACTS
 from .transport import OpenedHandle
 
 log = logging.getLogger(__name__)
+
+
+def udev_rule(ids: tuple[int, int]) -> str:
+    """The rule that lets the user at the screen (and the group plugdev) open the dock, and keeps it awake.
+
+    SRAM transfers fail after an autosuspend, hence power/control. Not for everybody: who can open the dock can make
+    the GPU write to memory.
+    """
+    return (f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{ids[0]:04x}", ATTR{{idProduct}}=="{ids[1]:04x}", MODE="0660", '
+            'GROUP="plugdev", TAG+="uaccess", TEST=="power/control", ATTR{power/control}="on"')
+
+
+def permission_action(ids: tuple[int, int], platform: str | None = None) -> str:
+    """What to do when the operating system does not let us in."""
+    text = _PERMISSION_ACTION.get(platform or sys.platform, _PERMISSION_ACTION["darwin"])
+    return text.format(rule=udev_rule(ids), ids=f"{ids[0]:04x}:{ids[1]:04x}")
 
 
 def _ids(kind: str) -> frozenset[tuple[int, int]]:
@@ -34,12 +51,15 @@ BOOTSTUB = _ids("bootstub")
 ASMEDIA = frozenset((0x174C, product) for product in (0x2461, 0x2462, 0x2463, 0x2464)) | _ids("rom")
 CONFIGURATION, INTERFACE, ALTERNATE = 1, 0, 0
 
+UDEV_FILE = "/etc/udev/rules.d/70-usbgpu.rules"      # before 73-seat-late.rules, which acts on uaccess
 _PERMISSION_ACTION = {
-    "linux": "Add a udev rule: SUBSYSTEM==\"usb\", ATTR{idVendor}==\"%04x\", ATTR{idProduct}==\"%04x\", MODE=\"0666\"; "
-             "then run `udevadm control --reload` and plug the adapter in again.",
-    "win32": "Bind the WinUSB driver to the adapter (%04x:%04x) with Zadig, then plug it in again.",
+    "linux": f"Save this rule as {UDEV_FILE}, then run `sudo udevadm control --reload` and plug the dock in again:\n"
+             "    {rule}",
+    # Vendor-class devices need no driver and no rights on macOS; "access" means that somebody holds it exclusively.
+    "darwin": "Quit the programs that use the dock ({ids}: virtual machines, for one) and plug it in again; "
+              "if macOS still refuses, run the command with sudo.",
+    "win32": "Bind the WinUSB driver to the dock ({ids}) with Zadig (https://zadig.akeo.ie), then plug it in again.",
 }
-_PERMISSION_OTHERWISE = "Close programs that use the adapter (%04x:%04x), or run once with administrator rights."
 
 _MODE_ERRORS = {
     "legacy": (
@@ -80,9 +100,11 @@ def load_library() -> None:
     try:
         usb1.loadLibrary(ctypes.CDLL(str(path)) if path else None)
     except OSError as error:
-        raise DeviceNotFound(
-            f"The USB library cannot be loaded ({error}).", "pip install --force-reinstall libusb-package"
-        ) from error
+        raise library_missing(error) from error
+
+
+def library_missing(error: Exception) -> UsbLibraryMissing:
+    return UsbLibraryMissing(f"The USB library cannot be loaded ({error}).")
 
 
 def find(context) -> list[FoundAdapter]:
@@ -147,14 +169,14 @@ def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=No
 
 
 def _open(adapter: FoundAdapter):
-    with _translated(adapter):
+    with translated(adapter):
         handle = adapter.device.open()
     return handle
 
 
 def _bring_up(handle, adapter: FoundAdapter) -> None:
     """Identity, kernel driver, configuration, claim, alternate setting 0."""
-    with _translated(adapter):
+    with translated(adapter):
         product = None if adapter.ids in BOOTSTUB else handle.getProduct()
         mode = tell_mode(adapter.ids, product)
         if mode != "custom":
@@ -162,6 +184,7 @@ def _bring_up(handle, adapter: FoundAdapter) -> None:
             raise WrongMode(
                 found,
                 action,
+                mode=mode,
                 product=product,
                 ids=f"{adapter.vendor_id:04x}:{adapter.product_id:04x}",
                 port=adapter.bus_port,
@@ -191,19 +214,18 @@ def _disable_autosuspend(bus_port: str) -> None:
 
 
 @contextlib.contextmanager
-def _translated(adapter: FoundAdapter) -> Iterator[None]:
+def translated(adapter: FoundAdapter, platform: str | None = None) -> Iterator[None]:
+    """The errors of libusb while an adapter is opened, as ours."""
     where = {"port": adapter.bus_port, "ids": f"{adapter.vendor_id:04x}:{adapter.product_id:04x}"}
     try:
         yield
     except usb1.USBErrorAccess as error:
-        action = _PERMISSION_ACTION.get(sys.platform, _PERMISSION_OTHERWISE) % adapter.ids
-        raise PermissionDenied(
-            "The operating system does not let this user open the adapter.", action, **where
-        ) from error
+        raise PermissionDenied("The operating system does not let this user open the adapter.",
+                               permission_action(adapter.ids, platform), **where) from error
     except usb1.USBErrorNotSupported as error:
         raise PermissionDenied(
             "The operating system has no driver bound to the adapter that user programs can open.",
-            _PERMISSION_ACTION.get(sys.platform, _PERMISSION_OTHERWISE) % adapter.ids,
+            permission_action(adapter.ids, platform),
             **where,
         ) from error
     except usb1.USBErrorBusy as error:
@@ -241,7 +263,17 @@ def _lock_file(file: int, bus_port: str) -> None:
             import fcntl
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise DeviceBusy("Another process uses the adapter.", port=bus_port) from error
+        raise busy(bus_port, None) from error
+
+
+def busy(bus_port: str, pid: int | None) -> DeviceBusy:
+    """The error for an adapter that another process holds; `pid` where the lock tells."""
+    if pid is None:
+        return DeviceBusy("Another process uses the adapter.", port=bus_port)
+    if pid == os.getpid():
+        return DeviceBusy("This process has the adapter open already.",
+                          "Close the device that is open, or go on with it.", port=bus_port, pid=pid)
+    return DeviceBusy(f"Process {pid} uses the adapter.", f"Close process {pid}.", port=bus_port, pid=pid)
 
 
 class LibusbHandle:

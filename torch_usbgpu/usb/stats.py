@@ -13,6 +13,8 @@ BULK_SECONDS = 30e-6
 # Bytes per second. PIO: the adapter's 8051 emits one 4-byte TLP at a time; sram: its DMA engine.
 BULK_RATES = {"pcie_stream_write": 3.6e6, "pcie_stream_read": 1.8e6, "sram_out": 700e6, "sram_in": 700e6}
 
+OUT_PATHS = {"pcie_stream_write", "sram_out", "scsi_out"}
+
 COUNTERS = ("control_out", "control_in", "bulk_out", "bulk_in", "bytes_out", "bytes_in",
             "launches", "submissions", "errors", "retries")
 
@@ -46,8 +48,9 @@ class LinkStats:
         self.modelled_seconds += CONTROL_SECONDS
 
     def count_bulk(self, path: str, nbytes: int) -> None:
-        """One bulk transfer of `nbytes` over `path`, a key of BULK_RATES, or "drain" (the link is being cleared)."""
-        if path in ("pcie_stream_write", "sram_out"):
+        """One bulk transfer of `nbytes` over `path`: a key of BULK_RATES, "drain" (the link is being cleared), or
+        "scsi_out" and "scsi_in" (a wrapper or data of a mass-storage command; the convention has no rate for it)."""
+        if path in OUT_PATHS:
             self.bulk_out += 1
             self.bytes_out += nbytes
         else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import usb1
@@ -21,6 +22,20 @@ OUT, IN = FACTS["request_type"]["out"], FACTS["request_type"]["in"]
 BULK_OUT, BULK_IN = FACTS["endpoints"]["bulk_out"], FACTS["endpoints"]["bulk_in"]
 
 
+# USB 3.2, 9.4: the standard requests behind clearHalt and setInterfaceAltSetting.
+CLEAR_FEATURE, SET_INTERFACE, ENDPOINT_HALT = 1, 11, 0
+TO_INTERFACE, TO_ENDPOINT = 0x01, 0x02
+TIMEOUT_STANDARD_MS = 1000
+
+# Unplugging shows as NO_DEVICE on Linux once the hub has noticed, and before that, or elsewhere, as nearly anything
+# (libusb: os/linux_usbfs.c maps EPROTO and EILSEQ to an error and EPIPE to a stall; os/darwin_usb.c reports aborted
+# transfers as cancelled, vanished pipes as NOT_FOUND and unknown codes as OTHER; os/windows_winusb.c maps
+# ERROR_GEN_FAILURE to a stall and ERROR_FILE_NOT_FOUND to NOT_FOUND). After one of these the device is looked for.
+AMBIGUOUS = (usb1.USBErrorIO, usb1.USBErrorPipe, usb1.USBErrorNotFound, usb1.USBErrorOther, usb1.USBErrorInterrupted)
+PRESENCE_SECONDS = 0.4          # a system takes a few tenths of a second to notice that a device is gone
+PRESENCE_PAUSE_SECONDS = 0.05
+PROBE_MS = 200
+
 # Set by tools that look at the traffic: (handle, adapter) -> the handle to use in its place.
 wrap_handle: Callable | None = None
 
@@ -35,6 +50,21 @@ class Transfers:
         self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
         self.stats = LinkStats()
         self.lock = threading.RLock()
+        self._looking = False
+
+    # ---- standard requests. libusb's own methods where the handle has them: they reset the host's data toggles too.
+
+    def set_interface(self, interface: int, alternate: int) -> None:
+        self.stats.count_control("set_interface")
+        method = getattr(self.handle, "setInterfaceAltSetting", None)
+        self._wrap("set_interface", lambda: method(interface, alternate) if method else self.handle.controlWrite(
+            TO_INTERFACE, SET_INTERFACE, alternate, interface, b"", timeout=TIMEOUT_STANDARD_MS))
+
+    def clear_halt(self, endpoint: int) -> None:
+        self.stats.count_control("clear_halt")
+        method = getattr(self.handle, "clearHalt", None)
+        self._wrap("clear_halt", lambda: method(endpoint) if method else self.handle.controlWrite(
+            TO_ENDPOINT, CLEAR_FEATURE, ENDPOINT_HALT, endpoint, b"", timeout=TIMEOUT_STANDARD_MS))
 
     # ---- in flight
 
@@ -110,6 +140,39 @@ class Transfers:
             log.debug("%s failed: %r", name, error)
             raise self._translate(error, name) from error
 
+    def _is_present(self) -> bool:
+        """After an error that says little: is the device still there? Asks the handle to look on the bus, if it can
+        (`isAttached`), and the device for something small."""
+        if self._looking:               # the question itself has failed
+            return True
+        attached = getattr(self.handle, "isAttached", None)
+        self._looking = True
+        try:
+            deadline = time.monotonic() + PRESENCE_SECONDS
+            while True:
+                if callable(attached) and not attached():
+                    return False
+                try:
+                    self._ask_something()
+                    return True
+                except usb1.USBErrorNoDevice:
+                    return False
+                except AMBIGUOUS as error:
+                    log.debug("the device answers with %r", error)
+                except Exception as error:      # silent but there, or a handle of somebody else's that cannot say
+                    log.debug("the device does not answer: %r", error)
+                    return True
+                if time.monotonic() > deadline:
+                    # Every transfer fails: gone, unless the bus says otherwise.
+                    return callable(attached)
+                time.sleep(PRESENCE_PAUSE_SECONDS)
+        finally:
+            self._looking = False
+
+    def _ask_something(self) -> None:
+        """The cheapest request that the device is sure to answer."""
+        self.handle.controlRead(IN, FACTS["requests"]["read_xdata"], FACTS["xdata"]["ltssm"], 0, 1, timeout=PROBE_MS)
+
     def _error(self, error: errors.UsbGpuError) -> errors.UsbGpuError:
         self.stats.errors += 1
         return error
@@ -119,8 +182,10 @@ class Transfers:
         self.stats.errors += 1
         if isinstance(error, usb1.USBErrorTimeout):
             return errors.LinkTimeout(f"The adapter did not answer in time ({name}).")
-        if isinstance(error, (usb1.USBErrorNoDevice, usb1.USBErrorNotFound)):
+        if isinstance(error, usb1.USBErrorNoDevice):
             return errors.DeviceLost(f"The adapter went away ({name}).")
+        if isinstance(error, AMBIGUOUS) and not self._is_present():
+            return errors.DeviceLost(f"The adapter went away ({name}).", usb_error=repr(error))
         if isinstance(error, usb1.USBErrorAccess):
             return errors.PermissionDenied("The system does not let this user open the adapter.",
                                            "Allow access to the USB device (on Linux: a udev rule), then try again.")

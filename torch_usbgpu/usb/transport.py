@@ -89,12 +89,12 @@ def open_handle(spec: str = "auto") -> OpenedHandle:
         return libusb.open_adapter(wanted.detail)
     try:
         return libusb.open_adapter(None, insist=False)
-    except DeviceNotFound:
-        pass
+    except DeviceNotFound as error:
+        why = error.found
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn("No USB GPU adapter is plugged in: using the emulated GPU, which is much slower. "
+        warnings.warn(f"{why.removesuffix('.')}: using the emulated GPU, which is much slower. "
                       "Set USBGPU_DEVICE=emulated to say so, or USBGPU_DEVICE=usb to insist on hardware.", stacklevel=2)
     return _open_emulated(None)
 

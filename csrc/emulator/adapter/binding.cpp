@@ -201,6 +201,7 @@ void bind_adapter(py::module_& module) {
              return py::make_tuple(id.vendor, id.product, id.release, id.manufacturer, id.name, id.serial);
            })
       .def("super_speed", [](const Dock& dock) { return dock.profile().super_speed; })
+      .def("ten_gigabit", [](const Dock& dock) { return dock.profile().ten_gigabit; })
       .def("device_descriptor",
            [](const Dock& dock) {
              const auto d = device_descriptor(dock.profile());

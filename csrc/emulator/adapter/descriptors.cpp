@@ -45,8 +45,9 @@ Bytes four_uas_endpoints(const UsbProfile& profile) {
 
 UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
   UsbProfile profile{};
-  if (usb == "super") profile.super_speed = true;
-  else if (usb != "high") throw std::invalid_argument("usb must be 'super' or 'high', not '" + usb + "'");
+  if (usb == "super") profile.super_speed = profile.ten_gigabit = true;
+  else if (usb == "super-5g") profile.super_speed = true;
+  else if (usb != "high") throw std::invalid_argument("usb must be super, super-5g or high, not '" + usb + "'");
   // "ffffffff": the serial of a board whose OTP area is blank
   if (firmware == "custom") {
     profile.firmware = FirmwareKind::custom;
@@ -54,10 +55,14 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
   } else if (firmware == "custom-2026-08") {
     profile.firmware = FirmwareKind::custom_2026_08;
     profile.identity = {0x3801, 0x0001, 0x0001, "tiny", "custom v0.1", "ffffffff"};
+  } else if (firmware == "unknown") {
+    // Somebody's own: the ids of the open firmware, a name that no driver knows.
+    profile.firmware = FirmwareKind::unknown;
+    profile.identity = {0x3801, 0x0001, 0x0100, "somebody", "PCIe experiment", "ffffffff"};
   } else if (firmware == "usb4") {
     // The PCIe tunnel belongs to the host's USB4 router; what is left of the vendor interface is a USB 2 function.
     profile.firmware = FirmwareKind::usb4;
-    profile.super_speed = false;
+    profile.super_speed = profile.ten_gigabit = false;
     profile.identity = {0x3801, 0x0001, 0x0001, "tiny", "custom v0.1", "ffffffff"};
   } else if (firmware == "legacy") {
     profile.firmware = FirmwareKind::legacy;
@@ -70,13 +75,17 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     profile.identity = {0x174C, 0x2463, 0x0001, "ASMedia", "AS2462", std::string(20, '0')};
   } else if (firmware == "bootstub") {
     profile.firmware = FirmwareKind::bootstub;
-    profile.super_speed = false;
+    profile.super_speed = profile.ten_gigabit = false;
     profile.identity = {0x3801, 0xB007, 0x0001, "", "", ""};
   } else {
-    throw std::invalid_argument("firmware must be custom, custom-2026-08, usb4, legacy, stock, rom or bootstub, not '" +
-                                firmware + "'");
+    throw std::invalid_argument("firmware must be custom, custom-2026-08, unknown, usb4, legacy, stock, rom or "
+                                "bootstub, not '" + firmware + "'");
   }
   return profile;
+}
+
+std::string usb_link(const UsbProfile& profile) {
+  return profile.ten_gigabit ? "super" : profile.super_speed ? "super-5g" : "high";
 }
 
 Bytes device_descriptor(const UsbProfile& p) {

@@ -8,13 +8,14 @@
 
 namespace usbgpu::emulator {
 
-enum class FirmwareKind { custom, custom_2026_08, usb4, legacy, stock, rom, bootstub };
+enum class FirmwareKind { custom, custom_2026_08, unknown, usb4, legacy, stock, rom, bootstub };
 
 constexpr bool is_mass_storage(FirmwareKind kind) {
   return kind == FirmwareKind::legacy || kind == FirmwareKind::stock || kind == FirmwareKind::rom;
 }
 constexpr bool is_custom(FirmwareKind kind) {
-  return kind == FirmwareKind::custom || kind == FirmwareKind::custom_2026_08 || kind == FirmwareKind::usb4;
+  using enum FirmwareKind;
+  return kind == custom || kind == custom_2026_08 || kind == unknown || kind == usb4;
 }
 
 struct Identity {
@@ -25,6 +26,7 @@ struct Identity {
 struct UsbProfile {
   FirmwareKind firmware;
   bool super_speed;
+  bool ten_gigabit;  // SuperSpeedPlus; the descriptors do not tell
   Identity identity;
 
   uint32_t ep0_packet() const { return super_speed ? 512 : 64; }
@@ -32,6 +34,7 @@ struct UsbProfile {
 };
 
 UsbProfile make_profile(const std::string& firmware, const std::string& usb);  // throws std::invalid_argument
+std::string usb_link(const UsbProfile& profile);  // the `usb` that makes such a profile
 std::vector<uint8_t> device_descriptor(const UsbProfile& profile);
 std::vector<uint8_t> configuration_descriptor(const UsbProfile& profile);
 // nullopt: this firmware gives no answer to that type.

@@ -117,7 +117,7 @@ void Flash::install(const UsbProfile& profile) {
     body[patched_byte] = profile.firmware == FirmwareKind::legacy ? legacy_value : stock_value;
   } else {
     body.assign(0x3000, 0);
-    const std::vector<uint8_t> device = device_descriptor({FirmwareKind::custom, false, id});
+    const std::vector<uint8_t> device = device_descriptor({FirmwareKind::custom, false, false, id});
     std::copy(device.begin(), device.end(), body.begin() + 0x100);
     std::memcpy(body.data() + 0x200, id.name.c_str(), id.name.size() + 1);
   }
@@ -129,12 +129,12 @@ UsbProfile Flash::boot(const UsbProfile& strapped) const {
   UsbProfile profile = strapped;
   const auto image = body();
   if (image.empty()) {
-    profile = make_profile("rom", strapped.super_speed ? "super" : "high");
+    profile = make_profile("rom", usb_link(strapped));
     return profile;
   }
   // The open firmware carries its product string and its high-speed device descriptor in the code.
   if (const size_t name = find(image, "custom"); name != SIZE_MAX && name + 6 < image.size() && image.size() < 0xFF00) {
-    profile = make_profile("custom", strapped.super_speed ? "super" : "high");
+    profile = make_profile("custom", usb_link(strapped));
     profile.identity.name = field(image, name, std::min<size_t>(32, image.size() - name));
     constexpr std::string_view start("\x12\x01\x00\x02\x00\x00\x00\x40", 8);
     if (const size_t at = find(image, start); at != SIZE_MAX && at + 14 <= image.size()) {
@@ -148,7 +148,7 @@ UsbProfile Flash::boot(const UsbProfile& strapped) const {
     return profile;
   }
   const bool patched = image.size() > patched_byte && image[patched_byte] == legacy_value;
-  profile = make_profile(patched ? "legacy" : "stock", strapped.super_speed ? "super" : "high");
+  profile = make_profile(patched ? "legacy" : "stock", usb_link(strapped));
   if (config_valid(0)) {  // else the firmware's own defaults
     const std::span<const uint8_t> block{content_.data(), config_bytes};
     profile.identity = {static_cast<uint16_t>(block[0x74] | block[0x75] << 8),

@@ -5,7 +5,7 @@ namespace usbgpu::emulator {
 namespace {
 constexpr uint8_t ltssm_detect_quiet = 0x00, ltssm_polling_stuck = 0x4C;
 constexpr uint8_t rail_3v3_on = 0x20, rail_12v_on = 0x01, perst_asserted = 0x01, routing_on = 0x80;
-constexpr uint8_t usb_super = 2, usb_high = 1;
+constexpr uint8_t usb_high = 1, usb_super = 2, usb_super_plus = 3;
 // Page-number registers: two bytes each, most significant first, and the page that they place.
 struct PageRegister {
   uint16_t address;
@@ -19,8 +19,9 @@ Xdata::Xdata(Pages& pages, TlpEngine& tlp, SramEngine& sram, Fabric& fabric, Fla
              unsigned lanes)
     : pages_(pages), tlp_(tlp), sram_(sram), fabric_(fabric), flash_(flash), delay_(delay), lanes_(lanes) {}
 
-void Xdata::power_on_reset(bool super_speed) {
+void Xdata::power_on_reset(bool super_speed, bool ten_gigabit) {
   super_speed_ = super_speed;
+  ten_gigabit_ = ten_gigabit;
   for (auto& bank : banks_) bank.fill(0);
   banks_[0][xdata::chip_revision] = 4;
   // The baseline firmware trains two lanes (0x0C); one lane would be 0x0E.
@@ -91,7 +92,7 @@ uint8_t Xdata::read(unsigned bank, uint16_t address) {
     return sram_.read(static_cast<uint8_t>(address));
   switch (address) {
     case xdata::usb_speed:
-      return super_speed_ ? usb_super : usb_high;
+      return ten_gigabit_ ? usb_super_plus : super_speed_ ? usb_super : usb_high;
     case xdata::ltssm:
       if (fabric_.link_up()) return link_code;
       if (powered_ && card_present && !link_trains) return ltssm_polling_stuck;

@@ -37,7 +37,7 @@ class Xdata {
 
   // Request 0xF3. True when the link is up afterwards.
   bool set_power(bool on);
-  void power_on_reset(bool super_speed);
+  void power_on_reset(bool super_speed, bool ten_gigabit);
   bool powered() const { return powered_; }
 
   std::function<void(bool in, bool out)> on_endpoint_arm;  // 0x9094
@@ -64,7 +64,7 @@ class Xdata {
   Flash& flash_;
   DelayLine& delay_;
   unsigned lanes_;
-  bool powered_ = false, super_speed_ = true;
+  bool powered_ = false, super_speed_ = true, ten_gigabit_ = true;
   uint8_t training_toggle_ = 0;
   std::array<std::array<uint8_t, 65536>, 2> banks_{};
 };

@@ -140,7 +140,10 @@ def test_alternate_setting_decides_which_endpoints_exist():
 
 
 def test_speed():
-    assert EmulatedAdapter("probe").getDeviceSpeed() == usb1.SPEED_SUPER
+    for usb, speed, told in (("super", usb1.SPEED_SUPER_PLUS, 3), ("super-5g", usb1.SPEED_SUPER, 2)):
+        adapter = EmulatedAdapter("probe", usb=usb)
+        assert adapter.getDeviceSpeed() == speed
+        assert adapter.controlRead(0xC0, 0xE4, 0x9100, 0, 1, 100)[0] & 3 == told
     adapter = EmulatedAdapter("probe", usb="high")
     assert adapter.getDeviceSpeed() == usb1.SPEED_HIGH
     assert adapter.controlRead(0xC0, 0xE4, 0x9100, 0, 1, 100)[0] & 3 == 1

@@ -106,7 +106,7 @@ def show(file, wanted, partial, as_json) -> int:
 @click.option("--chip", help="The GPU in it; without, the one that the trace shows.")
 @click.option("--vram", metavar="SIZE", help="Its memory, e.g. 2G; without, what the trace shows.")
 @click.option("--firmware", default="custom", show_default=True, help="Firmware of the dock.")
-@click.option("--usb", type=click.Choice(["super", "high"]), default="super", show_default=True,
+@click.option("--usb", type=click.Choice(["super", "super-5g", "high"]), default="super", show_default=True,
               help="Speed of the link.")
 @click.option("--strict", is_flag=True, help="Stop at what hardware would answer with silence.")
 @click.option("--max", "most", type=int, default=20, show_default=True, help="Differences to show; all are counted.")
