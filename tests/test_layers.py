@@ -11,17 +11,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "torch_usbgpu"
 # room -> rooms that it may import. Facts and errors are for everybody.
 BELOW = {
     "errors": set(),
-    "usb": {"errors"},
+    "private_files": {"errors"},
+    "usb": {"errors", "private_files"},
     "pcie": {"errors", "usb"},
-    "amdgpu": {"errors", "usb", "pcie"},
-    "compiler": {"errors"},
+    "amdgpu": {"errors", "private_files", "usb", "pcie"},
+    "compiler": {"errors", "private_files"},
     "kernels": {"errors", "compiler", "runtime"},
-    "runtime": {"errors", "usb", "pcie", "amdgpu", "compiler", "kernels", "_runtime"},
+    "runtime": {"errors", "private_files", "usb", "pcie", "amdgpu", "compiler", "kernels", "_runtime"},
     "tracing": {"errors", "usb", "amdgpu"},
-    "cli": {"errors", "usb", "amdgpu", "tracing", "runtime"},
+    "cli": {"errors", "private_files", "usb", "amdgpu", "tracing", "runtime"},
     # the device half
     "emulator": {"errors", "_emulator", "emulated_firmware"},
-    "emulated_firmware": {"errors"},
+    "emulated_firmware": {"errors", "private_files"},
 }
 THE_ONE_TRANSPORT = PACKAGE / "usb" / "emulated.py"
 # The command's `emulator` group works on the device half itself; the debugger compiles and loads what it steps through.

@@ -4,18 +4,21 @@
     >>> torch.ones(3, device="usbgpu") + 1
     tensor([2., 2., 2.], device='usbgpu:0')
 
-Importing this package registers the device with torch, and touches no hardware: the GPU boots on
-first use. The driver below (`torch_usbgpu.usb`, `.amdgpu`, `.runtime`, `.compiler`) needs no torch and works
-where torch is not installed.
+Importing this package registers the device with torch, before or after torch itself is imported, and touches no
+hardware: the GPU boots on first use. The driver below (`torch_usbgpu.usb`, `.amdgpu`, `.runtime`, `.compiler`)
+neither needs torch nor imports it.
 """
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
 import sys
 import threading
 import warnings
+
+from . import import_hook, logs
 
 __version__ = "0.1.0"
 __all__ = ["register"]
@@ -42,11 +45,12 @@ def register() -> None:
         ImportError: torch is missing, of another version than ours, or `_C` was not built.
     """
     global _registered
+    # Outside the lock: at the end of its import torch itself comes here, by our entry point or import_hook.
+    import torch
+
     with _lock:
         if _registered:
             return
-        import torch
-
         _check_torch_version(torch.__version__)
         # Both checks come before anything global is changed: torch can be told only once.
         from . import _C, device_module  # noqa: F401  importing _C registers the operators
@@ -98,19 +102,36 @@ def _adapter_is_attached() -> bool:
 
 
 def _register_at_import() -> None:
+    """With torch at once, without it as soon as it comes; importing this package must not be what brings it."""
     torch = sys.modules.get("torch")
     if torch is None:
-        if importlib.util.find_spec("torch") is None:
-            return      # the driver alone
-        # Outside register()'s lock: at its end, torch loads our own entry point.
-        importlib.import_module("torch")
-    elif getattr(torch.__spec__, "_initializing", False):
-        return          # torch itself is loading our entry point, and asks _autoload next
-    if importlib.util.find_spec(f"{__name__}._C") is None:
-        warnings.warn("torch_usbgpu's operators are not built, so torch has no device usbgpu; only the driver works. "
-                      "Next: pip install -e . in the checkout.", stacklevel=3)
+        import_hook.after_import("torch", _register_behind_torch)
         return
-    register()
+    if getattr(torch.__spec__, "_initializing", False):
+        # Another thread is importing torch: this waits for it. In torch's own thread it does not.
+        importlib.import_module("torch")
+        if getattr(torch.__spec__, "_initializing", False):
+            return      # torch itself is loading our entry point, and asks _autoload next
+    if _is_built():
+        register()
 
 
+def _register_behind_torch() -> None:
+    """The same at the end of `import torch`, which must not fail because of us."""
+    try:
+        if _is_built():
+            register()
+    except Exception as error:  # noqa: BLE001
+        warnings.warn(f"torch has no device usbgpu: {error}", stacklevel=2)
+
+
+def _is_built() -> bool:
+    if importlib.util.find_spec(f"{__name__}._C") is not None:
+        return True
+    warnings.warn("torch_usbgpu's operators are not built, so torch has no device usbgpu; only the driver works. "
+                  "Next: pip install -e . in the checkout.", stacklevel=4)
+    return False
+
+
+logs.configure()
 _register_at_import()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import platformdirs
+from . import private_files
 
 ASIC = Path(__file__).parent / "amdgpu" / "asic"
 UCODE_OFFSET = 256
@@ -274,11 +274,10 @@ def firmware_directory(chip: str) -> Path:
     digest = hashlib.sha256(generator.read_bytes())
     for facts in sorted((generator.parent / "amdgpu" / "asic").glob("*.json")):
         digest.update(facts.read_bytes())
-    root = Path(platformdirs.user_cache_dir("torch_usbgpu")) / "emulated-firmware"
+    root = private_files.cache_folder("emulated-firmware")
     target = root / f"{chip}-{digest.hexdigest()[:16]}"
     if target.is_dir():
         return target
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written aside and renamed: another process either sees all of it or nothing.
     scratch = Path(tempfile.mkdtemp(prefix=f".{chip}-", dir=root))
     try:

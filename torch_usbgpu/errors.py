@@ -31,6 +31,12 @@ class ConfigError(UsbGpuError, ValueError):
     code = "USBGPU-001"
 
 
+class UnsafePlace(UsbGpuError, PermissionError):
+    """Another user of this machine could change a file or folder that we would believe."""
+    code = "USBGPU-002"
+    default_action = "Use a folder that only you can write: `chmod go-w` it, or name another one."
+
+
 class DeviceNotFound(UsbGpuError):
     code = "USBGPU-101"
     default_action = "Plug in the dock, or set USBGPU_DEVICE=emulated."

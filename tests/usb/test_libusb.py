@@ -16,6 +16,12 @@ class Handle:
     def getProduct(self):
         return self.device.product
 
+    def getManufacturer(self):
+        return "tiny"
+
+    def getSerialNumber(self):
+        return self.device.serial
+
     def getDevice(self):
         return self.device
 
@@ -31,6 +37,9 @@ class Handle:
         self.closed = True
 
     def __getattr__(self, name):
+        if name in ("getVendorID", "getProductID", "getbcdDevice", "getDeviceSpeed"):     # the device's, not ours
+            raise AttributeError(name)
+
         def call(*args):
             self.calls.append((name, *args))
             if name in self.device.errors:
@@ -47,8 +56,11 @@ class Device:
         ports=(1, 4),
         kernel_driver=False,
         configuration=1,
+        serial="ffffffff",
+        address=7,
         **errors,
     ):
+        self.serial, self.address = serial, address
         self.ids, self.product, self.bus, self.ports = ids, product, bus, ports
         self.kernel_driver, self.configuration, self.errors = kernel_driver, configuration, errors
         self.handle = None
@@ -67,6 +79,15 @@ class Device:
 
     def getDeviceSpeed(self):
         return usb1.SPEED_SUPER
+
+    def getbcdDevice(self):
+        return 1
+
+    def getDeviceAddress(self):
+        return self.address
+
+    def getSerialNumber(self):
+        return self.serial
 
     def open(self):
         if "open" in self.errors:
@@ -88,7 +109,12 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def private_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(libusb.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
+    monkeypatch.setattr(libusb.private_files.platformdirs, "user_runtime_dir", lambda name: str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def no_routers(tmp_path, monkeypatch):
+    monkeypatch.setattr(libusb, "THUNDERBOLT", tmp_path / "none")
 
 
 KEYBOARD = Device((0x046D, 0xC31C), "Keyboard", 1, (3,))
@@ -113,18 +139,101 @@ def test_kernel_driver_and_configuration():
     libusb.open_adapter(context=Context(Device(kernel_driver=None))).handle.close()  # systems without that call
 
 
-@pytest.mark.parametrize("ids, product, mode", [
+MODES = [
     ((0xADD1, 1), "custom v0.1", "custom"), ((0x3801, 1), "custom v1.2", "custom"),
     ((0xADD1, 1), "USB 3.2 PCIe TinyEnclosure", "legacy"), ((0xADD1, 1), None, "legacy"),
-    ((0x174C, 0x2463), "AS2462", "rom"), ((0x174C, 0x2464), "ASM246X", "stock"), ((0x3801, 0xB007), None, "bootstub")])
-def test_mode(ids, product, mode):
-    assert libusb.tell_mode(ids, product) == mode
-    if mode != "custom":
-        context = Context(Device(ids, product))
+    ((0x174C, 0x2463), "AS2462", "rom"), ((0x174C, 0x2464), "ASM246X", "stock"), ((0x3801, 0xB007), None, "bootstub")]
+
+
+@pytest.mark.parametrize("ids, product, mode", MODES)
+def test_mode(ids, product, mode, monkeypatch):
+    monkeypatch.setattr(libusb, "BOOTSTUB_SECONDS", 0)
+    context = Context(Device(ids, product))
+    if mode in ("custom", "legacy"):
+        libusb.open_adapter(context=context).handle.close()
+    else:
         with pytest.raises(WrongMode) as caught:
             libusb.open_adapter(context=context)
-        assert caught.value.action and "firmware" in str(caught.value)
-        assert context.closed
+        assert caught.value.action and "firmware" in str(caught.value) and caught.value.state["mode"] == mode
+    assert context.closed
+
+
+def test_a_tool_may_ask_for_other_modes():
+    opened = libusb.open_adapter(context=Context(Device((0x174C, 0x2464), "ASM246X")), modes=("stock", "rom"))
+    opened.handle.close()
+    with pytest.raises(WrongMode):
+        libusb.open_adapter(context=Context(Device((0x174C, 0x2464), "ASM246X")), modes=("rom",))
+
+
+class StartingContext(Context):
+    """The bootstub on a USB 2 bus; after some looks the application on a USB3 bus."""
+
+    def __init__(self, looks, *then):
+        super().__init__(Device((0x3801, 0xB007), None, 1, (4,)))
+        self.looks, self.then = looks, then
+
+    def getDeviceIterator(self, skip_on_error=False):
+        self.looks -= 1
+        if self.looks < 0:
+            self.devices = self.then
+        return iter(self.devices)
+
+
+@pytest.mark.parametrize("bus_port", [None, "2-1.4"])
+def test_a_dock_in_its_bootstub_is_waited_for(bus_port, monkeypatch):
+    monkeypatch.setattr(libusb, "LOOK_AGAIN_SECONDS", 0.01)
+    context = StartingContext(5, Device((0x3801, 1)))
+    assert libusb.open_adapter(bus_port, context=context).label == "USB 2-1.4"
+    assert context.looks < 0
+
+
+def test_a_bootstub_that_stays_is_named(monkeypatch):
+    monkeypatch.setattr(libusb, "BOOTSTUB_SECONDS", 0.05)
+    monkeypatch.setattr(libusb, "LOOK_AGAIN_SECONDS", 0.01)
+    with pytest.raises(WrongMode, match="bootstub"):
+        libusb.open_adapter(context=StartingContext(10**6))
+
+
+def test_found_again_by_serial_or_by_port(monkeypatch):
+    """After a replug into another port; without a serial only the port can tell."""
+    asked = []
+    opened = libusb.open_adapter(context=Context(Device(serial="0123abcd")))
+    assert opened.serial == "0123abcd"
+    opened.handle.close()
+    others = Device(bus=1, ports=(1,)), Device(bus=3, ports=(9,), serial="0123abcd", address=9)
+    assert libusb.open_adapter(serial="0123abcd", context=Context(*others)).label == "USB 3-9"
+    with pytest.raises(DeviceNotFound, match="0123abcd"):
+        libusb.open_adapter(serial="0123abcd", context=Context(Device()))
+    blank = libusb.open_adapter(context=Context(Device()))
+    blank.handle.close()
+    monkeypatch.setattr(libusb, "open_adapter", lambda **how: asked.append(how))
+    opened.reopen(), blank.reopen()
+    assert [sorted(set(how) - {"modes"}) for how in asked] == [["serial"], ["bus_port"]]
+    assert asked[0]["serial"] == "0123abcd" and asked[1]["bus_port"] == "2-1.4"
+
+
+def test_presence_is_looked_up_on_the_bus():
+    context = Context(KEYBOARD, Device())
+    handle = libusb.open_adapter(context=context).handle
+    assert handle.isAttached()
+    context.devices = (KEYBOARD, Device(address=8))      # replugged: the same port, another address
+    assert not handle.isAttached()
+    handle.close()
+
+
+def test_a_dock_among_the_usb4_routers_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(libusb, "THUNDERBOLT", tmp_path)
+    for name, vendor, device in (("0-0", "0x8087", "Host"), ("0-1", "0x174c", "Dock")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(vendor + "\n")
+        (tmp_path / name / "device_name").write_text(device + "\n")
+    with pytest.raises(WrongMode, match="Thunderbolt"):
+        libusb.open_adapter(context=Context(KEYBOARD))
+    with pytest.raises(DeviceNotFound):         # `auto` takes the emulator then
+        libusb.open_adapter(insist=False, context=Context(KEYBOARD))
+    (tmp_path / "0-1" / "vendor").write_text("0x05ac\n")
+    with pytest.raises(DeviceNotFound):
+        libusb.open_adapter(context=Context(KEYBOARD))
 
 
 def test_a_disk_enclosure_is_left_alone_unless_asked_for():
@@ -172,7 +281,7 @@ def test_the_udev_rule_keeps_the_dock_awake_and_is_not_for_everybody():
 
 
 def _hold(directory, ready, go):
-    libusb.platformdirs.user_runtime_dir = lambda name: directory
+    libusb.private_files.platformdirs.user_runtime_dir = lambda name: directory
     with libusb.adapter_lock("2-1.4"):
         ready.set()
         go.wait(20)
@@ -185,8 +294,9 @@ def test_one_process_per_adapter(tmp_path):
     process.start()
     try:
         assert ready.wait(20)
-        with pytest.raises(DeviceBusy):
+        with pytest.raises(DeviceBusy, match=f"Process {process.pid} uses") as caught:
             libusb.open_adapter(context=Context(Device()))
+        assert caught.value.state["pid"] == process.pid
         with libusb.adapter_lock("2-1.5"):
             pass
     finally:
@@ -206,6 +316,11 @@ def test_lock_of_a_killed_process_is_free(tmp_path):
     process.join(20)
     with libusb.adapter_lock("2-1.4"):
         pass
+
+
+def test_this_process_has_it_already():
+    with libusb.adapter_lock("2-1.4"), pytest.raises(DeviceBusy, match="This process"):
+        libusb.open_adapter(context=Context(Device()))
 
 
 def test_the_wheels_library_loads():

@@ -69,7 +69,7 @@ def test_auto_prefers_the_real_adapter_and_reports_its_errors(monkeypatch):
 
 
 def test_emulated_firmware_is_written_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(emulated_firmware.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(emulated_firmware.private_files.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     first = emulated.firmware_directory("navi31")
     files = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
     assert "psp_13_0_0_sos.bin" in files

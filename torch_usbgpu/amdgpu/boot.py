@@ -266,6 +266,12 @@ def run(gpu: Gpu) -> None:
     do(gpu, decide, "decide_state")
     for step in WARM if warm else COLD:
         do(gpu, step)
+    _log_total(gpu, "warm start" if warm else "cold start")
+
+
+def _log_total(gpu: Gpu, road: str) -> None:
+    log.info("%s of %s (%s): %.1f ms, %d transfers", road, gpu.name, gpu.arch,
+             1e3 * sum(step.seconds for step in gpu.boot_log), sum(step.transfers for step in gpu.boot_log))
 
 
 def reset_and_boot(gpu: Gpu) -> None:
@@ -277,6 +283,7 @@ def reset_and_boot(gpu: Gpu) -> None:
     gpu.adapter.recover()
     for step in (open_adapter, find_gpu, await_board_firmware_again, *COLD):
         do(gpu, step)
+    _log_total(gpu, "reset and cold start")
 
 
 def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
@@ -297,7 +304,7 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
     finally:
         line = BootStep(name, time.perf_counter() - started, gpu.adapter.stats.transfers - transfers, detail)
         gpu.boot_log.append(line)
-        log.info("boot: %s", line)
+        log.info("%s", line)
 
 
 # ---- taking it down

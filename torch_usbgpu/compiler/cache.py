@@ -1,8 +1,8 @@
 """Compiled kernels on disk, by content.
 
 A key is a SHA-256 over everything that shapes the value. What is stored is data, never code
-that Python would run (no pickle); the folder is the user's alone (0700), because what lies in it
-is sent to the GPU. A file that is cut short, damaged or of another format is a miss and is
+that Python would run (no pickle); the folder is the user's alone (private_files), because what lies
+in it is sent to the GPU. A file that is cut short, damaged or of another format is a miss and is
 removed. Writers use a name of their own and rename, so readers see whole files or none.
 """
 from __future__ import annotations
@@ -11,14 +11,13 @@ import contextlib
 import functools
 import logging
 import os
-import stat
 import struct
 import threading
 import time
 import zlib
 from pathlib import Path
 
-import platformdirs
+from .. import private_files
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,11 @@ def default() -> DiskCache:
 def _at(setting: str) -> DiskCache:
     if setting.lower() in ("off", "none"):
         return DiskCache(None)
-    folder = Path(setting) if setting else Path(platformdirs.user_cache_dir("torch_usbgpu"))
-    return DiskCache(folder / "kernels")
+    try:
+        return DiskCache(Path(setting) / "kernels" if setting else private_files.cache_folder("kernels"))
+    except OSError as error:
+        log.warning("Kernels are not cached: %s", error)
+        return DiskCache(None)
 
 
 class DiskCache:
@@ -49,20 +51,13 @@ class DiskCache:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self._writes = 0
-        self._serial = 0
         self._lock = threading.Lock()
         if folder is not None:
             self._claim(folder)
 
     def _claim(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.name == "posix":
-                status = folder.stat()
-                if status.st_uid != os.getuid():
-                    raise PermissionError(f"{folder} belongs to another user")
-                if stat.S_IMODE(status.st_mode) & 0o077:
-                    folder.chmod(0o700)
+            self.folder = private_files.directory(folder)
         except OSError as error:
             log.warning("Kernels are not cached: %s", error)
             self.folder = None
@@ -76,8 +71,11 @@ class DiskCache:
             return None
         path = self._path(key)
         try:
-            blob = path.read_bytes()
-        except OSError:
+            blob = private_files.read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("Cache entry not used: %s", error)
             return None
         payload = blob[_HEADER.size:]
         if len(blob) < _HEADER.size or _HEADER.unpack_from(blob) != (
@@ -97,19 +95,14 @@ class DiskCache:
             return
         path = self._path(key)
         with self._lock:
-            self._serial += 1
             self._writes += 1
             trim = self._writes % WRITES_BETWEEN_TRIMS == 0
-            temporary = path.with_suffix(f".{os.getpid()}.{self._serial}.tmp")
+        header = _HEADER.pack(MAGIC, bytes.fromhex(key), zlib.crc32(payload), len(payload))
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with open(temporary, "xb") as file:
-                file.write(_HEADER.pack(MAGIC, bytes.fromhex(key), zlib.crc32(payload), len(payload)) + payload)
-            os.replace(temporary, path)
+            private_files.write(path, (header, payload), durable=False)     # a damaged entry is a miss
         except OSError as error:
             log.info("Cache entry %s not written: %s", path, error)
-            with contextlib.suppress(OSError):
-                temporary.unlink()
         if trim:
             self.trim()
 

@@ -10,17 +10,17 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import usb1
 
-from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError
-from ..errors import UsbLibraryMissing, WrongMode
-from .facts import FACTS
+from .. import private_files
+from ..errors import DeviceBusy, DeviceLost, DeviceNotFound, LinkError, PermissionDenied, UsbGpuError, UsbLibraryMissing
+from .identity import ASMEDIA, BOOTSTUB, CUSTOM_OR_LEGACY, DRIVEN, Identity, identify, wrong_mode
 from .transport import OpenedHandle
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,11 @@ def permission_action(ids: tuple[int, int], platform: str | None = None) -> str:
     return text.format(rule=udev_rule(ids), ids=f"{ids[0]:04x}:{ids[1]:04x}")
 
 
-def _ids(kind: str) -> frozenset[tuple[int, int]]:
-    return frozenset(tuple(int(part, 16) for part in text.split(":")) for text in FACTS["ids"][kind])
-
-
-CUSTOM_OR_LEGACY = _ids("custom")  # shared by both: only the product string tells them apart
-BOOTSTUB = _ids("bootstub")
-ASMEDIA = frozenset((0x174C, product) for product in (0x2461, 0x2462, 0x2463, 0x2464)) | _ids("rom")
 CONFIGURATION, INTERFACE, ALTERNATE = 1, 0, 0
+ASMEDIA_VENDOR = 0x174C
+# A cold boot of the newer firmware waits 1.75 s in its bootstub, then enumerates again with its own ids.
+BOOTSTUB_SECONDS, LOOK_AGAIN_SECONDS = 3.0, 0.1
+THUNDERBOLT = Path("/sys/bus/thunderbolt/devices")
 
 UDEV_FILE = "/etc/udev/rules.d/70-usbgpu.rules"      # before 73-seat-late.rules, which acts on uaccess
 _PERMISSION_ACTION = {
@@ -60,23 +57,6 @@ _PERMISSION_ACTION = {
               "if macOS still refuses, run the command with sudo.",
     "win32": "Bind the WinUSB driver to the dock ({ids}) with Zadig (https://zadig.akeo.ie), then plug it in again.",
 }
-
-_MODE_ERRORS = {
-    "legacy": (
-        "The adapter runs the patched stock firmware, which has no fast path.",
-        "Flash the open (custom) firmware to the adapter.",
-    ),
-    "rom": (
-        "The adapter is in its ROM bootloader: it has no working firmware.",
-        "Flash the open (custom) firmware to it.",
-    ),
-    "stock": (
-        "The adapter runs its vendor's firmware, as an NVMe enclosure.",
-        "Flash the open (custom) firmware to it.",
-    ),
-    "bootstub": ("The adapter is in its bootstub.", "Wait two seconds; if it stays, flash the application firmware."),
-}
-
 
 @dataclass(frozen=True)
 class FoundAdapter:
@@ -118,25 +98,49 @@ def find(context) -> list[FoundAdapter]:
     return found
 
 
-def tell_mode(ids: tuple[int, int], product: str | None) -> str:
-    """custom | legacy | rom | stock | bootstub. The ids alone do not decide."""
-    if ids in BOOTSTUB:
-        return "bootstub"
-    if product and product.startswith("custom"):
-        return "custom"
-    if product and product.startswith("AS2462"):
-        return "rom"
-    return "legacy" if ids in CUSTOM_OR_LEGACY else "stock"
+def find_started(context, bus_port: str | None = None) -> list[FoundAdapter]:
+    """As find(), but a dock that is still in its bootstub gets the time to start.
+
+    The bootstub is a USB 2 device and the application a USB3 one, so it comes back on another bus.
+    """
+    deadline = time.monotonic() + BOOTSTUB_SECONDS
+    while True:
+        found = find(context)
+        ready = any(adapter.ids in CUSTOM_OR_LEGACY and bus_port in (None, adapter.bus_port) for adapter in found)
+        starting = any(adapter.ids in BOOTSTUB for adapter in found)
+        if ready or not starting or time.monotonic() > deadline:
+            return found
+        time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def choose(found: Sequence[FoundAdapter], bus_port: str | None, insist: bool = True) -> FoundAdapter:
+def in_usb4_mode() -> str | None:
+    """Name of an ASMedia dock among the host's USB4/Thunderbolt routers, where the system lists them (Linux)."""
+    for device in sorted(THUNDERBOLT.glob("*-[1-9]*")):
+        with contextlib.suppress(OSError):
+            vendor, name = ((device / file).read_text().strip() for file in ("vendor", "device_name"))
+            if int(vendor, 16) == ASMEDIA_VENDOR or "ASM246" in name or "UT3G" in name:
+                return name
+    return None
+
+
+def choose(found: Sequence[FoundAdapter], bus_port: str | None, insist: bool = True,
+           serial: str | None = None) -> FoundAdapter:
+    """The adapter to open: that with the serial, else at the port, else the first.
+
+    Raises:
+        DeviceNotFound: there is none. WrongMode: there is one, but as a USB4 device.
+    """
     candidates = [adapter for adapter in found if bus_port in (None, adapter.bus_port)]
+    if serial is not None:
+        candidates = [adapter for adapter in found if _serial_of(adapter) == serial]
     ours = [adapter for adapter in candidates if adapter.ids in CUSTOM_OR_LEGACY or adapter.ids in BOOTSTUB]
     # An enclosure with vendor firmware may just be somebody's disk: it counts only for who insists on hardware.
     if insist and not ours:
         ours = candidates
     if not ours:
-        where = f" at {bus_port}" if bus_port else ""
+        if insist and (router := in_usb4_mode()):
+            raise wrong_mode(Identity("usb4", product=router))
+        where = f" with serial {serial}" if serial else f" at {bus_port}" if bus_port else ""
         raise DeviceNotFound(
             f"No USB GPU adapter is plugged in{where}.", asmedia_devices=", ".join(a.bus_port for a in found) or "none"
         )
@@ -144,8 +148,22 @@ def choose(found: Sequence[FoundAdapter], bus_port: str | None, insist: bool = T
     return sorted(ours, key=lambda adapter: (adapter.ids not in CUSTOM_OR_LEGACY, adapter.bus_port))[0]
 
 
-def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=None) -> OpenedHandle:
-    """Opens the adapter at `bus_port`, or the first one. `insist`: a wrong mode is an error, not "none"."""
+def _serial_of(adapter: FoundAdapter) -> str | None:
+    try:
+        return adapter.device.getSerialNumber()
+    except usb1.USBError as error:
+        log.debug("%s does not tell its serial: %r", adapter.bus_port, error)
+        return None
+
+
+def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=None, serial: str | None = None,
+                 modes: Collection[str] = DRIVEN) -> OpenedHandle:
+    """Opens the adapter with `serial` or at `bus_port`, or the first one.
+
+    Args:
+        insist: a wrong mode is an error, not "none".
+        modes: what it may be (see identity.py); tools that flash also want "stock" and "rom".
+    """
     if context is None:
         load_library()
         context = usb1.USBContext()
@@ -157,15 +175,17 @@ def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=No
     resources = contextlib.ExitStack()
     resources.callback(context.close)
     try:
-        adapter = choose(find(context), bus_port, insist)
+        adapter = choose(find_started(context, bus_port), bus_port, insist, serial)
         resources.enter_context(adapter_lock(adapter.bus_port))
         handle = _open(adapter)
         resources.callback(handle.close)
-        _bring_up(handle, adapter)
+        identity = _bring_up(handle, adapter, modes)
     except BaseException:
         resources.close()
         raise
-    return OpenedHandle(LibusbHandle(handle, context, resources), f"USB {adapter.bus_port}")
+    known_by = {"serial": identity.unique_serial} if identity.unique_serial else {"bus_port": adapter.bus_port}
+    return OpenedHandle(LibusbHandle(handle, context, resources), f"USB {adapter.bus_port}",
+                        reopen=lambda: open_adapter(**known_by, modes=modes), serial=identity.serial)
 
 
 def _open(adapter: FoundAdapter):
@@ -174,21 +194,12 @@ def _open(adapter: FoundAdapter):
     return handle
 
 
-def _bring_up(handle, adapter: FoundAdapter) -> None:
+def _bring_up(handle, adapter: FoundAdapter, modes: Collection[str]) -> Identity:
     """Identity, kernel driver, configuration, claim, alternate setting 0."""
     with translated(adapter):
-        product = None if adapter.ids in BOOTSTUB else handle.getProduct()
-        mode = tell_mode(adapter.ids, product)
-        if mode != "custom":
-            found, action = _MODE_ERRORS[mode]
-            raise WrongMode(
-                found,
-                action,
-                mode=mode,
-                product=product,
-                ids=f"{adapter.vendor_id:04x}:{adapter.product_id:04x}",
-                port=adapter.bus_port,
-            )
+        identity = identify(handle, ask_device=False)
+        if identity.mode not in modes:
+            raise wrong_mode(identity, port=adapter.bus_port)
         try:
             if handle.kernelDriverActive(INTERFACE):
                 handle.detachKernelDriver(INTERFACE)
@@ -200,6 +211,7 @@ def _bring_up(handle, adapter: FoundAdapter) -> None:
         handle.claimInterface(INTERFACE)
         handle.setInterfaceAltSetting(INTERFACE, ALTERNATE)
     _disable_autosuspend(adapter.bus_port)
+    return identity
 
 
 def _disable_autosuspend(bus_port: str) -> None:
@@ -236,34 +248,19 @@ def translated(adapter: FoundAdapter, platform: str | None = None) -> Iterator[N
         raise LinkError(f"Opening the adapter failed: {error!r}.", **where) from error
 
 
+def lock_path(bus_port: str) -> Path:
+    return private_files.runtime_directory() / f"adapter-{bus_port}.lock"
+
+
 @contextlib.contextmanager
 def adapter_lock(bus_port: str) -> Iterator[None]:
     """Two processes on one adapter corrupt each other: one at a time, released by the system if we die."""
-    directory = Path(platformdirs.user_runtime_dir("torch_usbgpu"))
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # no runtime directory, e.g. without a login session
-        directory = Path(platformdirs.user_cache_dir("torch_usbgpu"))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"adapter-{bus_port}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _lock_file(file, bus_port)
+        lock = private_files.Lock(lock_path(bus_port))
+    except private_files.LockHeld as held:
+        raise busy(bus_port, held.pid) from held
+    with lock:
         yield
-    finally:
-        os.close(file)  # drops the lock
-
-
-def _lock_file(file: int, bus_port: str) -> None:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise busy(bus_port, None) from error
 
 
 def busy(bus_port: str, pid: int | None) -> DeviceBusy:
@@ -284,13 +281,23 @@ class LibusbHandle:
         self._events: threading.Thread | None = None
         self._events_lock = threading.Lock()
         self._stop = False
+        device = handle.getDevice()
+        self._place = device.getBusNumber(), device.getDeviceAddress()
         for name in ("controlWrite", "controlRead", "bulkWrite", "bulkRead", "clearHalt", "setInterfaceAltSetting",
                      "setConfiguration", "getConfiguration", "claimInterface", "releaseInterface", "getProduct",
-                     "getManufacturer", "getSerialNumber", "resetDevice"):
+                     "getManufacturer", "getSerialNumber", "resetDevice", "kernelDriverActive", "detachKernelDriver"):
             setattr(self, name, getattr(handle, name))
+        for name in ("getVendorID", "getProductID", "getbcdDevice", "getDeviceSpeed"):
+            setattr(self, name, getattr(device, name))
 
-    def getDeviceSpeed(self) -> int:
-        return self._handle.getDevice().getDeviceSpeed()
+    def isAttached(self) -> bool:
+        """Is the device still on the bus? A replugged one has a new address."""
+        try:
+            return any((device.getBusNumber(), device.getDeviceAddress()) == self._place
+                       for device in self._context.getDeviceIterator(skip_on_error=True))
+        except usb1.USBError as error:
+            log.debug("the bus cannot be looked at: %r", error)
+            return True
 
     def getTransfer(self, iso_packets: int = 0):
         with self._events_lock:

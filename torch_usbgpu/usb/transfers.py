@@ -74,6 +74,7 @@ class Transfers:
         reads = isinstance(data_or_length, int)
         size = data_or_length if reads else len(data_or_length)
         self.stats.count_control(name, out=0 if reads else size, into=size if reads else 0, reads=reads)
+        log.debug("%s value=%#06x index=%#06x submitted", name, value, index)
         kind = IN if reads else OUT
         return self._submit(
             lambda transfer, done: transfer.setControl(kind, request, value, index, data_or_length, callback=done,
@@ -86,6 +87,7 @@ class Transfers:
         """Queue a bulk transfer. `path` names it in the statistics."""
         reads = isinstance(data_or_length, int)
         self.stats.count_bulk(path, data_or_length if reads else len(data_or_length))
+        log.debug("bulk %s submitted", path)
         return self._submit(
             lambda transfer, done: transfer.setBulk(endpoint, data_or_length, callback=done, timeout=timeout_ms),
             (lambda: self.handle.bulkRead(endpoint, data_or_length, timeout=timeout_ms)) if reads else
@@ -113,17 +115,23 @@ class Transfers:
     def _control_out(self, name: str, request: int, value: int, index: int, data: bytes, timeout_ms: int) -> None:
         with self.lock:
             self.stats.count_control(name, out=len(data))
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s value=%#06x index=%#06x data=%s", name, value, index, bytes(data).hex(" ", 4))
             self._wrap(name, lambda: self.handle.controlWrite(OUT, request, value, index, data, timeout=timeout_ms))
 
     def _control_in(self, name: str, request: int, value: int, index: int, length: int, timeout_ms: int) -> bytes:
         with self.lock:
             self.stats.count_control(name, into=length, reads=True)
-            return bytes(self._wrap(
+            data = bytes(self._wrap(
                 name, lambda: self.handle.controlRead(IN, request, value, index, length, timeout=timeout_ms)))
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s value=%#06x index=%#06x answer=%s", name, value, index, data[:64].hex(" ", 4))
+            return data
 
     def _bulk_out(self, path: str, data: bytes | bytearray | memoryview, timeout_ms: int) -> None:
         # The emulator and libusb take any buffer; a memoryview slice is passed on without a copy where possible.
         self.stats.count_bulk(path, len(data))
+        log.debug("bulk %s %d bytes", path, len(data))
         sent = self._wrap(path, lambda: self.handle.bulkWrite(BULK_OUT, data, timeout=timeout_ms))
         if sent != len(data):
             raise self._error(errors.LinkError("A bulk transfer to the adapter ended early.", path=path,
@@ -131,6 +139,7 @@ class Transfers:
 
     def _bulk_in(self, path: str, nbytes: int, timeout_ms: int) -> bytes:
         self.stats.count_bulk(path, nbytes)
+        log.debug("bulk %s %d bytes asked", path, nbytes)
         return bytes(self._wrap(path, lambda: self.handle.bulkRead(BULK_IN, nbytes, timeout=timeout_ms)))
 
     def _wrap(self, name: str, call: Callable):

@@ -1,0 +1,19 @@
+"""Which protocol a handle's adapter speaks."""
+from __future__ import annotations
+
+from .asm2464pd import Adapter
+from .identity import identify, wrong_mode
+
+
+def adapter_for(handle):
+    """The adapter behind `handle`, by the firmware that it runs. Nothing is sent yet.
+
+    A handle that does not tell (somebody else's model, a replayed trace) is taken for the open firmware.
+
+    Raises:
+        WrongMode: a firmware with which the card cannot be used.
+    """
+    identity = identify(handle, ask_device=False)
+    if identity.mode in ("custom", "unknown") and not (identity.mode == "unknown" and identity.ids):
+        return Adapter(handle)
+    raise wrong_mode(identity)
