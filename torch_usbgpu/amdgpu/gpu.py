@@ -92,6 +92,7 @@ class Gpu:
         self.boot_log: list[BootStep] = []
         self.booted = False
         self.failed = False
+        self.session = 0            # drawn at every boot, kept in a scratch register of the board
 
     # ---- life
     def boot(self) -> None:
@@ -115,6 +116,11 @@ class Gpu:
         with self.lock:
             boot.reset_and_boot(self)
             self.booted, self.failed = True, False
+
+    def is_still_ours(self) -> bool:
+        """After the cable was away: does the board go on as boot() left it?"""
+        with self.lock:
+            return boot.is_still_ours(self)
 
     def stop_queues(self) -> None:
         """Kill what runs, and take both queues off their engines. Something must create them anew before the next use.

@@ -45,21 +45,24 @@ def attempt(road, transfer: Callable[[], Result], *, clear: bool = False) -> Res
     """
     first: LinkError | None = None
     deadline = time.monotonic() + TRYING_SECONDS
-    for _ in range(TRIES):
-        try:
-            if first is not None and clear:
-                road.adapter.recover()
-            return transfer()
-        except LinkError as error:
-            if not is_transient(error):
-                raise error from first
-            first = first or error
-            road.give_way()
-            road.adapter.stats.retries += 1
-            log.info("done again: %s", error.found)
-            if time.monotonic() > deadline:
-                break
-    raise first
+    try:
+        for _ in range(TRIES):
+            try:
+                if first is not None and clear:
+                    road.adapter.recover()
+                return transfer()
+            except LinkError as error:
+                if not is_transient(error):
+                    raise error from first
+                first = first or error
+                road.give_way()
+                road.adapter.stats.retries += 1
+                log.info("done again: %s", error.found)
+                if time.monotonic() > deadline:
+                    break
+        raise first
+    finally:
+        del first, transfer     # else the frame and the error's traceback hold each other
 
 
 class Notes(NamedTuple):

@@ -151,7 +151,7 @@ class Road:
         self.window_sent: list[tuple[int, bytes] | None] = [None] * len(WINDOW_SLOTS)
         self.data_sent: list[bytearray | None] = [None] * len(DATA_SLOTS)
         self.next_data = 0
-        self.failure = None
+        self.failure = self.stop = None
         # What each byte of SRAM holds, so that stale content can never pass for a sentinel.
         self.shadow = np.full(SRAM_BYTES, 0xFF, np.uint8)
         self.send(0, bytes(SRAM_BYTES))
@@ -258,7 +258,7 @@ class Road:
                 if (send_again or self.send_again)():
                     nudges += 1
                     if nudges > NUDGES and (send_again or self.notes_seen):
-                        self.fail(LinkTimeout(f"Data sent to the adapter's memory did not arrive there in {nudges} tries.",
+                        self.fail(LinkTimeout(f"Data sent to the adapter's memory did not arrive in {nudges} tries.",
                                               submitted=self.sequence, reached=self.done))
 
     def look_for_trouble(self, started: float, patience: float) -> None:
@@ -289,7 +289,10 @@ class Road:
 
     def fail(self, error: UsbGpuError) -> None:
         self.failure = Failure(error)
-        raise error
+        try:
+            raise error
+        finally:
+            del error       # else this frame and the error's traceback hold each other, and with them the device
 
     def refuse_if_failed(self) -> None:
         if self.failure is not None:
@@ -413,6 +416,8 @@ class Road:
                 raise
             log.warning("repeating it failed, too: %s", second.found)
             raise first from None
+        finally:
+            del first       # as in fail()
 
     def _read_back(self, nbytes: int, first: LinkError) -> bytes:
         self.adapter.recover()

@@ -111,7 +111,7 @@ class Adapter(Transfers):
 
     def _ask(self, method: str):
         query = getattr(self.handle, method, None)
-        return query() if callable(query) else None
+        return self._wrap(method, query) if callable(query) else None
 
     def _clear_streams(self) -> None:
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
@@ -174,6 +174,14 @@ class Adapter(Transfers):
             self.stats.retries += 1
             self._link_checked = False
             self._clear_streams()
+
+    def disarm(self) -> None:
+        """The mildest way: to select the interface anew makes the firmware drop what is armed, and toggles zero."""
+        with self.lock:
+            self.stats.retries += 1
+            self._in_armed, self._out_in_flight = 0, []
+            self._in_partial.clear()
+            self.set_interface(0, 0)
 
     def power_cycle(self) -> None:
         """Drop and restore the card's power. Everything on the PCIe side must be set up again afterwards."""
