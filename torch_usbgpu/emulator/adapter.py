@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
 import threading
 import weakref
@@ -22,6 +23,7 @@ DEFAULT_SEED = 0x2464  # strict=True
 NOT_QUEUED = (1 << 64) - 1
 LEAST_VRAM, MOST_VRAM = 64 << 10, 1 << 40  # the discovery table fills the last 64 KiB
 MOST_THREADS = 1024
+FLASH_BYTES = 512 << 10
 EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
@@ -29,6 +31,20 @@ _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 def _check_range(what: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ValueError(f"{what} must be from {least} to {most}, not {value}")
+
+
+def _open_flash(path: str | Path) -> tuple[mmap.mmap, bool]:
+    """The file's pages themselves, and whether there was something in them."""
+    number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        size = os.fstat(number).st_size
+        if size not in (0, FLASH_BYTES):
+            raise ValueError(f"{path} is no flash of an emulated dock: it has {size} bytes, not {FLASH_BYTES}")
+        if not size:
+            os.ftruncate(number, FLASH_BYTES)
+        return mmap.mmap(number, FLASH_BYTES), bool(size)
+    finally:
+        os.close(number)
 
 
 class EmulatedAdapter:
@@ -41,7 +57,7 @@ class EmulatedAdapter:
         usb: "super" (10 Gb/s, what the dock's link trains), "super-5g", or "high" for the USB 2 fallback.
         strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
             does not promise. True, or a seed: another number, another disorder.
-        faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link".
+        faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link"; inject() turns on more later.
         deterministic: the GPU steps only inside transfers.
         threads: of the shader cores; 0 for all cores.
         lanes: of the PCIe link; 0 for what the firmware trains.
@@ -50,12 +66,14 @@ class EmulatedAdapter:
             away), "wedged" (its power controller is silent). A warm start of one's own: close, reopen().
         board: product name, one of `_emulator.gpu.CHIPS[...]["boards"]`; empty for the chip's first.
         counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
+        flash: a file that holds the SPI flash, so that what is flashed outlives the process. A new one is filled with
+            what `firmware` has; afterwards its content decides what the dock enumerates as.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
                  threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold", board: str = "",
-                 counters: bool = False):
+                 counters: bool = False, flash: str | Path | None = None):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -71,9 +89,11 @@ class EmulatedAdapter:
         _check_range("lanes", lanes, 0, 16)
         if vram_bytes and chip != "probe":
             _check_range("vram_bytes", vram_bytes, LEAST_VRAM, MOST_VRAM)
+        content, programmed = _open_flash(flash) if flash else (None, False)
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
-                                faults=list(faults), state=state, board=board, counters=counters)
+                                faults=list(faults), state=state, board=board, counters=counters,
+                                flash=content, flash_programmed=programmed)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._streams: dict[int, int] = {}
         self._pipes: StreamPipes | None = None
@@ -293,6 +313,19 @@ class EmulatedAdapter:
         self._late.clear()
         self._closed = False
         self._enumerate()
+
+    def inject(self, *switches: str) -> None:
+        """Turns fault switches on while the dock is in use. `after=N` counts from now.
+
+        Raises:
+            ValueError: an unknown switch; those before it in the call are on.
+        """
+        self._model.inject(list(switches))
+
+    def heal(self) -> None:
+        """Turns all fault switches off. What they broke stays broken: a link that went down is down until the slot's
+        power is cycled, an adapter that was unplugged until `replug()`."""
+        self._model.heal()
 
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""

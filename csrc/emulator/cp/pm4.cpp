@@ -339,13 +339,16 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
     std::lock_guard guard(board_.lock);
     state.sh_mem_config = gfx_.sh_mem_config(0);
     state.sh_mem_bases = gfx_.sh_mem_bases(0);
+    state.broken_lane = broken_lane;
   }
   const Geometry& geometry = board_.chip.geometry;
   state.num_se = geometry.num_se;
   state.num_sa_per_se = geometry.num_sa_per_se;
   state.num_wgp_per_sa = geometry.num_wgp_per_sa;
   state.interrupt = [this, &queue](const WaveMessage& message) { gfx_.wave_interrupt(message, queue.index); };
+  board_.shaders.begin(board_.clock());
   const DispatchResult result = shaders_->run(state, shader_space_, queue.cancel);
+  board_.shaders.end(board_.clock());
   {
     std::lock_guard guard(board_.lock);
     totals_.dispatches++;
