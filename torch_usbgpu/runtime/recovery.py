@@ -175,7 +175,8 @@ LADDER = (
     Rung("MEC reset", "restarts the compute engine with empty queues", "what the running kernels had not stored",
          True, 5, _of_a_running_card, _reset_engine),
     Rung("mode-1 reset", "resets the whole GPU and boots it", "all of VRAM", False, 40, _anything, _reset_gpu),
-    Rung("power cycle", "switches the card off and on, and boots it", "all of VRAM", False, 60, _anything, _power_cycle),
+    Rung("power cycle", "switches the card off and on, and boots it", "all of VRAM", False, 60, _anything,
+         _power_cycle),
 )
 
 
