@@ -15,7 +15,7 @@ from torch_usbgpu import _runtime
 from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory
 from torch_usbgpu.usb import OpenedHandle
 
-from . import codeobject, recovery
+from . import codeobject, recovery, report, status
 from .kernelstats import KernelStats
 from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Failure, Road
 
@@ -114,6 +114,7 @@ class Device:
             raise
         self._launches_at_reset = 0
         self._kernel_stats = KernelStats(self.stream, self.handle)
+        self._reporter, self._endpoint = report.Reporter(), self._listen()
 
     @property
     def handle(self):
@@ -153,6 +154,19 @@ class Device:
     def name(self) -> str:
         """For people: "AMD Radeon RX 7900 XTX, emulated"."""
         return f"{self.gpu.name}, {self.label}" if self.label else self.gpu.name
+
+    # ---- what others may ask
+
+    def status(self) -> dict[str, Any]:
+        """How the device is doing: see runtime/report.py. From any thread; waits a second for the cable at most."""
+        return self._reporter.report(self)
+
+    def _listen(self) -> status.Endpoint | None:
+        try:
+            return status.Endpoint(status=self.status)
+        except (OSError, UsbGpuError) as error:
+            log.info("other processes cannot ask for this device's status: %s", error)
+            return None
 
     # ---- memory
 
@@ -274,6 +288,8 @@ class Device:
                 return
             self._closed = True
         road, stream = getattr(self, "road", None), getattr(self, "stream", None)
+        if getattr(self, "_endpoint", None) is not None:
+            self._endpoint.close()
         alone = True
         try:
             if stream is None:
