@@ -18,7 +18,8 @@ from torch_usbgpu.amdgpu.layout import PLACES, size_of
 from torch_usbgpu.usb.facts import FACTS
 
 from . import copies
-from .queue import COMMAND_SENTINEL, ENTRY_DWORDS, FENCE_OFFSET, FENCE_XDATA, SLOT_BYTES, Road, stops_if_interrupted
+from .again import attempt
+from .queue import COMMAND_SENTINEL, ENTRY_DWORDS, FENCE_OFFSET, FENCE_XDATA, SLOT_BYTES, Road, stops_if_cut_short
 
 if TYPE_CHECKING:
     from torch_usbgpu.amdgpu import Gpu
@@ -86,15 +87,28 @@ class SlowRoad(Road):
         super().__init__(adapter, gpu, compile_kernels)
 
     def start(self) -> None:
-        """Writes the ring, zeroes the fence. Also after the queues were recovered."""
+        """Writes the ring, sets the fence. Also after the queues were created anew."""
         self.entries = self.gpu.compute_queue.ring_bytes // (4 * ENTRY_DWORDS)
         self.entry = 0
-        self.failure = None
+        self._forget_transfers()
         self.sdma = copies.SdmaRing(self.gpu.sdma_queue)
         ring = [(self.stage.in_va, COMMAND_SENTINEL | i) for i in range(self.entries)]
         self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
-        self.sequence = self.done = 0
-        self.adapter.write_xdata(FENCE_XDATA, bytes(4))
+
+    def _forget_transfers(self) -> None:
+        self.failure = self.stop = None
+        self.done = self.rung = self.sequence
+        self.progress.clear(self.sequence)
+        self.adapter.write_xdata(FENCE_XDATA, self.sequence.to_bytes(4, "little"))
+
+    def missing(self) -> None:
+        """Nothing ever is: what is put has landed, or putting it fails."""
+
+    def _put(self, data) -> None:
+        attempt(self, lambda: self.stage.put(data), clear=True)
+
+    def _get(self, nbytes: int) -> bytes:
+        return attempt(self, lambda: self.stage.get(nbytes), clear=True)
 
     @property
     def release_address(self) -> int:
@@ -110,29 +124,29 @@ class SlowRoad(Road):
 
     # ---- csrc/runtime/road.h
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def acquire(self) -> tuple[int, int, int, int, int]:
         """The one command window, once it is free."""
         self.refuse_if_failed()
         self.wait_for(self.sequence)
         return 0, self.stage.in_va, SLOT_BYTES, COMMAND_SENTINEL | self.entry % self.entries, self.next_sequence()
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def submit(self, window: int, payload: bytes) -> None:
-        self.stage.put(payload)
+        self._put(payload)
         self._ring_doorbell()
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def submit_and_read(self, window: int, payload: bytes, nbytes: int) -> bytes:
-        self.stage.put(payload)
+        self._put(payload)
         self._ring_doorbell()
         self.wait_for(self.sequence)
-        return self.stage.get(nbytes)
+        return self._get(nbytes)
 
     def upload(self, data: memoryview) -> tuple[int, int, int]:
         raise NotImplementedError("nothing is uploaded on this road: largest_upload is 0")
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def bulk_in(self, to: int, data: memoryview) -> None:
         """Host memory -> VRAM, piece by piece."""
         self.refuse_if_failed()
@@ -140,10 +154,11 @@ class SlowRoad(Road):
         source = data.cast("B")
         for at in range(0, source.nbytes, self.stage.in_bytes):
             piece = source[at:at + self.stage.in_bytes]
-            self.stage.put(piece)
+            self.give_way()
+            self._put(piece)
             self._copy(to + at, self.stage.in_va, piece.nbytes)
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def bulk_out(self, data: memoryview, source: int) -> None:
         """VRAM -> host memory, piece by piece."""
         self.refuse_if_failed()
@@ -151,12 +166,14 @@ class SlowRoad(Road):
         target = data.cast("B")
         for at in range(0, target.nbytes, self.stage.out_bytes):
             piece = target[at:at + self.stage.out_bytes]
+            self.give_way()
             self._copy(self.stage.out_va, source + at, piece.nbytes)
-            piece[:] = self.stage.get(piece.nbytes)
+            piece[:] = self._get(piece.nbytes)
 
     def _copy(self, to: int, source: int, nbytes: int) -> None:
         """One copy by the copy engine; the fence says when it is done."""
         sequence = self.next_sequence()
         program = copies.copy_linear(to, source, nbytes) + copies.fence(self.fence_address, sequence)
-        self.sdma.queue.ring_doorbell(self.sdma.place([program])[-1])
+        end, = self.sdma.place([program])
+        attempt(self, lambda: self.sdma.ring(end))
         self.wait_for(sequence)
