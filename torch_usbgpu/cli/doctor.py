@@ -43,11 +43,15 @@ def group(as_json: bool, spec: str | None, udev_rules: bool) -> int:
 
 def _quietly(function, *arguments):
     """What the driver would log is in the report already."""
-    logger = logging.getLogger("torch_usbgpu")
-    before, logger.propagate = logger.propagate, bool(os.environ.get("USBGPU_LOG"))
+    if os.environ.get("USBGPU_LOG"):
+        return function(*arguments)
+    logger, silence = logging.getLogger("torch_usbgpu"), logging.NullHandler()
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(silence)
     try:
         return function(*arguments)
     finally:
+        logger.removeHandler(silence)
         logger.propagate = before
 
 

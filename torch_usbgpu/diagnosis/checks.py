@@ -281,13 +281,16 @@ def examine(spec: str, tell: Callable[[Outcome], None] = lambda outcome: None) -
     from .. import usb
 
     usb.parse_spec(spec)
-    exam, outcomes, failed = Examination(spec), [], set()
+    exam, outcomes = Examination(spec), []
+    failed: dict[str, str] = {}          # check -> the one whose problem is the cause
     with _patience():
         try:
             for check in CHECKS:
                 outcome = _skip(check, failed) or _look(check, exam)
-                if outcome.result in (PROBLEM, SKIPPED):
-                    failed.add(check.name)
+                if outcome.result == PROBLEM:
+                    failed[check.name] = check.name
+                elif outcome.result == SKIPPED:
+                    failed[check.name] = failed[next(name for name in check.needs if name in failed)]
                 outcomes.append(outcome)
                 tell(outcome)
         finally:
@@ -298,9 +301,9 @@ def examine(spec: str, tell: Callable[[Outcome], None] = lambda outcome: None) -
     return Report(spec, findings, outcomes, exam.rates, exam.facts)
 
 
-def _skip(check: Check, failed: set[str]) -> Outcome | None:
-    missing = [name for name in check.needs if name in failed]
-    return Outcome(check.name, SKIPPED, f"needs: {missing[0]}", 0.0) if missing else None
+def _skip(check: Check, failed: dict[str, str]) -> Outcome | None:
+    cause = next((failed[name] for name in check.needs if name in failed), None)
+    return Outcome(check.name, SKIPPED, f"because of: {cause}", 0.0) if cause else None
 
 
 def _look(check: Check, exam: Examination) -> Outcome:

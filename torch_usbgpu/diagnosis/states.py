@@ -117,3 +117,13 @@ STATES = (
 )
 
 BY_NAME = {state.name: state for state in STATES}
+
+
+def table() -> str:
+    """STATES as docs/doctor.md shows them."""
+    rows = ["| code | name | severity | what it means | what to do | provoke it: `USBGPU_EMULATOR=` |",
+            "|---|---|---|---|---|---|"]
+    for state in STATES:
+        switch = f"`{state.switch}`" if state.switch else "(nothing)" if state.severity == OK else "-"
+        rows.append(f"| {state.code} | {state.name} | {state.severity} | {state.meaning} | {state.action} | {switch} |")
+    return "\n".join(rows)
