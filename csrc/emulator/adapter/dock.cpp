@@ -76,7 +76,39 @@ void Dock::apply_faults() {
   xdata_.card_present = !faults_.no_card;
   sram_.drop_release = faults_.no_release;
   tlp_.glitch_every = faults_.tlp_error_every;
+  tlp_.unsupported = faults_.unsupported;
+  sram_.lose_landing(faults_.lost_landing);
   fabric_.gpu().crs_after_reset = faults_.crs;
+  fabric_.present(faults_.card);
+  gpu_->inject(faults_.gpu);
+  faults_.gpu = {};  // from here on they are the board's
+  if (fabric_.link_up() && (faults_.no_link || faults_.no_card)) xdata_.lose_link();
+}
+
+void Dock::inject(const std::vector<std::string>& switches) {
+  {
+    std::lock_guard lock(firmware_mutex_);
+    std::lock_guard faults_lock(faults_mutex_);
+    // What has struck in part lives elsewhere meanwhile.
+    faults_.unsupported = tlp_.unsupported;
+    faults_.lost_landing = sram_.lost_landing();
+    faults_.add(switches);
+    apply_faults();
+  }
+  events_.notify();
+}
+
+void Dock::heal() {
+  std::lock_guard lock(firmware_mutex_);
+  std::lock_guard faults_lock(faults_mutex_);
+  faults_ = {};
+  faults_.gpu = GpuFaults::none();
+  apply_faults();
+}
+
+void Dock::lose_link() {
+  std::lock_guard lock(firmware_mutex_);
+  xdata_.lose_link();
 }
 
 void Dock::unplug() {
@@ -118,6 +150,9 @@ void Dock::reset() {
   {
     std::lock_guard lock(firmware_mutex_);
     std::lock_guard faults_lock(faults_mutex_);
+    faults_ = {};
+    faults_.gpu = GpuFaults::none();
+    apply_faults();
     faults_ = Faults::parse(options_.faults);
     apply_faults();
     if (options_.flash_programmed) flash_.keep();
@@ -130,6 +165,7 @@ void Dock::reset() {
     tlp_.forget_launches();
   }
   replug();
+  tlp_.unsupported = faults_.unsupported;  // which the loss of power has ended
   observer_.reset();
 }
 
@@ -179,12 +215,18 @@ bool Dock::lock_endpoint(std::unique_lock<std::timed_mutex>& lock, const Deadlin
 
 bool Dock::begin(const char* what, Status& status) {
   observer_.throw_pending();
-  const uint64_t number = transfers_.fetch_add(1);
-  if (number >= faults_.unplug_after) unplug();
+  transfers_.fetch_add(1);
+  {
+    std::unique_lock lock(faults_mutex_);
+    const bool unplugs = faults_.unplug.strikes(), loses_link = faults_.link_down.strikes();
+    lock.unlock();
+    if (unplugs) unplug();
+    if (loses_link) lose_link();
+  }
   if (gone_ || stale_) return status = Status::no_device, false;
   delay_.settle();
   delay_.transfer_began();
-  if (!faults_.timeouts.empty() || !faults_.stalls.empty()) {
+  {
     std::lock_guard lock(faults_mutex_);
     if (Faults::hits(faults_.timeouts, what)) return status = Status::timeout, false;
     if (Faults::hits(faults_.stalls, what)) return status = Status::stall, false;
@@ -412,9 +454,9 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
   if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
   if (endpoint == 0x81 && speaks_custom()) check_bulk_in(into.size());
   bool cut = false;
-  if (faults_.short_bulk) {
+  {
     std::lock_guard lock(faults_mutex_);
-    cut = faults_.short_bulk && faults_.short_bulk--;
+    cut = faults_.short_bulk.strikes();
   }
   const size_t packet_bytes = profile_.bulk_packet();
   size_t done = 0;

@@ -76,6 +76,10 @@ class Dock {
   void unplug();
   void replug();  // cold: everything is lost, and the flash decides what it enumerates as
   void reset();   // as new: the flash, the statistics and the fault switches too
+  // Fault switches at run time, beside those that are on; heal() ends all. A link that is down, and an engine that
+  // hangs until something cures it, stay as they are.
+  void inject(const std::vector<std::string>& switches);
+  void heal();
   void reopen() { stale_ = false; }  // a new handle after the device has enumerated anew
   bool attached() const { return !gone_; }
   const UsbProfile& profile() const { return profile_; }
@@ -106,6 +110,7 @@ class Dock {
   void check_bulk_in(size_t length);
   void cpu_restart();
   void apply_faults();
+  void lose_link();
   void power_up();  // with the firmware mutex held
   bool speaks_custom() const { return is_custom(profile_.firmware); }
   Status storage_out(std::span<const uint8_t> packet, bool& progress);
