@@ -11,9 +11,8 @@ from torch_usbgpu.diagnosis.states import OK, PROBLEM
 
 from .conftest import usbgpu, usbgpu_process
 
-PENDING = {"dock-in-usb4-mode", "legacy-firmware", "usb2-link", "slow-transfers", "unsupported-card", "psp-silent",
-           "queue-hangs", "wrong-result"}
-PROVOKED = [pytest.param(state, marks=[pytest.mark.xfail] if state.name in PENDING else []) for state in STATES 
+PENDING = {"dock-in-usb4-mode", "legacy-firmware", "usb2-link"}
+PROVOKED = [pytest.param(state, marks=[pytest.mark.xfail] if state.name in PENDING else []) for state in STATES
             if state.switch or state.severity == OK]
 # What else is true of a dock in that state.
 ALSO = {"dock-in-usb4-mode": {"usb2-link"}}
@@ -77,9 +76,8 @@ def test_busy_names_the_process(emulator):
     assert found["details"]["pid"] == 4711 and "4711" in found["action"] and found["error"] == "USBGPU-103"
 
 
-@pytest.mark.xfail
 @pytest.mark.parametrize("card, words", [("10de:2684", ["NVIDIA", "10de:2684"]), ("1002:73bf", ["Navi 21"]),
-                                         ("1002:744c:11.5.0", ["11.5.0"])])
+                                         ("1002:744c:11.5.0", ["11.5.0"]), ("1002:73a2:10.3.0", ["10.3.0", "Navi 21"])])
 def test_unsupported_cards_are_named(emulator, card, words):
     emulator(f"fault=card:{card}")
     found = examined(status=1)["findings"][0]

@@ -11,5 +11,5 @@ from .identity import Identity, identify
 from .stats import LinkStats
 from .transport import DeviceSpec, OpenedHandle, UsbHandle, list_adapters, open_handle, parse_spec
 
-__all__ = ["Adapter", "DeviceSpec", "Identity", "LinkStats", "OpenedHandle", "UsbHandle", "adapter_for", "identify", "list_adapters",
-           "open_handle", "parse_spec"]
+__all__ = ["Adapter", "DeviceSpec", "Identity", "LinkStats", "OpenedHandle", "UsbHandle", "adapter_for", "identify",
+           "list_adapters", "open_handle", "parse_spec"]
