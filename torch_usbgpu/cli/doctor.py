@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 
 import click
 from rich.console import Console
@@ -22,7 +23,7 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"
               "emulated:navi31). Without: USBGPU_DEVICE, or the dock that is plugged in.")
 @click.option("--udev-rules", is_flag=True, help=f"Print the rules for {libusb.UDEV_FILE} (Linux), and do no more.")
 def group(as_json: bool, spec: str | None, udev_rules: bool) -> int:
-    """Examine software, dock, links, card, firmware files and compiler; start the GPU, run a test kernel, measure rates.
+    """Examine software, dock, links, card, firmware files, compiler; start the GPU, run a test kernel, measure rates.
 
     Never disturbs a program that uses the dock: then that is the finding. Exit status: 0 the GPU works (perhaps with
     warnings), 1 it does not. Codes and what they mean: docs/doctor.md.
@@ -42,14 +43,16 @@ def group(as_json: bool, spec: str | None, udev_rules: bool) -> int:
 
 
 def _quietly(function, *arguments):
-    """What the driver would log is in the report already."""
+    """What the driver would warn of and log is in the report already."""
     if os.environ.get("USBGPU_LOG"):
         return function(*arguments)
     logger, silence = logging.getLogger("torch_usbgpu"), logging.NullHandler()
     before, logger.propagate = logger.propagate, False
     logger.addHandler(silence)
     try:
-        return function(*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*arguments)
     finally:
         logger.removeHandler(silence)
         logger.propagate = before

@@ -18,8 +18,8 @@ STYLES = {"free": "green", "busy": "yellow", "no permission": "red"}
 
 @click.command("list", short_help="Docks that are plugged in.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
-@click.option("--device", "spec", metavar="SPEC", help="Only these, as in USBGPU_DEVICE. Without: USBGPU_DEVICE, or all "
-              "real docks.")
+@click.option("--device", "spec", metavar="SPEC", help="Only these, as in USBGPU_DEVICE. Without: USBGPU_DEVICE, or "
+              "all real docks.")
 def group(as_json: bool, spec: str | None) -> None:
     """List the docks that are plugged in: value of USBGPU_DEVICE, firmware, serial, USB speed, and who uses it.
 

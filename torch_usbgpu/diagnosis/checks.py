@@ -15,10 +15,12 @@ from typing import Any
 
 from ..errors import ConfigError, UsbGpuError
 from . import rates, selftest
-from .findings import MODES, Finding, finding, from_error
+from .findings import Finding, finding, from_error
 from .states import OK, PROBLEM, WARNING
 
 SKIPPED = "skipped"
+# A problem -> warnings that are only another side of it.
+COVERS = {"dock-in-usb4-mode": ("usb2-link",)}
 HANG_SECONDS = "10"         # a test kernel that works takes milliseconds
 
 
@@ -94,7 +96,8 @@ def look_at_dock_firmware(exam: Examination) -> str:
     if identity.mode == "legacy":
         exam.note(finding("legacy-firmware", f"The dock calls itself {identity.product!r}.", ids=identity.ids))
     serial = f", serial {identity.unique_serial}" if identity.unique_serial else ""
-    return f"{identity.product or 'no name'} ({identity.ids or 'no ids'}, {identity.generation or identity.mode}{serial})"
+    what = identity.generation or identity.mode
+    return f"{identity.product or 'no name'} ({identity.ids or 'no ids'}, {what}{serial})"
 
 
 def look_at_usb_link(exam: Examination) -> str:
@@ -111,8 +114,11 @@ def look_at_usb_link(exam: Examination) -> str:
 
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
+    link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
+    exam.facts |= link
     exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps))
-    return "up"
+    known = link.get("pcie_generation") and link.get("pcie_lanes")
+    return f"up, generation {link['pcie_generation']}, {link['pcie_lanes']} lanes" if known else "up"
 
 
 def look_at_card(exam: Examination) -> str:
@@ -314,23 +320,15 @@ def _look(check: Check, exam: Examination) -> Outcome:
     except ConfigError:             # not a state of the machine, but a wrong word of the user's
         raise
     except UsbGpuError as error:
-        found = _in_context(from_error(error), exam)
+        found = from_error(error)
     except Exception as error:      # a fault of ours, or a machine that nobody thought of: say so, but go on
         found = finding("other-error", f"{type(error).__name__} in check {check.name!r}: {error}")
     else:
         result = WARNING if len(exam.findings) > before else OK
         return Outcome(check.name, result, seen, time.perf_counter() - started)
-    exam.findings = [warned for warned in exam.findings if warned.state != found.state] + [found]
+    covered = {found.state.name, *COVERS.get(found.state.name, ())}
+    exam.findings = [warned for warned in exam.findings if warned.state.name not in covered] + [found]
     return Outcome(check.name, PROBLEM, found.seen, time.perf_counter() - started)
-
-
-def _in_context(found: Finding, exam: Examination) -> Finding:
-    """What the check could not know: a link that is down on a dock at USB 2 speed is the mark of USB4 mode."""
-    usb4 = found.state.name in ("no-card", "link-does-not-train") and (exam.gbps or 10) < 5
-    if usb4 and exam.facts.get("generation") == "custom-2026-08":
-        return finding(MODES["usb4"], "The dock is a USB 2 device, and its PCIe link is not its own.",
-                       error=found.error, **found.details)
-    return found
 
 
 @contextlib.contextmanager
