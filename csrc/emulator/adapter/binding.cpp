@@ -86,8 +86,9 @@ void bind_adapter(py::module_& module) {
       .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
                        const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
                        unsigned threads, unsigned lanes, std::vector<std::string> faults, const std::string& state,
-                       const std::string& board, bool counters) {
-             const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults)};
+                       const std::string& board, bool counters, bool resizable_bar, uint64_t largest_bar) {
+             const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults),
+                                      {resizable_bar, largest_bar}};
              py::gil_scoped_release release;
              auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes)
                                         : Gpu::create({chip, vram_bytes, threads, deterministic, board, counters});
@@ -98,7 +99,8 @@ void bind_adapter(py::module_& module) {
            py::kw_only(), py::arg("chip") = "navi31", py::arg("vram_bytes") = 0, py::arg("firmware") = "custom",
            py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
            py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
-           py::arg("state") = "cold", py::arg("board") = "", py::arg("counters") = false)
+           py::arg("state") = "cold", py::arg("board") = "", py::arg("counters") = false,
+           py::arg("resizable_bar") = true, py::arg("largest_bar") = 0)
       .def(
           "control_out",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,

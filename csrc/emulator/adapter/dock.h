@@ -25,6 +25,7 @@ struct DockOptions {
   bool deterministic = false;
   unsigned lanes = 0;             // of the PCIe link; 0: what the firmware trains
   std::vector<std::string> faults;
+  BarOptions bars;                // of the card
 };
 
 enum class Status { ok, timeout, stall, no_device, overflow, not_found, cancelled };
