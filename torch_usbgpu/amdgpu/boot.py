@@ -217,7 +217,7 @@ def restart_copy_engine(gpu: Gpu) -> None:
 
 
 def raise_clocks(gpu: Gpu) -> str:
-    return gpu.smu.start()
+    return gpu.smu.start(gpu.power)
 
 
 def mark_running(gpu: Gpu) -> None:

@@ -18,6 +18,7 @@ from .gfx import Gfx
 from .interrupts import Interrupts
 from .memory import Memory
 from .nbio import Nbio
+from .power import PowerOptions
 from .psp import Psp
 from .queue import HardwareQueue
 from .registers import MM_DATA, MM_INDEX, MM_INDEX_HI, Registers
@@ -59,6 +60,7 @@ class Gpu:
         adapter: an usb.asm2464pd.Adapter.
         firmware_dirs: directories to search for firmware before the usual ones. Without any, and without
             USBGPU_FIRMWARE, those that the adapter's handle brings.
+        power: power limit and clocks; None: as USBGPU_POWER_LIMIT and USBGPU_CLOCKS say.
     """
 
     arch: str              # "gfx1100"
@@ -82,8 +84,10 @@ class Gpu:
     sdma_queue: HardwareQueue
     scratch: ThreadScratch
 
-    def __init__(self, adapter, firmware_dirs: Iterable[str | Path] = ()) -> None:
+    def __init__(self, adapter, firmware_dirs: Iterable[str | Path] = (),
+                 power: PowerOptions | None = None) -> None:
         self.adapter = adapter
+        self.power = PowerOptions.from_environment() if power is None else power
         self.lock = threading.RLock()
         given = tuple(firmware_dirs)
         if not given and not os.environ.get(ENVIRONMENT):    # nobody chose: what the handle brings, if anything

@@ -6,21 +6,30 @@ from __future__ import annotations
 
 import time
 
-from ..errors import BootError, SmuSilent
-from .facts import enum
+from ..errors import BootError, ConfigError, SmuSilent
+from .facts import enum, struct_size
 from .layout import PLACES
+from .metrics import Metrics, PowerRange, layout, parse_metrics, parse_power_range, powerplay_bytes
+from .power import CLOCKS_VARIABLE, LIMIT_VARIABLE, PowerOptions
 from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 _RESULT = {value: name for name, value in enum("smu_result").items()}
 OK = enum("smu_result")["OK"]
-CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")
-# Ends of a clock's table.
+CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")     # in the order in which the reference driver sets them
+# Ends of a clock's table; the number that asks for its length.
 LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
+TABLE_LENGTH, FINE_GRAINED = 0xFF, 1 << 31
+NO_LIMIT_MHZ = 0xFFFF
+POWER_SOURCE_AC = 0
+
 
 class Smu:
     def __init__(self, gpu) -> None:
         self._gpu = gpu
-        self._messages = enum("smu_msg")[gpu.chip["ip_versions"]["MP1"].split(".")[0] + ".0.x"]
+        self._version = gpu.chip["ip_versions"]["MP1"]
+        generation = self._version.split(".")[0] + ".0.x"
+        self._messages, self._tables = enum("smu_msg")[generation], enum("smu_table")[generation]
+        self._default_limit_w: int | None = None     # to go back to; None: we changed nothing
 
     # ---- verbs
     def is_alive(self) -> bool:
@@ -38,37 +47,131 @@ class Smu:
         self.send("SetDriverDramAddrLow", address & 0xFFFF_FFFF)
         self.send("EnableAllSmuFeatures")
 
-    def start(self) -> str:
-        """Clocks up."""
-        return self.set_clocks(HIGHEST)
+    def start(self, options: PowerOptions | None = None) -> str:
+        """Power limit and clocks as asked for.
+
+        Raises:
+            ConfigError: the board cannot do what is asked.
+        """
+        options = options or PowerOptions()
+        shown = [self.set_clocks(options)]
+        if options.limit_w is not None:
+            self.set_power_limit(options.limit_w)
+            shown.append(f"at most {options.limit_w} W")
+        return ", ".join(shown)
 
     def stop(self) -> None:
-        """Clocks down."""
-        self.set_clocks(LOWEST)
+        """Clocks down, power limit as it was: the next process may want neither."""
+        if self._default_limit_w is not None:
+            self.send("SetPptLimit", self._default_limit_w)
+            self._default_limit_w = None
+        self.set_clocks(PowerOptions(clocks="low"))
 
     def describe_fault(self) -> dict[str, str]:
         return self._gpu.regs.snapshot(["MP1_SMN_C2PMSG_90"])
 
     # ---- clocks
-    def set_clocks(self, end: str) -> str:
-        """Pin all clocks to one end of their tables, LOWEST or HIGHEST.
+    def set_clocks(self, options: PowerOptions) -> str:
+        """Bounds of all clocks; says what was set.
 
-        One message asks for it (Linux smu_v13_0_get_dpm_ultimate_freq); tinygrad walks the whole table.
+        One message asks for an end of a table (Linux smu_v13_0_get_dpm_ultimate_freq); tinygrad walks it.
+
+        Raises:
+            ConfigError: no such level, or a clock outside the board's range.
         """
-        shown = []
+        if options.clocks.lower() == "auto":
+            for name in CLOCKS:
+                self._set_bounds(name, 0, NO_LIMIT_MHZ)
+            return "clocks left to the SMU"
+        end = LOWEST if options.clocks.lower() == "low" else HIGHEST
+        chosen: dict[str, int] = {}
+        if options.level is not None:
+            chosen = self._at_level(options.level)
+        elif options.graphics_mhz is not None:
+            chosen["GFXCLK"] = self._in_range("GFXCLK", options.graphics_mhz)
         for name in CLOCKS:
-            clock = enum("smu_clk")[name] << 16
-            mhz = self.send(end, clock) & 0xFFFF
-            if mhz == 0:
-                continue        # no table for this clock
-            try:
-                # tinygrad: this one may go unanswered; it is optional.
-                self.send("SetSoftMinByFreq", clock | mhz, timeout_s=0.02)
-            except SmuSilent:
-                pass
-            self.send("SetSoftMaxByFreq", clock | mhz)
-            shown.append(f"{name} {mhz} MHz")
-        return ", ".join(shown)
+            if name not in chosen:
+                chosen[name] = self._end(name, end)
+            if chosen[name]:    # else: no table for this clock
+                self._set_bounds(name, chosen[name], chosen[name])
+        return ", ".join(f"{name} {chosen[name]} MHz" for name in CLOCKS if chosen[name])
+
+    def clock_levels(self, name: str) -> list[int]:
+        """MHz by level, the slowest first. A finely tunable clock has its two ends only."""
+        clock = enum("smu_clk")[name] << 16
+        count = self.send("GetDpmFreqByIndex", clock | TABLE_LENGTH) & ~FINE_GRAINED
+        return [self.send("GetDpmFreqByIndex", clock | level) & 0xFFFF for level in range(min(count, TABLE_LENGTH))]
+
+    def _end(self, name: str, end: str) -> int:
+        return self.send(end, enum("smu_clk")[name] << 16) & 0xFFFF
+
+    def _in_range(self, name: str, mhz: int) -> int:
+        lowest, highest = self._end(name, LOWEST), self._end(name, HIGHEST)
+        if not lowest <= mhz <= highest:
+            raise ConfigError(f"The board cannot run its graphics clock at {mhz} MHz.",
+                              f"Set {CLOCKS_VARIABLE} to {lowest}MHz .. {highest}MHz.")
+        return mhz
+
+    def _at_level(self, level: int) -> dict[str, int]:
+        tables = {name: self.clock_levels(name) for name in CLOCKS}
+        levels = max(map(len, tables.values()))
+        if level >= levels:
+            raise ConfigError(f"The board's clocks have no level {level}.",
+                              f"Set {CLOCKS_VARIABLE} to 0 .. {levels - 1}.")
+        return {name: table[min(level, len(table) - 1)] if table else 0 for name, table in tables.items()}
+
+    def _set_bounds(self, name: str, lowest_mhz: int, highest_mhz: int) -> None:
+        clock = enum("smu_clk")[name] << 16
+        try:
+            # tinygrad: this one may go unanswered; it is optional.
+            self.send("SetSoftMinByFreq", clock | lowest_mhz, timeout_s=0.02)
+        except SmuSilent:
+            pass
+        self.send("SetSoftMaxByFreq", clock | highest_mhz)
+
+    # ---- power
+    def power_limit(self) -> int:
+        """Watts that the board may draw now."""
+        return self.send("GetPptLimit", POWER_SOURCE_AC << 16) & 0xFFFF
+
+    def power_range(self) -> PowerRange | None:
+        """What the limit may be set to; None where the board's table cannot be read."""
+        try:
+            table = self._fetch("COMBO_PPTABLE", powerplay_bytes(self._version))
+        except SmuSilent:
+            raise
+        except BootError:
+            return None         # it has no such table
+        return parse_power_range(table, self._version)
+
+    def set_power_limit(self, watts: int) -> None:
+        """Lower (or restore) what the board may draw, within its range. stop() takes it back.
+
+        Raises:
+            ConfigError: outside the range.
+            BootError: the SMU does not take it.
+        """
+        now, allowed = self.power_limit(), self.power_range()
+        if allowed is not None and not allowed.lowest_w <= watts <= allowed.highest_w:
+            raise ConfigError(f"The board does not allow a power limit of {watts} W.",
+                              f"Set {LIMIT_VARIABLE} to {allowed.lowest_w} .. {allowed.highest_w}.",
+                              default_w=allowed.default_w)
+        self.send("SetPptLimit", watts)
+        if self._default_limit_w is None:
+            self._default_limit_w = allowed.default_w if allowed else now
+        if (taken := self.power_limit()) != watts:
+            raise BootError("The SMU did not take the power limit.", asked_w=watts, set_w=taken)
+
+    # ---- what it measures
+    def metrics(self) -> Metrics:
+        """A fresh reading: one message, and one read of the table in VRAM."""
+        table = self._fetch("SMU_METRICS", struct_size(layout("smu_metrics", self._version)))
+        return parse_metrics(table, self._version)
+
+    def _fetch(self, table: str, nbytes: int) -> bytes:
+        with self._gpu.lock:
+            self.send("TransferTableSmu2Dram", self._tables[table])
+            return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
 
     # ---- mailboxes
     def send(self, message: str, argument: int = 0, timeout_s: float = 10.0) -> int:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
 import threading
 import weakref
@@ -23,6 +24,7 @@ NOT_QUEUED = (1 << 64) - 1
 LEAST_VRAM, MOST_VRAM = 64 << 10, 1 << 40  # the discovery table fills the last 64 KiB
 MOST_THREADS = 1024
 SMALL_BAR = 256 << 20
+FLASH_BYTES = 512 << 10
 EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 
@@ -30,6 +32,20 @@ _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
 def _check_range(what: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ValueError(f"{what} must be from {least} to {most}, not {value}")
+
+
+def _open_flash(path: str | Path) -> tuple[mmap.mmap, bool]:
+    """The file's pages themselves, and whether there was something in them."""
+    number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        size = os.fstat(number).st_size
+        if size not in (0, FLASH_BYTES):
+            raise ValueError(f"{path} is no flash of an emulated dock: it has {size} bytes, not {FLASH_BYTES}")
+        if not size:
+            os.ftruncate(number, FLASH_BYTES)
+        return mmap.mmap(number, FLASH_BYTES), bool(size)
+    finally:
+        os.close(number)
 
 
 class EmulatedAdapter:
@@ -53,12 +69,14 @@ class EmulatedAdapter:
         bar: of the card's memory: "large" (resizable up to all of it), "small" (256 MiB, not resizable), or the largest
             size in bytes that it can be resized to.
         counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
+        flash: a file that holds the SPI flash, so that what is flashed outlives the process. A new one is filled with
+            what `firmware` has; afterwards its content decides what the dock enumerates as.
     """
 
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
                  threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold", board: str = "",
-                 counters: bool = False, bar: str | int = "large"):
+                 counters: bool = False, flash: str | Path | None = None, bar: str | int = "large"):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -76,9 +94,11 @@ class EmulatedAdapter:
             raise ValueError(f"bar must be large, small, or a power of two from {SMALL_BAR} on, not {bar!r}")
         if vram_bytes and chip != "probe":
             _check_range("vram_bytes", vram_bytes, LEAST_VRAM, MOST_VRAM)
+        content, programmed = _open_flash(flash) if flash else (None, False)
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
                                 faults=list(faults), state=state, board=board, counters=counters,
+                                flash=content, flash_programmed=programmed,
                                 resizable_bar=bar != "small", largest_bar=bar if isinstance(bar, int) else 0)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._streams: dict[int, int] = {}

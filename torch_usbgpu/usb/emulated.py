@@ -2,7 +2,7 @@
 
 USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
 `threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`, `bar=small`,
-`fault=unplug-after:100` (repeatable).
+`flash=FILE` (what is flashed lasts), `fault=unplug-after:100` (repeatable).
 
 Some switches are about the moment of opening, which the dock itself never sees: they are served here, and go through
 the same translation as libusb's errors.
@@ -30,7 +30,7 @@ _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _FLAGS = ("strict", "deterministic", "counters")
 _SEEDS = ("strict",)
 _NUMBERS = {"threads": "threads", "lanes": "lanes"}
-_WORDS = ("firmware", "usb", "serial", "state", "board")
+_WORDS = ("firmware", "usb", "serial", "state", "board", "flash")
 
 # What the messages about an emulated dock call the place where it is plugged in.
 _BUS_PORT = "0-1"
@@ -54,7 +54,7 @@ def open_adapter(chip: str | None = None) -> OpenedHandle:
         images = OPENING[name](detail, chip) or images
     try:
         handle = emulator.EmulatedAdapter(chip, **options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"USBGPU_EMULATOR: {error}.",
                           f"Correct the environment variable. Also known: fault={', fault='.join(OPENING)}.") from error
     return OpenedHandle(handle, "emulated", (images or firmware_directory(chip),))
@@ -173,6 +173,7 @@ def parse_options(text: str) -> dict[str, Any]:
             raise ConfigError(
                 f"USBGPU_EMULATOR: {word!r} is no option.",
                 "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, fault=SWITCH.",
+                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, flash=FILE, "
+                "fault=SWITCH.",
             ) from None
     return options

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 
 #include "emulator/adapter/dock.h"
 #include "emulator/adapter/probe_gpu.h"
@@ -86,9 +87,21 @@ void bind_adapter(py::module_& module) {
       .def(py::init([](const std::string& chip, uint64_t vram_bytes, const std::string& firmware,
                        const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
                        unsigned threads, unsigned lanes, std::vector<std::string> faults, const std::string& state,
-                       const std::string& board, bool counters, bool resizable_bar, uint64_t largest_bar) {
-             const DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults),
-                                      {resizable_bar, largest_bar}};
+                       const std::string& board, bool counters, std::optional<py::buffer> flash,
+                       bool flash_programmed, bool resizable_bar, uint64_t largest_bar) {
+             DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults), {}, nullptr,
+                                 false, {resizable_bar, largest_bar}};
+             if (flash) {
+               auto info = std::make_unique<py::buffer_info>(flash->request(true));
+               if (contiguous(*info).size() != Flash::bytes) throw py::value_error("a flash has 512 KiB");
+               options.flash = {static_cast<uint8_t*>(info->ptr), Flash::bytes};
+               // The buffer stays exported, so its owner cannot give the memory away, until the dock is gone.
+               options.flash_owner = std::shared_ptr<void>(info.release(), [](void* held) {
+                 py::gil_scoped_acquire gil;
+                 delete static_cast<py::buffer_info*>(held);
+               });
+               options.flash_programmed = flash_programmed;
+             }
              py::gil_scoped_release release;
              auto gpu = chip == "probe" ? make_probe_gpu(vram_bytes)
                                         : Gpu::create({chip, vram_bytes, threads, deterministic, board, counters});
@@ -100,6 +113,7 @@ void bind_adapter(py::module_& module) {
            py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
            py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
            py::arg("state") = "cold", py::arg("board") = "", py::arg("counters") = false,
+           py::arg("flash") = py::none(), py::arg("flash_programmed") = false,
            py::arg("resizable_bar") = true, py::arg("largest_bar") = 0)
       .def(
           "control_out",

@@ -38,6 +38,7 @@ Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
       faults_(Faults::parse(options.faults)),
       observer_(options.strict != 0),
       delay_(options.strict, !options.deterministic),
+      flash_(options.flash),
       pages_(observer_),
       gpu_(std::move(gpu)),
       fabric_(*gpu_, trained_lanes(options, strapped_.firmware), options.bars),
@@ -119,7 +120,8 @@ void Dock::reset() {
     std::lock_guard faults_lock(faults_mutex_);
     faults_ = Faults::parse(options_.faults);
     apply_faults();
-    flash_.install(strapped_);
+    if (options_.flash_programmed) flash_.keep();
+    else flash_.install(strapped_);
     flash_.set_serial(options_.serial);
     for (auto* counter : {&transfers_, &control_out_, &control_in_, &bulk_out_, &bulk_in_, &bytes_out_, &bytes_in_,
                           &streams_done_})

@@ -13,6 +13,12 @@ constexpr size_t trailer_bytes = 6;  // magic, sum, CRC-32
 constexpr size_t patched_byte = 0x2A12 - 4;
 constexpr uint8_t stock_value = 0x0A, legacy_value = 0x05;
 constexpr size_t stock_body_bytes = 98'006;
+// Marks by which flashing tools tell images apart, where ASMedia's 240417_85_00_00 and small builds of the open
+// firmware have them: the jump at the reset vector, the version in BCD, the device descriptors.
+constexpr uint8_t long_jump = 0x02;
+constexpr size_t stock_version_at = 0x200, stock_descriptor_at = 0x64F, descriptor_at = 0x100, strings_at = 0x200;
+constexpr uint8_t stock_version[6] = {0x24, 0x04, 0x17, 0x85, 0x00, 0x00};
+constexpr uint8_t stock_descriptor[18] = {18, 1, 0x10, 2, 0, 0, 0, 64, 0x4C, 0x17, 0x62, 0x24, 1, 0, 2, 3, 1, 1};
 constexpr size_t most_body_bytes = 0x2'0000;
 
 // SPI opcodes.
@@ -114,13 +120,24 @@ void Flash::install(const UsbProfile& profile) {
   std::vector<uint8_t> body;
   if (is_mass_storage(profile.firmware)) {
     body.assign(stock_body_bytes, 0);
+    std::copy(std::begin(stock_version), std::end(stock_version), body.begin() + stock_version_at);
+    std::copy(std::begin(stock_descriptor), std::end(stock_descriptor), body.begin() + stock_descriptor_at);
     body[patched_byte] = profile.firmware == FirmwareKind::legacy ? legacy_value : stock_value;
   } else {
     body.assign(0x3000, 0);
-    const std::vector<uint8_t> device = device_descriptor({FirmwareKind::custom, false, false, id});
-    std::copy(device.begin(), device.end(), body.begin() + 0x100);
-    std::memcpy(body.data() + 0x200, id.name.c_str(), id.name.size() + 1);
+    UsbProfile described{};
+    described.firmware = FirmwareKind::custom;
+    described.identity = id;
+    size_t at = descriptor_at;
+    for (const bool super : {false, true}) {
+      described.super_speed = super;
+      const std::vector<uint8_t> device = device_descriptor(described);
+      std::copy(device.begin(), device.end(), body.begin() + static_cast<long>(at));
+      at += device.size();
+    }
+    std::memcpy(body.data() + strings_at, id.name.c_str(), id.name.size() + 1);
   }
+  body[0] = long_jump, body[2] = 3;  // to 0x0003
   program(image_offset, wrap(body));
   modified_ = false;
 }
@@ -171,18 +188,10 @@ void Flash::program(size_t at, std::span<const uint8_t> data) {
   for (size_t i = 0; i < data.size() && at + i < bytes; ++i) content_[at + i] &= data[i];
 }
 
-void Flash::write_config(unsigned block, std::span<const uint8_t> data) {
-  modified_ = true;
-  const size_t at = block * config_bytes;
-  std::copy_n(data.begin(), std::min(data.size(), config_bytes), content_.begin() + static_cast<long>(at));
-}
-
 // The firmware erases by sectors and keeps the configuration blocks in front of the image.
-void Flash::write_image_part(unsigned part, std::span<const uint8_t> data) {
+void Flash::write(size_t at, std::span<const uint8_t> data) {
   modified_ = true;
-  const size_t at = image_offset + part * part_bytes;
-  const size_t count = std::min(data.size(), part ? bytes - at : part_bytes);
-  std::copy_n(data.begin(), count, content_.begin() + static_cast<long>(at));
+  std::copy_n(data.begin(), std::min(data.size(), bytes - at), content_.begin() + static_cast<long>(at));
 }
 
 std::vector<uint8_t> Flash::read(size_t at, size_t count) const {

@@ -1,6 +1,7 @@
 // The SPI flash of the board: configuration blocks, the wrapped firmware image, the OTP area with the serial.
 //
-// Layout and wrapper: asm2464pd-firmware flash.py and handmade/src/flash.h, usb-to-pcie-re asm236x_fw.ksy.
+// Layout and wrapper: asm2464pd-firmware flash.py and handmade/src/flash.h, usb-to-pcie-re asm236x_fw.ksy. Where the
+// vendor commands read and write, and how much they take: read in the code of ASMedia's firmware 231204_85_00_00.
 #pragma once
 
 #include <array>
@@ -17,12 +18,20 @@ class Flash {
  public:
   static constexpr size_t bytes = 512 * 1024, block_bytes = 64 * 1024, page_bytes = 256;
   static constexpr size_t config_bytes = 128, image_offset = 0x100;
-  static constexpr size_t part_bytes = 0xFF00;  // what one vendor command carries; the second part starts behind it
+  // What the first write command takes; the second part starts behind it. No command takes more than 64 KiB.
+  static constexpr size_t part_bytes = 0xFF00, command_bytes = 0x1'0000;
 
-  Flash() : content_(bytes, 0xFF) {}
+  // `storage`: of `bytes` bytes, kept by the caller, e.g. a mapped file: what is written lasts. Empty: memory of its own.
+  explicit Flash(std::span<uint8_t> storage = {}) : own_(storage.empty() ? bytes : 0, 0xFF), content_(storage) {
+    if (storage.empty()) content_ = own_;
+  }
+  Flash(const Flash&) = delete;
+  Flash& operator=(const Flash&) = delete;
 
   // What a board with that firmware carries. The image is a stand-in: same wrapper, same marks, no code.
   void install(const UsbProfile& profile);
+  // The content came with the storage: what boots is up to it.
+  void keep() { modified_ = true; }
   // What the ROM finds after a reset: the identity that the image gives itself, or the ROM's own when it is not valid.
   UsbProfile boot(const UsbProfile& strapped) const;
   bool image_valid() const;
@@ -32,9 +41,8 @@ class Flash {
   void erase(size_t from, size_t to);                             // whole 64 KiB blocks
   void program(size_t at, std::span<const uint8_t> data);         // bits only fall
 
-  // Whole commands of the vendor protocol: erase what they cover, then program.
-  void write_config(unsigned block, std::span<const uint8_t> data);
-  void write_image_part(unsigned part, std::span<const uint8_t> data);
+  // A whole command of the vendor protocol: erases what it covers, then programs.
+  void write(size_t at, std::span<const uint8_t> data);
   std::vector<uint8_t> read(size_t at, size_t count) const;
 
   void set_serial(const std::string& hex);  // eight hex digits into the OTP area
@@ -50,7 +58,8 @@ class Flash {
 
  private:
   std::span<const uint8_t> body() const;  // of a valid image, else empty
-  std::vector<uint8_t> content_;
+  std::vector<uint8_t> own_;
+  std::span<uint8_t> content_;
   std::array<uint8_t, 5> otp_{0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
   uint8_t status_ = 0x1C;  // blocks are protected until somebody clears the bits
   bool write_enabled_ = false, in_otp_ = false, modified_ = false;

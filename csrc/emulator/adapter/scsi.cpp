@@ -17,6 +17,7 @@ constexpr uint8_t test_unit_ready = 0x00, request_sense = 0x03, inquiry_command 
 constexpr uint8_t read_config = 0xE0, write_config = 0xE1, read_flash = 0xE2, write_firmware = 0xE3,
                   read_memory = 0xE4, write_memory = 0xE5, nvme_admin = 0xE6, reset_commit = 0xE8;
 constexpr uint8_t asm246x = 0x50, second_part = 0x80;
+constexpr size_t second_copy = 0x2'0000;
 
 constexpr Sense no_medium{0x02, 0x3A, 0x00}, unknown_command{0x05, 0x20, 0x00}, invalid_field{0x05, 0x24, 0x00};
 constexpr uint32_t block_bytes = 512;
@@ -241,26 +242,31 @@ ScsiResult ScsiTarget::write_blocks(std::span<const uint8_t> data) {
 }
 
 ScsiResult ScsiTarget::flash_command(const Cdb& cdb, std::span<const uint8_t> data) {
-  const bool second = cdb[1] == (asm246x | second_part);
+  // Bit 0 of the second byte chooses the other half of the flash, a second copy of everything.
+  const bool second = cdb[1] & second_part;
+  const size_t copy = cdb[1] & 1 ? second_copy : 0;
   ScsiResult result = ended(us_command + static_cast<double>(data.size()) * 3);
   switch (cdb[0]) {
     case read_config:
-    case write_config:
-      if (cdb[1] != asm246x || cdb[2] > 1) return fail(invalid_field);
-      if (cdb[0] == write_config) flash_.write_config(cdb[2], data);
-      else result.data = flash_.read(cdb[2] * Flash::config_bytes, Flash::config_bytes);
+    case write_config: {
+      if ((cdb[1] & 0xFE) != asm246x || cdb[2] > 1) return fail(invalid_field);
+      const size_t at = copy + cdb[2] * Flash::config_bytes;
+      if (cdb[0] == write_config) flash_.write(at, data.first(std::min(Flash::config_bytes, data.size())));
+      else result.data = flash_.read(at, Flash::config_bytes);
       return result;
+    }
     case read_flash:
     case write_firmware: {
-      if (cdb[1] != asm246x && !second) return fail(invalid_field);
-      const size_t at = Flash::image_offset + (second ? Flash::part_bytes : 0);
-      const size_t length = std::min<size_t>(big32(&cdb[2]), second ? Flash::bytes - at : Flash::part_bytes);
-      if (cdb[0] == write_firmware) flash_.write_image_part(second, data.first(std::min(length, data.size())));
+      if ((cdb[1] & 0x7E) != asm246x) return fail(invalid_field);
+      const bool write = cdb[0] == write_firmware;
+      const size_t length = big32(&cdb[2]), at = copy + Flash::image_offset + (second ? Flash::part_bytes : 0);
+      if (length > (write && !second ? Flash::part_bytes : Flash::command_bytes)) return fail(invalid_field);
+      if (write) flash_.write(at, data.first(std::min(length, data.size())));
       else result.data = flash_.read(at, length);
       return result;
     }
     default:  // reset or commit; the new image starts with the next power-up
-      return cdb[1] == asm246x || cdb[1] == 0x51 ? result : fail(invalid_field);
+      return (cdb[1] & 0xFE) == asm246x ? result : fail(invalid_field);
   }
 }
 

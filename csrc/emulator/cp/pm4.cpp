@@ -345,7 +345,9 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
   state.num_sa_per_se = geometry.num_sa_per_se;
   state.num_wgp_per_sa = geometry.num_wgp_per_sa;
   state.interrupt = [this, &queue](const WaveMessage& message) { gfx_.wave_interrupt(message, queue.index); };
+  board_.shaders.begin(board_.clock());
   const DispatchResult result = shaders_->run(state, shader_space_, queue.cancel);
+  board_.shaders.end(board_.clock());
   {
     std::lock_guard guard(board_.lock);
     totals_.dispatches++;

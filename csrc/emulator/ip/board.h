@@ -28,6 +28,24 @@ class Agent {
   virtual std::chrono::microseconds patience() { return std::chrono::seconds(1); }
 };
 
+// How long waves have run, in ticks of the reference counter. Written by one engine's thread.
+class BusyClock {
+ public:
+  void begin(uint64_t now) { since_.store(now | running); }
+  void end(uint64_t now) {
+    const uint64_t since = since_.exchange(0);
+    if (since & running) total_ += now - (since & ~running);
+  }
+  uint64_t ticks(uint64_t now) const {
+    const uint64_t since = since_.load();
+    return total_ + (since & running ? now - (since & ~running) : 0);
+  }
+
+ private:
+  static constexpr uint64_t running = uint64_t{1} << 63;
+  std::atomic<uint64_t> since_{0}, total_{0};
+};
+
 struct Board {
   Board(const ChipFacts& facts, const ProductFacts& shown, uint64_t vram_bytes, uint32_t register_bytes)
       : chip(facts), product(shown), vram(vram_bytes), regs(facts, register_bytes / 4) {}
@@ -49,6 +67,7 @@ struct Board {
   Hub* mm = nullptr;
   InterruptRing* ih = nullptr;
   std::atomic<EngineObserver*> observer{nullptr};
+  BusyClock shaders;
 
   // Frame buffer window in the memory controller's address space, set by the board's own firmware.
   static constexpr uint64_t fb_base = 0x80'0000'0000;

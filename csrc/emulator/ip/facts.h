@@ -67,9 +67,21 @@ struct PspFacts {
   std::span<const BootFact> boot;
 };
 
-// Byte offsets in the metrics table.
+// Byte offsets in the metrics table; the current clocks come first, as facts::smu_clk numbers them.
 struct MetricsFacts {
-  uint32_t bytes, gfxclk_average, memclk_average, counter, gfx_activity, socket_power, temperature, temperatures, pcie_rate, pcie_width;
+  uint32_t bytes;
+  uint32_t gfxclk_before_sleep, gfxclk_average, gfxclk_target, fclk_before_sleep, fclk_average, memclk_before_sleep, memclk_average;
+  uint32_t counter, gfx_millivolts, soc_millivolts, gfx_activity, memory_activity, energy, socket_power, board_power;
+  uint32_t temperature, hotspot, intake, pcie_rate, pcie_width, fan_percent, fan_rpm, ppt_throttling;
+  uint32_t temperatures;  // how many, from `temperature` on
+};
+
+// Byte offsets in the powerplay table, and what stands in two of its fields.
+struct PowerplayFacts {
+  uint32_t bytes;
+  uint32_t start_field, start;  // where the firmware's own part begins
+  uint32_t default_watts, message_watts, features, feature_bit, lower_percent, lower_bytes;
+  int32_t lower;
 };
 
 struct SmuFacts {
@@ -80,6 +92,7 @@ struct SmuFacts {
   std::span<const uint32_t> levels[4];  // MHz by level, slowest first; GFXCLK, SOCCLK, UCLK, FCLK
   std::span<const uint8_t> acknowledged;  // messages that change nothing here
   MetricsFacts metrics;
+  PowerplayFacts powerplay;
 };
 
 // SQ_IND indices of a wave's registers and the bits that say why it halted.

@@ -80,7 +80,7 @@ class Chip:
         self.name, self.facts = name, chips["chips"][name]
         self.generation = "gfx" + self.facts["ip_versions"]["GC"].split(".")[0]
         self.board, self.traits = boards["chips"][name], boards["generations"][self.generation]
-        self.metrics = boards["smu_metrics"][self.generation]
+        self.structs = load("structs.json")
         self.segments = chips["ip_bases"]["segments"] | boards["extra_bases"]
         self.address: dict[str, int] = {}
         self.fields: dict[str, tuple[int, int]] = {}
@@ -172,7 +172,7 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
             "num_gl2c",
         )
     )
-    t, m = chip.traits, chip.metrics
+    t = chip.traits
     return [
         *rows,
         f"inline constexpr ChipFacts {name} = {{",
@@ -188,7 +188,7 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
         f" .image_version_swapped = {str(t['smu_image_version_swapped']).lower()},"
         f" .driver_interface = {chip.board['smu_driver_interface']}, .mode1_message = {t['smu_mode1_message']},"
         f" .levels = {{{', '.join(clocks)}}}, .acknowledged = {name}_smu_acknowledged,",
-        "    .metrics = {" + ", ".join(f".{key} = {value}" for key, value in m.items()) + "}},",
+        *smu_table_lines(chip), "  },",
         f"  .waves = {{.status = {waves['STATUS']}, .state = {waves['STATE_PRIV' if is12 else 'STATUS']},"
         f" .exceptions = {waves['EXCP_FLAG_PRIV' if is12 else 'TRAPSTS']}, .pc_lo = {waves['PC_LO']},"
         f" .pc_hi = {waves['PC_HI']},"
@@ -196,6 +196,50 @@ def chip_lines(chip: Chip, registers: list[str], fields: list[str], images) -> l
         "    " + wave_bits(enums[f"sq_wave_fields_{chip.generation}"], waves, is12) + "},",
         f"  .addresses = {name}_addresses, .fields = {name}_fields, .ips = {name}_ips, .firmware = {name}_firmware}};",
     ]
+
+
+# Members of MetricsFacts -> fields of the layout.
+METRICS = {
+    "gfxclk_before_sleep": "AverageGfxclkFrequencyPreDs", "gfxclk_average": "AverageGfxclkFrequencyPostDs",
+    "gfxclk_target": "AverageGfxclkFrequencyTarget",
+    "fclk_before_sleep": "AverageFclkFrequencyPreDs", "fclk_average": "AverageFclkFrequencyPostDs",
+    "memclk_before_sleep": "AverageMemclkFrequencyPreDs", "memclk_average": "AverageMemclkFrequencyPostDs",
+    "counter": "MetricsCounter", "gfx_millivolts": "AvgVoltage.GFX", "soc_millivolts": "AvgVoltage.SOC",
+    "gfx_activity": "AverageGfxActivity", "memory_activity": "AverageUclkActivity", "energy": "EnergyAccumulator",
+    "socket_power": "AverageSocketPower", "board_power": "AverageTotalBoardPower", "temperature": "AvgTemperature.EDGE",
+    "hotspot": "AvgTemperature.HOTSPOT", "intake": "AvgTemperatureFanIntake", "pcie_rate": "PcieRate",
+    "pcie_width": "PcieWidth", "fan_percent": "AvgFanPwm", "fan_rpm": "AvgFanRpm",
+    "ppt_throttling": "ThrottlingPercentage.PPT0",
+}
+
+
+def layout_of(chip: Chip, kind: str):
+    """The layout in structs.json that this version of the SMU uses."""
+    version = chip.facts["ip_versions"]["MP1"]
+    return next(s for name, s in chip.structs.items() if name.startswith(kind) and version in s["mp1"])
+
+
+def smu_table_lines(chip: Chip) -> list[str]:
+    metrics, powerplay = layout_of(chip, "smu_metrics"), layout_of(chip, "smu_powerplay")
+    at = {name: metrics["fields"][field][0] for name, field in METRICS.items()}
+    at["temperatures"] = sum(field.startswith("AvgTemperature.") for field in metrics["fields"])
+    fields = powerplay["fields"]
+    own = "CustomSkuTable" if chip.generation == "gfx12" else "SkuTable"
+    lower, start = (("SkuTable.OverDriveLimitsBasicMin.Ppt", "pmfw_pptable_start_offset") if chip.generation == "gfx12"
+                    else ("overdrive_table.min.POWERPERCENTAGE", "table_size"))
+    percent = chip.traits["ppt_lower_percent"]
+    values = {
+        "bytes": powerplay["size"], "start_field": fields[start][0], "start": powerplay["smc_pptable"],
+        "default_watts": fields[f"{own}.SocketPowerLimitAc.PPT0"][0],
+        "message_watts": fields["SkuTable.MsgLimits.Power.PPT0_AC"][0],
+        "features": fields["SkuTable.OverDriveLimitsBasicMax.FeatureCtrlMask.PPT"][0],
+        "feature_bit": fields["SkuTable.OverDriveLimitsBasicMax.FeatureCtrlMask.PPT"][2],
+        "lower_percent": fields[lower][0], "lower_bytes": fields[lower][1],
+        # the newer table holds how much is added, the older how much is taken
+        "lower": -percent if chip.generation == "gfx12" else percent,
+    }
+    return [f"    .metrics = {{.bytes = {metrics['size']}, " + ", ".join(f".{k} = {v}" for k, v in at.items()) + "},",
+            "    .powerplay = {" + ", ".join(f".{k} = {v}" for k, v in values.items()) + "}"]
 
 
 def product_lines(chip: Chip) -> list[str]:

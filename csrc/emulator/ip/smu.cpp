@@ -1,6 +1,7 @@
 #include "emulator/ip/smu.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -11,7 +12,11 @@ namespace usbgpu::emulator {
 namespace {
 namespace msg = facts::smu_msg::v13_0_x;  // 14.0.x numbers them alike
 namespace result = facts::smu_result;
-constexpr uint32_t idle_celsius = 45, idle_watts = 20;
+constexpr uint32_t usual_intake_celsius = 25, hotspot_rise_celsius = 12;
+constexpr uint32_t lowest_millivolts = 700, highest_millivolts = 1100, soc_millivolts = 900;
+constexpr uint32_t fan_start_celsius = 50, fan_full_celsius = 95, fan_full_rpm = 3300;
+constexpr double joules_per_unit = 1.0 / 65536;
+constexpr uint8_t card_pcie_generation = 4, card_pcie_lanes = 16;  // between the GPU and the card's own switch
 }  // namespace
 
 Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), facts_(board.chip.smu), mode1_reset_(std::move(mode1_reset)) {
@@ -42,6 +47,7 @@ void Smu::power_on() {
   clocks_ = {};
   ppt_watts_ = board_.product.ppt_watts;
   transfers_ = 0;
+  power_.power_on(board_.clock(), board_.shaders.ticks(board_.clock()));
   if (std::exchange(answer_survives_, false)) board_.regs.set(Reg::MP1_SMN_C2PMSG_54, result::OK);
 }
 
@@ -51,8 +57,10 @@ void Smu::start(uint32_t version) {
 }
 
 uint32_t Smu::current_mhz(uint32_t clock) const {
+  // Under load as fast as it may, otherwise as slow as it may.
   const auto list = facts_.levels[clock];
-  return std::clamp(std::max(list.front(), clocks_[clock].minimum), list.front(), std::max(list.front(), std::min(list.back(), clocks_[clock].maximum)));
+  const uint32_t top = std::max(list.front(), std::min(list.back(), clocks_[clock].maximum));
+  return power_.loaded() ? top : std::clamp(clocks_[clock].minimum, list.front(), top);
 }
 
 uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
@@ -96,7 +104,9 @@ uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
         (minimum ? clocks_[clock].minimum : clocks_[clock].maximum) = low;
         return result::OK;
       });
-    case msg::SetPptLimit: ppt_watts_ = low; return result::OK;  // bits 31:16 choose which limit; there is one
+    case msg::SetPptLimit:  // bits 31:16 choose which limit; there is one
+      if (!features_) return result::CmdRejectedPrereq;
+      return set_power_limit(low) ? result::OK : result::Failed;
     case msg::GetPptLimit: argument = ppt_watts_; return result::OK;
     case msg::TransferTableSmu2Dram: return transfer_table(argument) ? result::OK : result::Failed;
     case msg::PrepareMp1ForUnload: version_ = 0; return result::OK;
@@ -106,21 +116,70 @@ uint32_t Smu::handle(uint32_t message, uint32_t& argument) {
   }
 }
 
-// The current clock of each domain comes first; the rest is what a board at rest would say.
+// Messages cannot raise the limit above what the powerplay table allows them (that it is refused
+// rather than cut is inferred).
+bool Smu::set_power_limit(uint32_t watts) {
+  if (watts == 0 || watts > board_.product.ppt_watts) return false;
+  ppt_watts_ = watts;
+  return true;
+}
+
 bool Smu::transfer_table(uint32_t table) {
-  const MetricsFacts& at = facts_.metrics;
-  if (table != facts::smu_table::v13_0_x::SMU_METRICS || !board_.in_frame_buffer(table_) || !board_.in_frame_buffer(table_ + at.bytes))
-    return false;
-  std::vector<std::byte> bytes(at.bytes);
-  const auto put = [&]<typename T>(uint32_t offset, T value) { std::memcpy(bytes.data() + offset, &value, sizeof value); };
-  for (uint32_t clock = 0; clock < 4; clock++) put(4 * clock, current_mhz(clock));
-  put(at.gfxclk_average, static_cast<uint16_t>(current_mhz(facts::smu_clk::GFXCLK)));
-  put(at.memclk_average, static_cast<uint16_t>(current_mhz(facts::smu_clk::UCLK)));
-  put(at.counter, ++transfers_);
-  put(at.socket_power, static_cast<uint16_t>(idle_watts));
-  for (uint32_t i = 0; i < at.temperatures; i++) put(at.temperature + 2 * i, static_cast<uint16_t>(idle_celsius));
+  namespace tables = facts::smu_table::v13_0_x;  // 14.0.x numbers them alike
+  const uint32_t size = table == tables::SMU_METRICS ? facts_.metrics.bytes : table == tables::COMBO_PPTABLE ? facts_.powerplay.bytes : 0;
+  if (!size || !board_.in_frame_buffer(table_) || !board_.in_frame_buffer(table_ + size)) return false;
+  std::vector<std::byte> bytes(size);
+  if (table == tables::SMU_METRICS)
+    fill_metrics(bytes);
+  else
+    fill_powerplay(bytes);
   board_.vram.write(table_ - Board::fb_base, bytes);
   return true;
+}
+
+void Smu::fill_metrics(std::span<std::byte> bytes) {
+  using namespace facts::smu_clk;
+  const MetricsFacts& at = facts_.metrics;
+  const auto put = [&]<typename T>(uint32_t offset, T value) { std::memcpy(bytes.data() + offset, &value, sizeof value); };
+  const auto put16 = [&](uint32_t offset, double value) { put(offset, static_cast<uint16_t>(std::lround(value))); };
+  const double top = facts_.levels[GFXCLK].back();
+  const uint64_t now = board_.clock();
+  power_.advance(now, board_.shaders.ticks(now), current_mhz(GFXCLK) / top, board_.product.ppt_watts, ppt_watts_);
+
+  const uint32_t graphics = static_cast<uint32_t>(std::lround(current_mhz(GFXCLK) * power_.slowed()));
+  for (uint32_t clock = 0; clock < std::size(facts_.levels); clock++) put(4 * clock, clock == GFXCLK ? graphics : current_mhz(clock));
+  for (uint32_t offset : {at.gfxclk_before_sleep, at.gfxclk_average, at.gfxclk_target}) put16(offset, graphics);
+  for (uint32_t offset : {at.fclk_before_sleep, at.fclk_average}) put16(offset, current_mhz(FCLK));
+  for (uint32_t offset : {at.memclk_before_sleep, at.memclk_average}) put16(offset, current_mhz(UCLK));
+  put(at.counter, ++transfers_);
+  put16(at.gfx_millivolts, lowest_millivolts + (highest_millivolts - lowest_millivolts) * graphics / top);
+  put16(at.soc_millivolts, soc_millivolts);
+  put16(at.gfx_activity, 100 * power_.activity());
+  put16(at.memory_activity, 50 * power_.activity());
+  put(at.energy, static_cast<uint32_t>(static_cast<uint64_t>(power_.joules() / joules_per_unit)));
+  put16(at.socket_power, power_.watts());
+  put16(at.board_power, power_.watts() * 1.1);
+  for (uint32_t i = 0; i < at.temperatures; i++) put16(at.temperature + 2 * i, power_.celsius());
+  put16(at.hotspot, power_.celsius() + hotspot_rise_celsius * power_.activity());
+  put16(at.intake, usual_intake_celsius);
+  put(at.pcie_rate, card_pcie_generation);
+  put(at.pcie_width, card_pcie_lanes);
+  const double fan = std::clamp((power_.celsius() - fan_start_celsius) / (fan_full_celsius - fan_start_celsius), 0.0, 1.0);
+  put(at.fan_percent, static_cast<uint8_t>(std::lround(100 * fan)));
+  put16(at.fan_rpm, fan_full_rpm * fan);
+  put(at.ppt_throttling, static_cast<uint8_t>(power_.slowed() < 1 ? 100 : 0));
+}
+
+void Smu::fill_powerplay(std::span<std::byte> bytes) const {
+  const PowerplayFacts& at = facts_.powerplay;
+  const auto put = [&]<typename T>(uint32_t offset, T value) { std::memcpy(bytes.data() + offset, &value, sizeof value); };
+  put(0, static_cast<uint16_t>(at.bytes));  // the VBIOS's common header: size, format 15, content
+  put(2, uint8_t{15});
+  put(at.start_field, static_cast<uint16_t>(at.start));
+  put(at.default_watts, static_cast<uint16_t>(board_.product.ppt_watts));
+  put(at.message_watts, static_cast<uint16_t>(board_.product.ppt_watts));
+  put(at.features, uint32_t{1} << at.feature_bit);
+  std::memcpy(bytes.data() + at.lower_percent, &at.lower, at.lower_bytes);  // little-endian: the low bytes
 }
 
 }  // namespace usbgpu::emulator

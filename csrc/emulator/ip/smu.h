@@ -3,8 +3,10 @@
 
 #include <array>
 #include <functional>
+#include <span>
 
 #include "emulator/ip/board.h"
+#include "emulator/ip/power_model.h"
 
 namespace usbgpu::emulator {
 
@@ -21,6 +23,9 @@ class Smu {
   };
   uint32_t handle(uint32_t message, uint32_t& argument);  // -> response code
   bool transfer_table(uint32_t table);
+  void fill_metrics(std::span<std::byte> bytes);
+  void fill_powerplay(std::span<std::byte> bytes) const;
+  bool set_power_limit(uint32_t watts);
   uint32_t current_mhz(uint32_t clock) const;
 
   Board& board_;
@@ -32,6 +37,7 @@ class Smu {
   bool features_ = false;
   bool answer_survives_ = false;  // a mode-1 reset was asked for in the debug mailbox, whose answer outlives it
   std::array<Clock, 4> clocks_{};
+  PowerModel power_;
 };
 
 }  // namespace usbgpu::emulator

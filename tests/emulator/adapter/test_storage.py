@@ -383,6 +383,51 @@ def test_a_damaged_image_leaves_the_rom(damage):
     assert usb.getProduct() == "custom v0.9"
 
 
+@pytest.mark.parametrize("command, length, accepted", [
+    (0xE2, 0x1_0000, True), (0xE2, 0x1_0001, False), (0xE3, 0xFF00, True), (0xE3, 0xFF01, False)])
+@pytest.mark.parametrize("part", [0x50, 0xD0, 0x51, 0xD1])
+def test_how_much_a_flash_command_takes(command, length, accepted, part):
+    """As in the code of ASMedia's firmware 231204_85_00_00; the second part of a write may be longer."""
+    wire = BulkOnlyWire(EmulatedAdapter("probe", firmware="stock"))
+    accepted |= command == 0xE3 and bool(part & 0x80)
+    cdb = struct.pack(">BBI", command, part, length)
+    data = os.urandom(length)
+    todo = Command(cdb, send=data) if command == 0xE3 else Command(cdb, length)
+    if not accepted:
+        with pytest.raises((CommandFailed, usb1.USBErrorPipe)):
+            wire.run(todo)
+        return
+    answer = wire.run(todo)
+    if command == 0xE3:
+        [back] = wire.run(Command(struct.pack(">BBI", 0xE2, part, length), length))
+        assert back == data
+    else:
+        assert len(answer[0]) == length
+
+
+def test_the_second_half_of_the_flash_is_another_copy():
+    wire = BulkOnlyWire(EmulatedAdapter("probe", firmware="stock"))
+    [image] = wire.run(Command(struct.pack(">BBI", 0xE2, 0x50, 4), 4))
+    for cdb in (struct.pack(">BBI", 0xE2, 0x51, 4), bytes([0xE0, 0x51, 0]).ljust(15, b"\0")):
+        assert set(wire.run(Command(cdb, 128 if cdb[0] == 0xE0 else 4))[0]) == {0xFF} != set(image)
+
+
+def test_a_flash_file_outlives_the_dock(tmp_path):
+    file = tmp_path / "dock.flash"
+    first = EmulatedAdapter("probe", firmware="stock", flash=file)
+    flash(BulkOnlyWire(first), wrap(custom_body()))
+    assert first.getProduct() == "ASM246X"  # no replug, so it still runs
+    first.close()
+    del first
+    assert file.stat().st_size == 512 << 10
+    second = EmulatedAdapter("probe", firmware="stock", flash=file)
+    assert second.getProduct() == "custom v0.9"
+    second.reset()
+    assert second.getProduct() == "custom v0.9"
+    file.write_bytes(b"short")
+    with pytest.raises(ValueError, match="has 5 bytes"):
+        EmulatedAdapter("probe", flash=file)
+
 def test_the_rom_speaks_bulk_only_alone():
     usb = EmulatedAdapter("probe", firmware="rom")
     with pytest.raises(usb1.USBErrorNotFound):
