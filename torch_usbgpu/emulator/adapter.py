@@ -54,11 +54,12 @@ class EmulatedAdapter:
     Args:
         chip: the GPU in it ("navi31" or its target name "gfx1100"; "probe" is a bare endpoint for tests).
         vram_bytes: 0 for what the real board has. Memory is used as it is touched.
-        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown.
+        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown, or "image:FILE": an
+            image of the open firmware, run on an 8051.
         usb: "super" (10 Gb/s, what the dock's link trains), "super-5g", or "high" for the USB 2 fallback.
         strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
             does not promise. True, or a seed: another number, another disorder.
-        faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link".
+        faults: switches such as "unplug-after:100", "timeout:F2:1", "no-link"; inject() turns on more later.
         deterministic: the GPU steps only inside transfers.
         threads: of the shader cores; 0 for all cores.
         lanes: of the PCIe link; 0 for what the firmware trains.
@@ -319,6 +320,19 @@ class EmulatedAdapter:
         self._late.clear()
         self._closed = False
         self._enumerate()
+
+    def inject(self, *switches: str) -> None:
+        """Turns fault switches on while the dock is in use. `after=N` counts from now.
+
+        Raises:
+            ValueError: an unknown switch; those before it in the call are on.
+        """
+        self._model.inject(list(switches))
+
+    def heal(self) -> None:
+        """Turns all fault switches off. What they broke stays broken: a link that went down is down until the slot's
+        power is cycled, an adapter that was unplugged until `replug()`."""
+        self._model.heal()
 
     def counts(self) -> dict[str, int]:
         """Transfers by kind and request, bytes, TLPs, violations."""

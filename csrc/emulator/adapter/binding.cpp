@@ -180,6 +180,8 @@ void bind_adapter(py::module_& module) {
       .def("serves_uas", &Dock::serves_uas)
       .def("streams_done", &Dock::streams_done)
       .def("reset", &Dock::reset, py::call_guard<py::gil_scoped_release>())
+      .def("inject", &Dock::inject, py::arg("switches"), py::call_guard<py::gil_scoped_release>())
+      .def("heal", &Dock::heal, py::call_guard<py::gil_scoped_release>())
       .def("reopen", &Dock::reopen)
       .def("attached", &Dock::attached)
       .def("timings",

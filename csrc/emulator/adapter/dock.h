@@ -14,6 +14,7 @@
 #include "emulator/adapter/faults.h"
 #include "emulator/adapter/delay_line.h"
 #include "emulator/adapter/firmware.h"
+#include "emulator/adapter/image_firmware.h"
 #include "emulator/adapter/storage_firmware.h"
 
 namespace usbgpu::emulator {
@@ -77,6 +78,10 @@ class Dock {
   void unplug();
   void replug();  // cold: everything is lost, and the flash decides what it enumerates as
   void reset();   // as new: the flash, the statistics and the fault switches too
+  // Fault switches at run time, beside those that are on; heal() ends all. A link that is down, and an engine that
+  // hangs until something cures it, stay as they are.
+  void inject(const std::vector<std::string>& switches);
+  void heal();
   void reopen() { stale_ = false; }  // a new handle after the device has enumerated anew
   bool attached() const { return !gone_; }
   const UsbProfile& profile() const { return profile_; }
@@ -107,8 +112,12 @@ class Dock {
   void check_bulk_in(size_t length);
   void cpu_restart();
   void apply_faults();
+  void lose_link();
   void power_up();  // with the firmware mutex held
   bool speaks_custom() const { return is_custom(profile_.firmware); }
+  CustomFirmware& firmware() {
+    return profile_.firmware == FirmwareKind::image ? static_cast<CustomFirmware&>(*image_firmware_) : known_firmware_;
+  }
   Status storage_out(std::span<const uint8_t> packet, bool& progress);
   Status storage_in(std::span<uint8_t> into, size_t& done, bool& progress, bool& ended);
   void learnt() { pages_.tick(); }  // the host has got an answer
@@ -127,7 +136,8 @@ class Dock {
   TlpEngine tlp_;
   SramEngine sram_;
   Xdata xdata_;
-  Firmware firmware_;
+  Firmware known_firmware_;
+  std::unique_ptr<ImageFirmware> image_firmware_;  // if the board was made with one
   StorageFirmware storage_;
 
   std::mutex firmware_mutex_;              // one thing at a time in the 8051

@@ -234,7 +234,8 @@ void Firmware::fetch_packet() {
   observer_.spend("bulk-in:pio", 0, us_read_packet + us_read_dword * static_cast<double>(dwords), 0);
   if (!tlp_.stream_read(std::as_writable_bytes(std::span(packet)))) {
     dead_ = true;  // the wait for a completion has no time-out
-    observer_.violation_elsewhere("firmware-hang", "a stream read got no completion: the firmware spins for ever");
+    if (!tlp_.link_lost)
+      observer_.violation_elsewhere("firmware-hang", "a stream read got no completion: the firmware spins for ever");
     return;
   }
   remaining_ -= dwords;
@@ -251,7 +252,8 @@ bool Firmware::take_in_packet(std::vector<uint8_t>& packet) {
   return true;
 }
 
-void Firmware::arm_out() {
+void Firmware::endpoints_armed(bool, bool out) {
+  if (!out) return;
   out_armed_ = true;
   sram_armed_last_ = false;
   drain_allowed_ = false;

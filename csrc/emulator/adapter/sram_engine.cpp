@@ -33,6 +33,7 @@ void SramEngine::arm() {
     std::lock_guard lock(mutex_);
     descriptor.number = ++arms_;
     if (registers_[reg_direction] == direction_out) {
+      descriptor.lost = lost_landing_.strikes();
       deep = out_.size() >= known_out_depth;
       if (out_.size() < most_out_descriptors) out_.push_back(descriptor);
     } else if (registers_[reg_direction] == direction_in) {
@@ -66,7 +67,9 @@ size_t SramEngine::accept(std::span<const std::byte> data) {
     const size_t offset = d.offset(d.position);
     size_t run = std::min({data.size() - done, d.bytes - d.position, room, sram_bytes - offset});
     const auto* from = data.data() + done;
-    if (delay_.delays()) {
+    if (d.lost) {
+      // accepted, and on its way to nowhere
+    } else if (delay_.delays()) {
       // In ascending pieces of one to eight pages: a reader that does not wait for its sentinel finds some of them.
       run = std::min<size_t>(run, size_t{page_bytes} * (1 + delay_.random(8)));
       landing_bytes_ += run;

@@ -13,6 +13,7 @@
 
 #include "emulator/adapter/delay_line.h"
 #include "emulator/adapter/events.h"
+#include "emulator/adapter/faults.h"
 #include "emulator/adapter/observer.h"
 #include "emulator/adapter/pages.h"
 
@@ -51,6 +52,15 @@ class SramEngine {
   bool streaming() const { return streaming_.load(std::memory_order_acquire); }
 
   std::function<void()> on_landed;          // the GPU should look at memory again
+  // Fault: what an armed write brings is accepted and never lands.
+  void lose_landing(const Trigger& trigger) {
+    std::lock_guard lock(mutex_);
+    lost_landing_ = trigger;
+  }
+  Trigger lost_landing() const {
+    std::lock_guard lock(mutex_);
+    return lost_landing_;
+  }
   bool drop_release = false;                // fault: the completion queue write is not noticed
 
  private:
@@ -60,6 +70,7 @@ class SramEngine {
     uint64_t number = 0;
     bool noticed = false;   // the completion queue was written
     bool released = false;  // and the engine has seen it
+    bool lost = false;      // a fault switch: its data goes nowhere
     uint32_t start = 0;  // byte offset of delivery
     size_t offset(size_t at) const { return (start + at % (size_t{count} * slot_bytes)) % sram_bytes; }
   };
@@ -77,6 +88,7 @@ class SramEngine {
   std::deque<Descriptor> out_;
   std::optional<Descriptor> in_;
   uint64_t arms_ = 0;
+  Trigger lost_landing_;
   size_t landing_bytes_ = 0;
   std::atomic<bool> streaming_{false};
 };

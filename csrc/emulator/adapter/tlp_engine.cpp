@@ -102,6 +102,7 @@ void TlpEngine::launch(bool stream) {
     return;
   }
   if (!fabric_.link_up() || !routing) {
+    if (link_lost) return observer_.count("fault:link-lost");
     observer_.violation("link-down", "a TLP was launched while the PCIe link is down or routing is off");
     return;  // no completion will ever come
   }
@@ -109,12 +110,13 @@ void TlpEngine::launch(bool stream) {
     const uint64_t where = memory_address();
     if (carries_data(fmt)) return posted_write(where, data(), enables);
     uint32_t value = 0xFFFFFFFFu;
-    const Completion status = fabric_.memory_read(where, value);
+    const bool deaf = nobody_answers(where);
+    const Completion status = deaf ? Completion::unsupported_request : fabric_.memory_read(where, value);
     if (status != Completion::success) {
       // A completion without data leaves the data registers alone: a stream delivers what they hold,
       // a single read finds the all ones that the root side puts there.
       if (!stream) load_data(0xFFFFFFFFu);
-      if (stream)
+      if (stream && !deaf)
         observer_.violation("stream-read-unclaimed", "stream read of " + hex(where) + ", which nobody claims");
       complete(status, false, 4, 0);
       return;
@@ -144,7 +146,15 @@ void TlpEngine::launch(bool stream) {
   if (!is_posted(fmt)) observer_.violation("unknown-tlp", "fmt_type " + hex(fmt) + " is no TLP that this engine sends");
 }
 
+// The card has stopped claiming its addresses; the bridges have not.
+bool TlpEngine::nobody_answers(uint64_t where) {
+  if (!unsupported.armed() || fabric_.find(where).aperture == GpuFunction::Aperture::none || !unsupported.strikes()) return false;
+  observer_.count("fault:unsupported-request");
+  return true;
+}
+
 void TlpEngine::posted_write(uint64_t where, uint32_t value, unsigned enables) {
+  if (nobody_answers(where)) return;
   // Whether somebody claims it is settled now: what could change that is not posted and waits for this write.
   if (delay_.delays() && fabric_.claims(where))
     return delay_.push(DelayLine::posted, [this, where, value, enables] { fabric_.memory_write(where, value, enables); });
@@ -158,7 +168,7 @@ void TlpEngine::stream_write(std::span<const std::byte> bytes) {
   uint64_t where = address();
   size_t done = 0;
   const bool plain =
-      is_memory(fmt) && carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
+      is_memory(fmt) && carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !unsupported.armed() && !(where & 3);
   while (done < bytes.size()) {
     const uint64_t target = fmt & 0x20 ? where : static_cast<uint32_t>(where);
     GpuFunction::Region region;
@@ -204,7 +214,7 @@ bool TlpEngine::stream_read(std::span<std::byte> bytes) {
   size_t done = 0;
   flush_posted();
   const bool plain =
-      is_memory(fmt) && !carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !(where & 3);
+      is_memory(fmt) && !carries_data(fmt) && enables == 0xF && fabric_.link_up() && routing && !unsupported.armed() && !(where & 3);
   while (done < bytes.size()) {
     const uint64_t target = fmt & 0x20 ? where : static_cast<uint32_t>(where);
     GpuFunction::Region region;

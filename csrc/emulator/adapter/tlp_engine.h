@@ -7,6 +7,7 @@
 #include <span>
 
 #include "emulator/adapter/delay_line.h"
+#include "emulator/adapter/faults.h"
 #include "emulator/adapter/observer.h"
 #include "emulator/pcie/fabric.h"
 
@@ -50,6 +51,8 @@ class TlpEngine {
 
   bool routing = true;           // bank 1 0x6025 bit 7: without it no TLP leaves the chip
   unsigned glitch_every = 0;     // fault: every n-th single TLP ends with the error flag
+  Trigger unsupported;           // fault: memory packets to the card that nobody answers for
+  bool link_lost = false;        // fault: the link went down by itself, which is no mistake of the driver
   uint64_t launches() const { return launches_; }
   void forget_launches() { launches_ = 0; }
 
@@ -58,6 +61,7 @@ class TlpEngine {
 
   void set_address(uint64_t address);
   void posted_write(uint64_t where, uint32_t value, unsigned enables);
+  bool nobody_answers(uint64_t where);
   void complete(Completion status, bool with_data, unsigned byte_count, uint16_t completer);
   uint64_t memory_address() const;
   void set_big_endian(uint8_t offset, uint32_t value);

@@ -157,16 +157,24 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
 
 void Xdata::update_power() {
   powered_ = banks_[0][xdata::rail_3v3] & rail_3v3_on && banks_[0][xdata::rail_12v] & rail_12v_on;
-  const bool up = powered_ && !(banks_[0][xdata::perst] & perst_asserted) && card_present && link_trains;
+  const bool up = powered_ && !(banks_[0][xdata::perst] & perst_asserted) && card_present && link_trains && !link_lost_;
+  tlp_.link_lost = link_lost_ && !up;
   if (up == fabric_.link_up()) return;
   tlp_.flush_posted();
   fabric_.set_link(up);
+}
+
+void Xdata::lose_link() {
+  link_lost_ = true;
+  update_power();
 }
 
 bool Xdata::set_power(bool on) {
   auto& ram = banks_[0];
   ram[xdata::perst] |= perst_asserted;
   update_power();
+  link_lost_ = false;
+  tlp_.unsupported = {};
   if (on) {
     ram[xdata::rail_3v3] |= rail_3v3_on;
     ram[xdata::rail_12v] |= rail_12v_on;

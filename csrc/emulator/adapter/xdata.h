@@ -38,6 +38,8 @@ class Xdata {
   // Request 0xF3. True when the link is up afterwards.
   bool set_power(bool on);
   void power_on_reset(bool super_speed, bool ten_gigabit);
+  // Fault: the PCIe link goes down under way. It trains again when the slot gets power anew.
+  void lose_link();
   bool powered() const { return powered_; }
 
   std::function<void(bool in, bool out)> on_endpoint_arm;  // 0x9094
@@ -64,7 +66,7 @@ class Xdata {
   Flash& flash_;
   DelayLine& delay_;
   unsigned lanes_;
-  bool powered_ = false, super_speed_ = true, ten_gigabit_ = true;
+  bool powered_ = false, super_speed_ = true, ten_gigabit_ = true, link_lost_ = false;
   uint8_t training_toggle_ = 0;
   std::array<std::array<uint8_t, 65536>, 2> banks_{};
 };

@@ -45,6 +45,7 @@ void Mec::attach_registers() {
   regs.on_write(Reg::SPI_COMPUTE_QUEUE_RESET, [this](uint32_t value) {
     Queue* queue = selected();
     if (!(value & 1) || !queue) return;
+    hang.meet(Cure::queue);
     gfx_.kill_waves();
     if (queue->active) queue->cancel.store(true);
   });
@@ -98,7 +99,10 @@ void Mec::write_hqd(uint32_t address, uint32_t value) {
       queue->restart = true;
       queue->stuck = queue->waiting = false;
     }
-    if (!on && queue->active) queue->cancel.store(true);
+    if (!on && queue->active) {
+      hang.meet(Cure::queue);
+      queue->cancel.store(true);
+    }
     queue->active = on;
     board_.wake.ring();
   } else if (is(Reg::CP_HQD_DEQUEUE_REQUEST) && queue->active && (value & 0xF)) {
@@ -124,6 +128,7 @@ void Mec::power_on() {
 
 // CP and CPC: the hardware queues are gone, whatever they were doing.
 void Mec::soft_reset() {
+  hang.meet(Cure::engine);
   for (Queue& queue : queues_) {
     queue.cancel.store(true);
     queue.active = queue.stuck = queue.waiting = false;
@@ -181,6 +186,8 @@ void Mec::begin(Queue& queue) {
 bool Mec::dequeue(Queue& queue) {
   const uint32_t request = hqd(queue, Reg::CP_HQD_DEQUEUE_REQUEST) & 0xF;
   if (!request) return false;
+  hang.meet(Cure::queue);
+  if (hang.stands()) return false;
   if (request == 1 && (gfx_.waves_halted() || !queue.buffers.empty())) return false;  // drains for ever while waves are halted
   if (request == 2) gfx_.kill_waves();
   hqd(queue, Reg::CP_HQD_DEQUEUE_REQUEST) = 0;
@@ -206,7 +213,7 @@ void Mec::stop_on_fault(Queue& queue, Field error, std::string why) {
 
 bool Mec::idle() {
   std::lock_guard guard(board_.lock);
-  if (!gfx_.mec_runs()) return true;
+  if (!gfx_.mec_runs() || hang.stands()) return true;
   for (const Queue& queue : queues_)
     if (queue.active && !queue.stuck && (queue.rptr < queue.wptr || queue.nested.load())) return false;
   return true;
@@ -246,6 +253,7 @@ bool Mec::step() {
     Queue& queue = queues_[(turn_ + i) % queue_count];
     poll_pointer(queue);
     std::unique_lock guard(board_.lock);
+    if (!gfx_.mec_runs()) hang.meet(Cure::engine);
     if (interrupted_ || !gfx_.mec_runs()) return progressed;
     if (!queue.active) continue;
     if (queue.restart) begin(queue);
@@ -253,13 +261,16 @@ bool Mec::step() {
       progressed = true;
       continue;
     }
-    if (queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;
+    if (hang.stands() || queue.stuck || (queue.rptr >= queue.wptr && queue.buffers.empty())) continue;
     const uint64_t wptr = queue.wptr;
     queue.fetched_rptr = queue.rptr;
     guard.unlock();
     const Outcome outcome = run_packet(queue, wptr);
     guard.lock();
-    if (outcome == Outcome::done) totals_.packets++;
+    if (outcome == Outcome::done) {
+      totals_.packets++;
+      hang.count();
+    }
     progressed |= outcome == Outcome::done;
   }
   turn_ = (turn_ + 1) % queue_count;

@@ -38,6 +38,9 @@ class Mec final : public Agent {
   std::map<uint64_t, LaunchStatistics> launches();  // by the kernel's entry address, since the model was made
   void watch(WaveObserver* observer) { shaders_->watch(observer); }
   std::string last_stop();  // why a queue last stood still for good
+  // fault switches, guarded by board.lock
+  Hang hang;
+  bool broken_lane = false;
 
  private:
   static constexpr unsigned queue_count = 8;

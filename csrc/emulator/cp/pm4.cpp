@@ -339,6 +339,7 @@ Mec::Outcome Mec::dispatch(Queue& queue, const Packet& packet) {
     std::lock_guard guard(board_.lock);
     state.sh_mem_config = gfx_.sh_mem_config(0);
     state.sh_mem_bases = gfx_.sh_mem_bases(0);
+    state.broken_lane = broken_lane;
   }
   const Geometry& geometry = board_.chip.geometry;
   state.num_se = geometry.num_se;

@@ -61,6 +61,7 @@ void Sdma::attach_queue(Queue& queue) {
       queue.rptr = queue_reg64(queue, "RB_RPTR", "RB_RPTR_HI");
       queue.wptr = queue_reg64(queue, "RB_WPTR", "RB_WPTR_HI");
     }
+    if (!on) hang.meet(Cure::queue);
     queue.enabled = on;
     board_.wake.ring();
   });
@@ -95,6 +96,7 @@ void Sdma::power_on() {
 }
 
 void Sdma::soft_reset() {
+  hang.meet(Cure::engine);
   for (Queue& queue : queues_) {
     queue.enabled = queue.stuck = false;
     queue.restart = true;
@@ -188,8 +190,11 @@ bool Sdma::step() {
   for (Queue& queue : queues_) {
     poll_pointer(queue);
     std::unique_lock guard(board_.lock);
-    if (!runs()) return progressed;
-    if (!queue.enabled) continue;
+    if (!runs()) {
+      hang.meet(Cure::engine);
+      return progressed;
+    }
+    if (!queue.enabled || hang.stands()) continue;
     if (queue.restart) {
       queue.restart = false;
       queue.buffers.clear();
@@ -200,7 +205,10 @@ bool Sdma::step() {
     const uint64_t wptr = queue.wptr;
     queue.at = queue.rptr;
     guard.unlock();
-    progressed |= run_packet(queue, wptr) == Outcome::done;
+    if (run_packet(queue, wptr) != Outcome::done) continue;
+    progressed = true;
+    guard.lock();
+    hang.count();
   }
   return progressed;
 }

@@ -22,6 +22,7 @@ class Sdma final : public Agent {
   bool idle() override;
   std::chrono::microseconds patience() override;
   std::string last_stop();
+  Hang hang;  // guarded by board.lock
 
  private:
   static constexpr unsigned queue_count = 8;

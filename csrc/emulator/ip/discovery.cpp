@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <string_view>
 
 #include "emulator/ip/register_tables.h"
 
@@ -25,7 +26,7 @@ class Writer {
 };
 
 // One die with the IP blocks of the chip (table version 3, 32-bit bases).
-void put_ip_table(Writer& w, size_t at, const ChipFacts& chip) {
+void put_ip_table(Writer& w, size_t at, const ChipFacts& chip, std::optional<std::array<uint8_t, 3>> gc) {
   namespace header = layout::discovery_ip_header;
   namespace ip = layout::discovery_ip_v3;
   const size_t die = at + header::total_bytes;
@@ -42,9 +43,10 @@ void put_ip_table(Writer& w, size_t at, const ChipFacts& chip) {
     w.put<uint16_t>(record + ip::hw_id, fact.hw_id);
     w.put<uint8_t>(record + ip::instance_number, 0);
     w.put<uint8_t>(record + ip::num_base_address, static_cast<uint8_t>(fact.bases.size()));
-    w.put<uint8_t>(record + ip::major, fact.version[0]);
-    w.put<uint8_t>(record + ip::minor, fact.version[1]);
-    w.put<uint8_t>(record + ip::revision, fact.version[2]);
+    const uint8_t* version = gc && std::string_view(fact.name) == "GC" ? gc->data() : fact.version;
+    w.put<uint8_t>(record + ip::major, version[0]);
+    w.put<uint8_t>(record + ip::minor, version[1]);
+    w.put<uint8_t>(record + ip::revision, version[2]);
     w.put<uint8_t>(record + 7, 0);
     record += ip::total_bytes;
     for (uint32_t base : fact.bases) w.put<uint32_t>(record, base), record += 4;
@@ -77,7 +79,7 @@ void put_gc_info(Writer& w, size_t at, const ChipFacts& chip) {
 
 }  // namespace
 
-std::vector<std::byte> discovery_binary(const ChipFacts& chip) {
+std::vector<std::byte> discovery_binary(const ChipFacts& chip, std::optional<std::array<uint8_t, 3>> gc) {
   namespace header = layout::discovery_binary_header;
   namespace table = layout::discovery_table_info;
   Writer w;
@@ -94,7 +96,7 @@ std::vector<std::byte> discovery_binary(const ChipFacts& chip) {
     w.put<uint16_t>(entry + table::size, static_cast<uint16_t>(w.bytes.size() - at));
     w.put<uint16_t>(entry + table::checksum, w.sum(at, w.bytes.size()));
   };
-  section(facts::discovery::table_index::IP_DISCOVERY, [&](size_t at) { put_ip_table(w, at, chip); });
+  section(facts::discovery::table_index::IP_DISCOVERY, [&](size_t at) { put_ip_table(w, at, chip, gc); });
   section(facts::discovery::table_index::GC, [&](size_t at) {
     w.bytes.resize(at + gc_info_bytes(chip));
     put_gc_info(w, at, chip);

@@ -61,7 +61,7 @@ void GpuModel::power_on_blocks() {
   sdma1_.power_on();
   doorbells_.clear();
   // the board's own firmware trains the memory and leaves the discovery table
-  const auto binary = discovery_binary(board_.chip);
+  const auto binary = discovery_binary(board_.chip, gc_version_);
   board_.vram.write(board_.vram.size() - facts::discovery::OFFSET_FROM_VRAM_END, binary);
 }
 
@@ -70,6 +70,7 @@ void GpuModel::cold_reset() {
   Runner::Pause pause(runner_);
   reset_asked_.store(false);
   board_.vram.discard();
+  meet(Cure::power);
   power_on_blocks();
 }
 
@@ -80,7 +81,28 @@ void GpuModel::reset_if_asked() {
   if (!reset_asked_.load() || !reset_asked_.exchange(false)) return;
   mec_.interrupt_dispatches();
   Runner::Pause pause(runner_);
+  meet(Cure::reset);
   power_on_blocks();
+}
+
+void GpuModel::inject(const GpuFaults& faults) {
+  std::lock_guard guard(board_.lock);
+  if (faults.psp) psp_.hang = *faults.psp;
+  if (faults.smu) smu_.hang = *faults.smu;
+  if (faults.mec) mec_.hang = *faults.mec;
+  if (faults.sdma) sdma0_.hang = sdma1_.hang = *faults.sdma;
+  if (faults.wrong_results) mec_.broken_lane = *faults.wrong_results;
+  if (faults.gc_version) {
+    gc_version_ = *faults.gc_version == std::array<uint8_t, 3>{} ? std::nullopt : faults.gc_version;
+    const auto binary = discovery_binary(board_.chip, gc_version_);
+    board_.vram.write(board_.vram.size() - facts::discovery::OFFSET_FROM_VRAM_END, binary);
+  }
+  board_.wake.ring();
+}
+
+void GpuModel::meet(Cure remedy) {
+  std::lock_guard guard(board_.lock);
+  for (Hang* hang : {&psp_.hang, &smu_.hang, &mec_.hang, &sdma0_.hang, &sdma1_.hang}) hang->meet(remedy);
 }
 
 GpuIdentity GpuModel::identity() const {

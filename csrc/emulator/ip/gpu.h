@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "emulator/ip/hang.h"
 #include "emulator/isa/counters.h"
 #include "emulator/pcie/ports.h"
 
@@ -57,6 +58,7 @@ class Gpu {
   virtual void set_bus_master(bool enabled) = 0;    // DMA is not emitted while false
   virtual void cold_reset() = 0;                    // rails dropped and restored
   virtual void leave(StartState) {}                 // after power-on: as if somebody had used it before
+  virtual void inject(const GpuFaults&) {}          // from now on
 
   // BAR0. Dword TLPs; offset is dword aligned and inside the aperture.
   virtual uint32_t vram_read(uint64_t offset) = 0;

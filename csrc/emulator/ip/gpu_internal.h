@@ -29,6 +29,7 @@ class GpuModel final : public Gpu {
   void set_bus_master(bool enabled) override;
   void cold_reset() override;
   void leave(StartState state) override;
+  void inject(const GpuFaults& faults) override;
   uint32_t vram_read(uint64_t offset) override;
   void vram_write(uint64_t offset, uint32_t value, unsigned byte_enables) override;
   void doorbell_write(uint32_t offset, uint32_t value) override;
@@ -52,6 +53,7 @@ class GpuModel final : public Gpu {
   void power_on_blocks();
   void reset_if_asked();
   void hub_left_running(Hub& hub);
+  void meet(Cure remedy);
 
   Board board_;
   InterruptRing ih_;
@@ -64,6 +66,7 @@ class GpuModel final : public Gpu {
   Sdma sdma0_, sdma1_;
   Runner runner_;
   std::atomic<bool> reset_asked_{false};  // mode 1
+  std::optional<std::array<uint8_t, 3>> gc_version_;
   std::unordered_map<uint32_t, uint64_t> doorbells_;  // 64-bit slots, written by halves
 };
 

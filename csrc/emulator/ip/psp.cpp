@@ -43,6 +43,7 @@ void Psp::attach_registers() {
   regs.on_write(Reg::MP0_SMN_C2PMSG_64, [this](uint32_t value) {
     if (!alive_) return;
     RegisterFile& regs = board_.regs;
+    if (hang.stands()) return regs.set(Reg::MP0_SMN_C2PMSG_64, value & ~ready);
     if (value == facts::psp_ctrl_cmd_id::DESTROY_RINGS) {
       ring_works_ = false;
       regs.set(Reg::MP0_SMN_C2PMSG_71, 0);
@@ -113,12 +114,14 @@ bool Psp::loaded(std::string_view firmware) const {
 
 bool Psp::idle() {
   std::lock_guard guard(board_.lock);
-  return !boot_command_ && !(ring_works_ && ring_rptr_ != board_.regs.get(Reg::MP0_SMN_C2PMSG_67));
+  return hang.stands() || (!boot_command_ && !(ring_works_ && ring_rptr_ != board_.regs.get(Reg::MP0_SMN_C2PMSG_67)));
 }
 
 bool Psp::step() {
   std::unique_lock guard(board_.lock);
+  if (hang.stands()) return false;
   if (boot_command_) {
+    hang.count();
     const uint32_t command = *boot_command_;
     const uint64_t address = uint64_t{board_.regs.get(Reg::MP0_SMN_C2PMSG_36)} << 20;
     guard.unlock();
@@ -136,6 +139,7 @@ bool Psp::step() {
   const uint32_t wptr = board_.regs.get(Reg::MP0_SMN_C2PMSG_67);
   if (!ring_works_ || ring_rptr_ == wptr) return false;
   const uint64_t ring = ring_base_;
+  hang.count();
   guard.unlock();
   return run_frame(ring, wptr);
 }

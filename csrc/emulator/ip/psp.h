@@ -22,6 +22,7 @@ class Psp final : public Agent {
   Psp(Board& board, Events events);
   void power_on();
   void left_running(uint64_t ring);  // as a driver leaves it: all firmware in, a ring at this address
+  Hang hang;  // guarded by board.lock
 
   bool step() override;
   bool idle() override;

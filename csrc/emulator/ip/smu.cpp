@@ -24,7 +24,8 @@ Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), facts
   // A dead SMU leaves it at zero: busy for ever.
   board_.regs.on_write(Reg::MP1_SMN_C2PMSG_66, [this](uint32_t message) {
     board_.regs.set(Reg::MP1_SMN_C2PMSG_66, message);
-    if (!alive()) return;
+    if (!alive() || hang.stands()) return;
+    hang.count();
     uint32_t argument = board_.regs.get(Reg::MP1_SMN_C2PMSG_82);
     const uint32_t response = handle(message, argument);
     board_.regs.set(Reg::MP1_SMN_C2PMSG_82, argument);
@@ -32,7 +33,8 @@ Smu::Smu(Board& board, std::function<void()> mode1_reset) : board_(board), facts
   });
   board_.regs.on_write(Reg::MP1_SMN_C2PMSG_75, [this](uint32_t message) {  // debug mailbox
     board_.regs.set(Reg::MP1_SMN_C2PMSG_75, message);
-    if (!alive()) return;
+    if (!alive() || hang.stands()) return;
+    hang.count();
     const bool reset = message == facts::smu_debug_msg::Mode1Reset;
     if (reset) mode1_reset_();
     answer_survives_ = reset;

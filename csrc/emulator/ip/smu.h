@@ -16,6 +16,7 @@ class Smu {
   void power_on();
   void start(uint32_t version);  // the PSP loaded its firmware
   bool alive() const { return version_ != 0; }
+  Hang hang;  // guarded by board.lock
 
  private:
   struct Clock {

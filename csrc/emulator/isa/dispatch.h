@@ -69,6 +69,7 @@ struct DispatchState {
   uint32_t sh_mem_config = 0, sh_mem_bases = 0;
   uint32_t initiator = 0;                    // cs_w32_en etc.
   uint32_t num_se = 6, num_sa_per_se = 2, num_wgp_per_sa = 4;  // where a wave is said to run
+  bool broken_lane = false;                  // a fault switch: v0 of one lane starts with bit 0 stuck at zero
   std::function<void(const WaveMessage&)> interrupt;           // called by worker threads; empty: nobody listens
 };
 

@@ -35,6 +35,8 @@ void fill_constants(Wave& w) {
 constexpr size_t kCacheLine = 128;  // Apple's; others have 64, and fetch pairs of lines
 constexpr uint64_t kLargestClaim = 64;  // workgroups: of 256 threads, 64 KiB of an array of floats
 
+constexpr unsigned kBrokenLane = 5;  // of DispatchState::broken_lane: odd, so that the bit was set
+
 // What all workers of a dispatch share.
 struct Job {
   const DispatchState* state;
@@ -183,6 +185,7 @@ class Runner {
       if (job_.options->poison) std::fill(&owner.vgpr[0][0], &owner.vgpr[0][0] + sizeof owner.vgpr / 4, kPoison);
       std::memcpy(owner.vgpr[0], worker_.item_ids.at[w.index * halves + half], sizeof owner.vgpr[0]);
     }
+    if (s.broken_lane) w.vgpr[0][kBrokenLane] &= ~1u;
     if (w.pending) w.pending->count = 0;
     w.next = entry_;
     w.state = WaveState::ready;

@@ -30,7 +30,7 @@ bool Fabric::route(const ConfigAddress& address, Target& target) const {
     target.bridge = 0;
     return address.function == 0;
   }
-  for (unsigned i = 0; i < bridge_count; ++i) {
+  for (unsigned i = 0; i < bridges_there_; ++i) {
     const Bridge& bridge = bridges_[i];
     const unsigned secondary = bridge.secondary_bus();
     // Bus 0 behind a bridge means "not configured".
@@ -38,7 +38,7 @@ bool Fabric::route(const ConfigAddress& address, Target& target) const {
     if (bridge.in_secondary_reset()) return false;
     if (address.bus != secondary) continue;
     if (address.device != 0) return false;
-    if (i + 1 < bridge_count) {
+    if (i + 1 < bridges_there_) {
       target.bridge = static_cast<int>(i + 1);
       return address.function == 0;
     }
@@ -74,7 +74,7 @@ Completion Fabric::config_write(const ConfigAddress& address, uint32_t value, un
 
 GpuFunction::Region Fabric::find(uint64_t address) const {
   uint64_t until = UINT64_MAX;
-  for (const Bridge& bridge : bridges_) {
+  for (const Bridge& bridge : bridges()) {
     if (bridge.in_secondary_reset() || !bridge.forwards(address)) return {};
     until = std::min(until, bridge.forwards_until(address));
   }
@@ -85,7 +85,7 @@ GpuFunction::Region Fabric::find(uint64_t address) const {
 
 bool Fabric::claims(uint64_t address) const {
   if (!link_up_) return false;
-  for (const Bridge& bridge : bridges_)
+  for (const Bridge& bridge : bridges())
     if (bridge.claims_for_itself(address)) return true;
   return find(address).aperture != GpuFunction::Aperture::none;
 }
@@ -93,7 +93,7 @@ bool Fabric::claims(uint64_t address) const {
 Completion Fabric::memory_read(uint64_t address, uint32_t& value) {
   value = 0xFFFFFFFFu;
   if (!link_up_) return Completion::none;
-  for (const Bridge& bridge : bridges_)
+  for (const Bridge& bridge : bridges())
     if (bridge.claims_for_itself(address)) {
       value = 0;
       return Completion::success;
@@ -106,7 +106,7 @@ Completion Fabric::memory_read(uint64_t address, uint32_t& value) {
 
 Completion Fabric::memory_write(uint64_t address, uint32_t value, unsigned byte_enables) {
   if (!link_up_) return Completion::none;
-  for (const Bridge& bridge : bridges_)
+  for (const Bridge& bridge : bridges())
     if (bridge.claims_for_itself(address)) return Completion::success;
   const GpuFunction::Region region = find(address);
   if (region.aperture == GpuFunction::Aperture::none) return Completion::unsupported_request;
@@ -119,6 +119,13 @@ void Fabric::reset_below(unsigned bridge) {
   gpu_function_.reset();
 }
 
+void Fabric::present(std::optional<CardId> card) {
+  constexpr uint16_t amd = 0x1002;
+  constexpr unsigned adapter_ports = 2;
+  bridges_there_ = !card || card->vendor == amd ? bridge_count : adapter_ports;
+  gpu_function_.present(card);
+}
+
 void Fabric::set_link(bool up) {
   link_up_ = up;
   for (Bridge& bridge : bridges_) bridge.reset();
@@ -127,7 +134,7 @@ void Fabric::set_link(bool up) {
 }
 
 void Fabric::update_upstream() {
-  const bool bridges = std::all_of(bridges_.begin(), bridges_.end(), [](const Bridge& b) { return b.bus_master(); });
+  const bool bridges = std::ranges::all_of(this->bridges(), [](const Bridge& b) { return b.bus_master(); });
   const bool enabled = link_up_ && bridges && gpu_function_.bus_master();
   upstream_enabled_.store(enabled, std::memory_order_release);
   gpu_.set_bus_master(enabled);

@@ -4,6 +4,8 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
+#include <span>
 
 #include "emulator/pcie/bridge.h"
 #include "emulator/pcie/gpu_function.h"
@@ -31,6 +33,8 @@ class Fabric {
   // For streams: the aperture behind an address and how far it reaches, windows included.
   GpuFunction::Region find(uint64_t address) const;
   GpuFunction& gpu() { return gpu_function_; }
+  // A fault switch: a card with other ids; one that is not AMD's comes without AMD's switch. nullopt: the board's own.
+  void present(std::optional<CardId> card);
 
   // Link training ends with the link up if a card is there. Changing it resets what is behind.
   void set_link(bool up);
@@ -46,9 +50,11 @@ class Fabric {
   bool route(const ConfigAddress& address, Target& target) const;
   void reset_below(unsigned bridge);
   void update_upstream();
+  std::span<const Bridge> bridges() const { return {bridges_.data(), bridges_there_}; }
 
   Gpu& gpu_;
   std::array<Bridge, bridge_count> bridges_;
+  unsigned bridges_there_ = bridge_count;
   GpuFunction gpu_function_;
   bool link_up_ = false;
   std::atomic<bool> upstream_enabled_{false};

@@ -222,6 +222,11 @@ Completion GpuFunction::memory_write(uint64_t address, uint32_t value, unsigned 
   return region.aperture == Aperture::none ? Completion::unsupported_request : Completion::success;
 }
 
+void GpuFunction::present(std::optional<CardId> card) {
+  const CardId id = card.value_or(CardId{identity_.vendor, identity_.device});
+  graphics_.set_reset_value(pci::id, id.vendor | static_cast<uint32_t>(id.device) << 16);
+}
+
 void GpuFunction::leave_enumerated() {
   constexpr uint64_t prefetchable = 0x60'0000'0000, registers = 0xFCA0'0000;
   if (resizable_) graphics_.set(ext_rebar + 8, (graphics_.read(ext_rebar + 8) & ~(0x3Fu << 8)) | bar0_max_index_ << 8);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "emulator/ip/gpu.h"
 #include "emulator/pcie/config_space.h"
@@ -25,6 +26,9 @@ class GpuFunction final : public Endpoint {
   Completion memory_read(uint64_t address, uint32_t& value) override;
   Completion memory_write(uint64_t address, uint32_t value, unsigned byte_enables) override;
   void set_power(bool on) override;
+
+  // A card of somebody else: only its ids are modelled. nullopt: the board's own.
+  void present(std::optional<CardId> card);
 
   // As an operating system leaves it: BARs placed at their full size, memory and bus master on.
   void leave_enumerated();

@@ -18,6 +18,10 @@ enum class Completion : uint8_t {
   none = 0xFF  // link down: no completion ever arrives
 };
 
+struct CardId {
+  uint16_t vendor, device;
+};
+
 // What claims the GPU's DMA: the adapter's SRAM and queue pages. Called from the GPU's own
 // threads, so the implementation is thread-safe. `false` = nobody claims the address (reads
 // then deliver all ones, writes vanish; the implementation records it).
