@@ -173,7 +173,7 @@ def parse_options(text: str) -> dict[str, Any]:
             raise ConfigError(
                 f"USBGPU_EMULATOR: {word!r} is no option.",
                 "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, flash=FILE, "
-                "fault=SWITCH.",
+                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, "
+                "flash=FILE, fault=SWITCH.",
             ) from None
     return options
