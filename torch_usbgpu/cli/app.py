@@ -13,7 +13,9 @@ import click
 from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
-COMMANDS = {"emulator": ("emulator", "Traces of the cable; the emulated dock and GPU.")}
+COMMANDS = {"emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
+            "reset": ("reset", "Reset a card that no program uses."),
+            "smi": ("smi", "Memory, clocks, temperature, power, link and queue of every card.")}
 
 
 class _Commands(click.Group):

@@ -57,7 +57,7 @@ class Reporter:
             try:
                 with device.gpu.visit(VISIT_SECONDS):
                     told = {**nothing, "missing": None, "queue": self._queue(device, look=True),
-                            "link": device.adapter.describe() if hasattr(device.adapter, "describe") else None}
+                            "link": device.adapter.describe()}
                     if time.monotonic() < self._quiet_until:
                         return {**told, "missing": "the power controller does not answer"}
                     try:
