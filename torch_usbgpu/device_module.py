@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import _C
-from .errors import ConfigError
+from .errors import ConfigError, UsbGpuError
 from .kernel import CompiledKernel, compile_kernel
 
 __all__ = [
@@ -181,7 +181,10 @@ def _metrics(device: Device):
 
 def temperature(device: Device = None) -> int:
     """Degrees Celsius, at the edge of the die."""
-    return _metrics(device).temperature_c or 0
+    degrees = _metrics(device).temperature_c
+    if degrees is None:
+        raise UsbGpuError("The board tells no temperature.", "Use usbgpu smi to see what it tells.")
+    return degrees
 
 
 def power_draw(device: Device = None) -> int:
