@@ -12,7 +12,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from torch_usbgpu import _runtime
-from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory
+from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory, UsbGpuError
 from torch_usbgpu.usb import OpenedHandle
 
 from . import codeobject, recovery, report, status
