@@ -1,10 +1,12 @@
 """One GPU: what the runtime needs of it."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +151,25 @@ class Gpu:
             for block in (self.gfx, self.sdma, self.memory):
                 state.update(block.describe_fault())
             return state
+
+    # ---- looks from other threads
+    @contextlib.contextmanager
+    def visit(self, timeout_s: float) -> Iterator[None]:
+        """GPU and cable for a short look, from any thread.
+
+        A thread that waits for the GPU takes the cable again and again; it lets go of it because it looks for faults
+        in between, which takes our lock first.
+
+        Raises:
+            TimeoutError: they could not be had in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        with contextlib.ExitStack() as held:
+            for lock in (self.lock, self.adapter.lock):
+                if not lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                    raise TimeoutError("the cable is busy")
+                held.callback(lock.release)
+            yield
 
     # ---- apertures
     @property

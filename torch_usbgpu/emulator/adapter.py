@@ -53,7 +53,8 @@ class EmulatedAdapter:
     Args:
         chip: the GPU in it ("navi31" or its target name "gfx1100"; "probe" is a bare endpoint for tests).
         vram_bytes: 0 for what the real board has. Memory is used as it is touched.
-        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown.
+        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown, or "image:FILE": an
+            image of the open firmware, run on an 8051.
         usb: "super" (10 Gb/s, what the dock's link trains), "super-5g", or "high" for the USB 2 fallback.
         strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
             does not promise. True, or a seed: another number, another disorder.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import struct
 import weakref
@@ -12,9 +13,11 @@ import numpy as np
 from torch_usbgpu import _runtime
 from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
 
-from . import codeobject
+from . import codeobject, report, status
 from .kernelstats import KernelStats
 from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
+
+log = logging.getLogger(__name__)
 
 # The hub's latched fault, which every read-back carries along.
 FAULT_STATUS = {"gfx11": "GCVM_L2_PROTECTION_FAULT_STATUS", "gfx12": "GCVM_L2_PROTECTION_FAULT_STATUS_LO32"}
@@ -107,6 +110,7 @@ class Device:
             raise
         self._launches_at_reset = 0
         self._kernel_stats = KernelStats(self.stream, self.handle)
+        self._reporter, self._endpoint = report.Reporter(), self._listen()
 
     def _config(self) -> dict:
         gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.discovery.geometry
@@ -136,6 +140,19 @@ class Device:
     def name(self) -> str:
         """For people: "AMD Radeon RX 7900 XTX, emulated"."""
         return f"{self.gpu.name}, {self.label}" if self.label else self.gpu.name
+
+    # ---- what others may ask
+
+    def status(self) -> dict[str, Any]:
+        """How the device is doing: see runtime/report.py. From any thread; waits a second for the cable at most."""
+        return self._reporter.report(self)
+
+    def _listen(self) -> status.Endpoint | None:
+        try:
+            return status.Endpoint(status=self.status)
+        except (OSError, UsbGpuError) as error:
+            log.info("other processes cannot ask for this device's status: %s", error)
+            return None
 
     # ---- memory
 
@@ -242,6 +259,8 @@ class Device:
         if self._closed:
             return
         self._closed = True
+        if getattr(self, "_endpoint", None) is not None:
+            self._endpoint.close()
         try:
             self.gpu.shutdown()
         finally:

@@ -213,6 +213,13 @@ class Bot(ScsiLink):
         except errors.UsbGpuError as error:
             log.warning("the transport did not take the reset: %s", error.found)
 
+    def reset(self) -> None:
+        """Forget all that is under way."""
+        with self.lock:
+            self._started = False
+            self.start()
+            self._reset_recovery(errors.LinkError("asked for"))
+
     def close(self) -> None:
         close = getattr(self.handle, "close", None)
         if callable(close):

@@ -47,9 +47,13 @@ class Transfers:
     kernel_at: Callable[[int], str | None] | None = None
 
     def __init__(self, handle) -> None:
-        self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
-        self.stats = LinkStats()
-        self.lock = threading.RLock()
+        """`handle`: a transport's, or another `Transfers` whose handle, statistics and lock are shared."""
+        if isinstance(handle, Transfers):
+            self.handle, self.stats, self.lock = handle.handle, handle.stats, handle.lock
+        else:
+            self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
+            self.stats = LinkStats()
+            self.lock = threading.RLock()
         self._looking = False
 
     # ---- standard requests. libusb's own methods where the handle has them: they reset the host's data toggles too.
