@@ -65,7 +65,8 @@ class ImageIdentity:
     def __str__(self) -> str:
         names = {"custom": "the open firmware", "stock": "ASMedia's firmware", "legacy": "ASMedia's firmware, patched",
                  "bootstub": "a bootstub", "unknown": "an unknown firmware"}
-        details = ", ".join(filter(None, (self.product, self.version, self.ids)))
+        version = None if self.product and self.version and self.version in self.product else self.version
+        details = ", ".join(filter(None, (self.product, version, self.ids)))
         return names[self.kind] + (f" ({details})" if details else "")
 
 
@@ -281,6 +282,22 @@ def fresh_config(identity: ImageIdentity) -> tuple[bytes, bytes]:
     return blocks[0], blocks[1]
 
 
+def legacy_config(block: bytes) -> bytes:
+    """Block 0 with the USB ids and text of the patched firmware: drivers know it by nothing else."""
+    patched = bytearray(block)
+    for name, value in STOCK["patched_config"].items():
+        at, count = FLASH["config0"][name]
+        content = value.encode("ascii") if isinstance(value, str) else value.to_bytes(count, "little")
+        patched[at:at + count] = content.ljust(count, b"\xFF")
+    patched[_SUM_AT] = config_sum(patched)
+    return bytes(patched)
+
+
+def has_legacy_ids(block: ConfigBlock) -> bool:
+    fields, ids = block.fields(), STOCK["patched_config"]
+    return (fields["vendor_id"], fields["product_id"]) == (f"{ids['vendor_id']:04x}", f"{ids['product_id']:04x}")
+
+
 # ---- everything in the flash
 
 @dataclass(frozen=True)
@@ -334,7 +351,8 @@ def parse_file(data: bytes) -> ImageFile:
     Raises:
         ImageRefused
     """
-    if len(data) == REACHABLE_BYTES and (data[_MAGIC_AT] == CONFIG_MAGIC[0] or data[:IMAGE_OFFSET].strip(b"\xFF") == b""):
+    blank_config = not data[:IMAGE_OFFSET].strip(b"\xFF")
+    if len(data) == REACHABLE_BYTES and (data[_MAGIC_AT] == CONFIG_MAGIC[0] or blank_config):
         content = FlashContent(bytes(data))
         if isinstance(content.image, ImageRefused):
             raise ImageRefused(f"This is a backup without a usable image: {content.image.found}",

@@ -17,9 +17,10 @@ from enum import Enum
 
 from ..errors import DeviceLost, FlashError, LinkError, UsbGpuError, WrongMode
 from .asm2464pd import Adapter
-from .backups import Backup, BackupStore
+from .backups import BackupStore
 from .flash_commands import CommandFlash
-from .flash_image import IMAGE_OFFSET, ConfigBlock, FlashContent, Image, ImageFile, fresh_config
+from .flash_image import (IMAGE_OFFSET, ConfigBlock, FlashContent, Image, ImageFile, fresh_config, has_legacy_ids,
+                          legacy_config)
 from .flash_spi import SpiFlash
 from .identity import Identity, wrong_mode
 from .scsi import Bot
@@ -27,18 +28,23 @@ from .scsi import Bot
 log = logging.getLogger(__name__)
 
 WRITE_TRIES = 3
+TUNNEL_PATIENCE_S = 1.5     # to see that a link stays down because the host has it
 
 # What cannot be undone, and what can go wrong.
-WARNINGS = (
-    "Afterwards the dock is neither an NVMe enclosure nor a USB4 dock: only this driver can use it.",
+LEAVING_STOCK = (
+    "Afterwards the dock is neither an NVMe enclosure nor a USB4 dock: only this driver can use it. Its maker's warranty "
+    "may end.",
     "The vendor's firmware comes from this dock alone. Keep the backup: there is no other copy of it.",
+)
+ALWAYS = (
     "If power or the cable fails while the flash is written, the dock may come up in its ROM bootloader; this command "
     "can then be run again. Should it not come up at all, only a boot strap inside the dock helps, which most docks "
     "do not bring out.",
-    "Its maker's warranty may end.",
 )
-FROM_CUSTOM = ("The open firmware has no flashing commands; its flash is written through the adapter's registers, and "
-               "the block with both configuration and code is erased for that.")
+BY_REGISTERS = (
+    "The open firmware has no flashing commands; its flash is written through the adapter's registers, and the block "
+    "with both configuration and code is erased for that.",
+)
 
 
 class Stage(str, Enum):
@@ -75,10 +81,20 @@ def open_road(handle, identity: Identity) -> Road:
     if identity.mode == "custom":
         adapter = Adapter(handle)
         adapter.start()
+        if not identity.super_speed:
+            _refuse_tunnelled(adapter)
         return SpiFlash(adapter)
     link = Bot(handle)
     link.start()
     return CommandFlash(link)
+
+
+def _refuse_tunnelled(adapter: Adapter) -> None:
+    """In USB4 mode the firmware is a USB 2 device without PCIe; the dock is the host's, which would lose the card."""
+    try:
+        adapter.raise_link(TUNNEL_PATIENCE_S)
+    except LinkError:
+        pass            # no card, or no power: that does not matter here
 
 
 def refused_mode(identity: Identity) -> WrongMode:
@@ -108,6 +124,12 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody has to know before this is carried out."""
+        leaves = self.identity.mode != "custom" and self.image.identity.kind == "custom"
+        return (LEAVING_STOCK if leaves else ()) + ALWAYS + (BY_REGISTERS if self.how == SpiFlash.how else ())
+
+    @property
     def already_there(self) -> bool:
         return self.before is not None and self.difference(self.before) is None
 
@@ -120,9 +142,14 @@ class Plan:
 
 
 def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: FlashContent | None = None,
-              backups: BackupStore | None = None, without_backup: bool = False,
+              backups: BackupStore | None = None, save: bool = True, without_backup: bool = False,
               watch: Watcher = nobody_watches) -> Plan:
-    """Looks at the dock and the image, and decides what is to be written. Backs up, if `backups` is given.
+    """Looks at the dock and the image, and decides what is to be written.
+
+    Args:
+        config_from: the configuration blocks to write, in place of keeping the dock's own.
+        backups: where what is in the flash is saved, if `save`, and where earlier backups are looked for.
+        without_backup: go on if what is in the flash is no firmware that starts, and nobody ever saved one.
 
     Raises:
         ImageRefused: the image is none that may be flashed.
@@ -132,9 +159,10 @@ def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: F
     image = file.image.identity if known and file.image.identity.kind == "unknown" else file.image.require_known()
     if identity.mode == "stock" and road.drive_is_ready():
         raise FlashError("There is a drive in the enclosure, and it works: after flashing it would be out of reach.",
-                         "Take the drive out, or name the dock with the GPU by --device.", stage=Stage.LOOK.value)
+                         "Take the drive out, or name the dock with the GPU by --device.",
+                         stage=Stage.LOOK.value)
     before = _look(road, identity, watch)
-    notes = list(_back_up(before, identity, backups, without_backup))
+    notes = list(_back_up(before, identity, backups, save, without_backup))
     config, source, write_config = _choose_config(before, image.kind, file, config_from)
     if file.content is not None and b"".join(config) != file.content.data[:IMAGE_OFFSET] and config_from is None:
         notes.append("The backup's configuration blocks differ from the dock's, which are kept. "
@@ -157,7 +185,7 @@ def _look(road: Road, identity: Identity, watch: Watcher) -> FlashContent | None
         return None
 
 
-def _back_up(before: FlashContent | None, identity: Identity, backups: BackupStore | None,
+def _back_up(before: FlashContent | None, identity: Identity, backups: BackupStore | None, save: bool,
              without_backup: bool) -> list[str]:
     """Saves what is there. Returns remarks.
 
@@ -169,7 +197,7 @@ def _back_up(before: FlashContent | None, identity: Identity, backups: BackupSto
     if not before.data.strip(b"\xFF"):
         return ["The flash is blank: there is nothing to back up."]
     notes = []
-    if backups is not None:
+    if backups is not None and save:
         backup = backups.save(before, identity)
         notes.append(f"Backup: {backup.path}{'' if before.verified else ' (not verified)'}")
     if before.verified or identity.mode == "rom":
@@ -195,7 +223,14 @@ def _choose_config(before: FlashContent | None, kind: str, file: ImageFile,
         blocks = tuple(block.data for block in config_from.config)
         return blocks, "from the backup", own is None or blocks != tuple(block.data for block in own)
     if own is not None and not any(block.problem for block in own):
-        return tuple(block.data for block in own), "the dock's own, kept", False
+        blocks = own[0].data, own[1].data
+        if kind == "legacy" and not has_legacy_ids(own[0]):
+            return (legacy_config(blocks[0]), blocks[1]), "the dock's own, with the ids of the patched firmware", True
+        if kind == "stock" and has_legacy_ids(own[0]):
+            raise FlashError("The dock's configuration blocks are those of the patched firmware; ASMedia's firmware "
+                             "would name itself by them.", "Add --config BACKUP with a backup of this dock.",
+                             stage=Stage.LOOK.value)
+        return blocks, "the dock's own, kept", False
     if kind == "custom":
         return fresh_config(file.image.identity), "new, since the dock has none that is valid", True
     raise FlashError("The dock has no valid configuration blocks, and ASMedia's firmware needs them.",
@@ -252,7 +287,10 @@ def _write_until_it_holds(plan: Plan, road: Road, watch: Watcher) -> None:
                 "flashed.", stage=stage.value) from error
         except LinkError as error:
             failure = error
+        except KeyboardInterrupt:
+            raise FlashError("Interrupted while the flash was written: what is in it now does not start.",
+                             stage=stage.value) from None
         log.warning("try %d of %d failed: %s", attempt + 1, WRITE_TRIES, failure.found)
     raise FlashError(f"The flash could not be written in {WRITE_TRIES} tries.",
-                     "Leave the dock plugged in and powered, and run the command again: the firmware that runs is still "
-                     "in its memory.", **{"stage": stage.value, **failure.state}) from failure
+                     "Leave the dock plugged in and powered, and run the command again: the firmware that runs is "
+                     "still in its memory.", **{"stage": stage.value, **failure.state}) from failure
