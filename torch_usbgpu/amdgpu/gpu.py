@@ -98,6 +98,7 @@ class Gpu:
         self.boot_log: list[BootStep] = []
         self.booted = False
         self.failed = False
+        self.session = 0            # drawn at every boot, kept in a scratch register of the board
 
     # ---- life
     def boot(self) -> None:
@@ -122,8 +123,32 @@ class Gpu:
             boot.reset_and_boot(self)
             self.booted, self.failed = True, False
 
+    def is_still_ours(self) -> bool:
+        """After the cable was away: does the board go on as boot() left it?"""
+        with self.lock:
+            return boot.is_still_ours(self)
+
+    def stop_queues(self) -> None:
+        """Kill what runs, and take both queues off their engines. Something must create them anew before the next use.
+
+        Raises:
+            BootError: an engine does not stop.
+        """
+        with self.lock:
+            faults.stop_queues(self)
+
+    def reset_queues(self) -> None:
+        """Kill what runs, and create both queues anew with zeroed pointers. VRAM survives, engines run on.
+
+        Raises:
+            BootError: an engine does not stop; recover_queues() is next.
+        """
+        with self.lock:
+            faults.reset_queues(self)
+            self.failed = False
+
     def recover_queues(self) -> None:
-        """After a fault or hang: kill what runs, and create both queues anew with zeroed pointers. VRAM survives.
+        """As reset_queues, with the compute engine itself restarted in between.
 
         Raises:
             BootError: an engine does not stop; reset() is next.

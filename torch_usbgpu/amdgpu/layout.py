@@ -73,4 +73,5 @@ def size_of(name: str) -> int:
 # Byte offsets inside "queue_pointers".
 COMPUTE_RPTR, COMPUTE_WPTR = 0x80, 0x38
 SDMA_RPTR, SDMA_WPTR = 0x180, 0x138
+COMPUTE_PROGRESS = 0x400             # what the command processor notes (csrc/runtime/road.h, Progress)
 PSP_FENCE = 1024                     # inside "psp_command"

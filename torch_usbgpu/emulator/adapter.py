@@ -396,7 +396,10 @@ class EmulatedAdapter:
             error = ERRORS[status]()
             for name, value in details.items():
                 setattr(error, name, value)
-            raise error
+            try:
+                raise error
+            finally:
+                del error       # no cycle of frame and traceback: what is closed is to go at once
 
     def _guard(self, call: Callable, *arguments):
         self._check_open()

@@ -223,6 +223,21 @@ def _align(address: int, size: int) -> int:
     return -(-address // size) * size
 
 
+def is_in_place(adapter, gpu: PciFunction) -> bool:
+    """Does the same function answer at the same place, with its BARs as assign_bars() left them, switched on?"""
+    space = ConfigSpace(adapter, gpu.bus)
+    if space.read(VENDOR_ID) != gpu.device << 16 | gpu.vendor:
+        return False
+    if space.read(COMMAND, 1) & COMMAND_MEMORY_AND_MASTER != COMMAND_MEMORY_AND_MASTER:
+        return False
+    for index, bar in gpu.bars.items():
+        low = space.read(BAR0 + 4 * index)
+        high = space.read(BAR0 + 4 * index + 4) if low & 4 else 0
+        if (high << 32 | low & ~0xF) != bar.address:
+            return False
+    return True
+
+
 def set_bus_master(adapter, gpu: PciFunction, enabled: bool) -> None:
     """Allow or forbid the GPU's own accesses to the bus; its memory stays reachable."""
     value = COMMAND_MEMORY_AND_MASTER if enabled else COMMAND_MEMORY_AND_MASTER & ~COMMAND_MASTER

@@ -153,6 +153,14 @@ class Adapter(Bridge):
             self._link_checked = False
             self._clear_streams()
 
+    def disarm(self) -> None:
+        """The mildest way: to select the interface anew makes the firmware drop what is armed, and toggles zero."""
+        with self.lock:
+            self.stats.retries += 1
+            self._in_armed, self._out_in_flight = 0, []
+            self._in_partial.clear()
+            self.set_interface(0, 0)
+
     # ---------------------------------------------------------------- XDATA
 
     def read_xdata(self, address: int, nbytes: int, bank: int = 0) -> bytes:

@@ -54,6 +54,10 @@ class Bridge(Transfers):
         self._wide_headers = False       # 4-dword headers below 4 GiB too (see _read_memory_dword)
         self._link_checked = False
 
+    def attach(self, handle) -> None:
+        super().attach(handle)
+        self._identity, self._link_checked = None, False
+
     # ---------------------------------------------------------------- who and what
 
     @property
@@ -93,7 +97,7 @@ class Bridge(Transfers):
 
     def _ask(self, method: str):
         query = getattr(self.handle, method, None)
-        return query() if callable(query) else None
+        return self._wrap(method, query) if callable(query) else None
 
     def close(self) -> None:
         with self.lock:
@@ -110,6 +114,10 @@ class Bridge(Transfers):
     def recover(self) -> None:
         """After a transfer was cut short or timed out: transports cleared, link to be looked at again."""
         raise NotImplementedError
+
+    def disarm(self) -> None:
+        """Drop what is armed, by the mildest means that there is."""
+        self.recover()
 
     def read_xdata(self, address: int, nbytes: int, bank: int = 0) -> bytes:
         raise NotImplementedError

@@ -57,7 +57,24 @@ def open_adapter(chip: str | None = None) -> OpenedHandle:
     except (ValueError, OSError) as error:
         raise ConfigError(f"USBGPU_EMULATOR: {error}.",
                           f"Correct the environment variable. Also known: fault={', fault='.join(OPENING)}.") from error
-    return OpenedHandle(handle, "emulated", (images or firmware_directory(chip),))
+    return _opened(handle, (images or firmware_directory(chip),))
+
+
+def _opened(handle, images: tuple[Path, ...]) -> OpenedHandle:
+    def reopen() -> OpenedHandle:
+        handle.reopen()
+        try:
+            handle.getProduct()
+        except usb1.USBErrorNoDevice:
+            handle.close()
+            libusb.choose([], None)     # what an empty bus is answered with
+        return _opened(handle, images)
+
+    try:
+        serial = handle.getSerialNumber()
+    except usb1.USBError:       # a fault switch may already be at work
+        serial = ""
+    return OpenedHandle(handle, "emulated", images, reopen, None if serial in ("", "ffffffff") else serial)
 
 
 # ---- switches of the moment of opening: (what stands behind the colon, chip) -> directory of firmware images, or None

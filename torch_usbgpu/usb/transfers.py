@@ -56,6 +56,12 @@ class Transfers:
             self.lock = threading.RLock()
         self._looking = False
 
+    def attach(self, handle) -> None:
+        """Goes on with another handle, the same adapter's after it was opened again. start() is next."""
+        with self.lock:
+            self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
+            self.started = False
+
     # ---- standard requests. libusb's own methods where the handle has them: they reset the host's data toggles too.
 
     def set_interface(self, interface: int, alternate: int) -> None:
