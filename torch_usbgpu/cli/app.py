@@ -14,7 +14,9 @@ from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
 COMMANDS = {"adapter": ("adapter", "The dock itself: what it is, its firmware, its power."),
-            "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU.")}
+            "doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
+            "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
+            "list": ("listing", "Docks that are plugged in.")}
 
 
 class _Commands(click.Group):
