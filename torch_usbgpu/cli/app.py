@@ -13,7 +13,8 @@ import click
 from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
-COMMANDS = {"emulator": ("emulator", "Traces of the cable; the emulated dock and GPU.")}
+COMMANDS = {"emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
+            "firmware": ("firmware", "AMD's firmware files: status, install, verify.")}
 
 
 class _Commands(click.Group):
