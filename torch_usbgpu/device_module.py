@@ -108,12 +108,22 @@ def synchronize(device: Device = None) -> None:
     _C.synchronize()
 
 
-def reset() -> None:
-    """Brings the device back after a fault or a hang. Tensors keep their content; queued work is lost."""
+def reset(at_least: str | None = None) -> Any:
+    """Brings the device back after a fault, a hang, a failed transfer or a replug, by the mildest means that works.
+
+    Queued work is lost. Tensors keep their content unless the GPU had to be reset as a whole or had lost its power:
+    then a warning says so, they read as all ones (NaN), and can be filled again (load_state_dict, copy_).
+
+    Args:
+        at_least: the rung of the recovery ladder to begin with, e.g. "mode-1 reset"; by default what went wrong
+            decides.
+
+    Returns:
+        What was done and what is lost, or None if the device was not open.
+    """
     from . import runtime
 
-    if runtime.is_open():
-        runtime.device().reset()
+    return runtime.device().reset(at_least) if runtime.is_open() else None
 
 
 @functools.lru_cache(maxsize=1)

@@ -75,7 +75,7 @@ class LinkTimeout(LinkError):
 class DeviceLost(LinkError):
     """The adapter went away."""
     code = "USBGPU-107"
-    default_action = "Plug the dock in again and restart the process."
+    default_action = "Plug the dock in again, then call torch.usbgpu.reset() or start the process again."
 
 
 class TraceMismatch(LinkError):
@@ -106,6 +106,28 @@ class PcieLinkDown(LinkError):
     """The dock answers, but its PCIe link to the card does not come up."""
     code = "USBGPU-112"
     default_action = "Check the card's seat and its power cables, then power-cycle the dock."
+
+
+class DeviceStopped(UsbGpuError):
+    """The device was closed or reset, by whoever has it open too."""
+    code = "USBGPU-113"
+    default_action = "Open the device again."
+
+
+class ImageRefused(UsbGpuError, ValueError):
+    """A file is no image that may be written to the adapter's flash."""
+    code = "USBGPU-120"
+    default_action = "Get the file again, and compare its checksum with the published one."
+
+
+class FlashError(UsbGpuError):
+    """Reading or writing the adapter's flash failed. `stage`: how far it came."""
+    code = "USBGPU-121"
+    default_action = "Leave the dock plugged in and powered, and run the command again."
+
+    @property
+    def stage(self) -> str | None:
+        return self.state.get("stage")
 
 
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
@@ -144,9 +166,13 @@ class DownloadError(UsbGpuError, OSError):
 
 
 class GpuHang(UsbGpuError):
-    """The GPU did not finish in time."""
+    """The GPU did not finish in time. `kernel` names what it was at, where known."""
     code = "USBGPU-301"
-    default_action = "Call torch.usbgpu.reset() and run again."
+    default_action = ("Call torch.usbgpu.reset(), then mend the kernel; or give it more time (USBGPU_TIMEOUT_S).")
+
+    def __init__(self, found: str, action: str | None = None, *, kernel: str | None = None, **state):
+        self.kernel = kernel
+        super().__init__(found, action, **({"kernel": kernel} if kernel else {}), **state)
 
 
 class GpuFault(UsbGpuError):
@@ -175,6 +201,12 @@ class OutOfMemory(UsbGpuError):
     """VRAM is full. (Tensors raise torch.OutOfMemoryError with the same text.)"""
     code = "USBGPU-304"
     default_action = "Free tensors, call torch.usbgpu.empty_cache(), or use a smaller batch."
+
+
+class RecoveryFailed(UsbGpuError):
+    """No rung of the recovery ladder brought the device back; `report` has what was tried."""
+    code = "USBGPU-305"
+    default_action = "Unplug the dock, switch its power off for ten seconds, plug it in and start the process again."
 
 
 class CompileError(UsbGpuError):

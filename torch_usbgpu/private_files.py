@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -63,7 +64,10 @@ def runtime_directory() -> Path:
         UnsafePlace: none of the candidates is, or can be made, ours.
     """
     # There is no runtime directory without a login session; under sudo it, and the home directory, can be another's.
-    return _first_usable(Path(platformdirs.user_runtime_dir(APPLICATION)), cache_directory() / "run", _temporary())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")       # platformdirs' RuntimeDirWarning says just that
+        preferred = Path(platformdirs.user_runtime_dir(APPLICATION))
+    return _first_usable(preferred, cache_directory() / "run", _temporary())
 
 
 def _temporary() -> Path:

@@ -5,6 +5,7 @@ namespace usbgpu::emulator {
 void bind_isa(pybind11::module_& module);
 void bind_ip(pybind11::module_& module);
 void bind_adapter(pybind11::module_& module);
+void bind_mcs51(pybind11::module_& module);
 void bind_debug(pybind11::module_& module);
 }  // namespace usbgpu::emulator
 
@@ -18,4 +19,5 @@ PYBIND11_MODULE(_emulator, module) {
   usbgpu::emulator::bind_isa(isa);
   usbgpu::emulator::bind_ip(gpu);
   usbgpu::emulator::bind_adapter(adapter);
+  usbgpu::emulator::bind_mcs51(adapter);
 }

@@ -32,6 +32,8 @@ BlockAllocator::BlockAllocator(DevicePtr begin, DevicePtr end) {
   give_to_heap(begin, end - begin);
 }
 
+std::vector<std::pair<DevicePtr, uint64_t>> BlockAllocator::live() const { return {live_.begin(), live_.end()}; }
+
 DevicePtr BlockAllocator::allocate(uint64_t bytes) {
   if (bytes == 0) return 0;
   if (bytes > stats_.total) {

@@ -26,6 +26,7 @@ class BlockAllocator {
   uint64_t size_of(DevicePtr address) const;  // rounded bytes, 0 if not allocated
   const MemoryStats& stats() const { return stats_; }
   void reset_peaks();
+  std::vector<std::pair<DevicePtr, uint64_t>> live() const;  // address, rounded bytes
 
  private:
   DevicePtr take_from_heap(uint64_t bytes);  // 0 = no hole is large enough

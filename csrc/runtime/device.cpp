@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
@@ -242,6 +243,31 @@ void StreamDevice::resolve_kernels() {
     if (result.error) std::rethrow_exception(result.error);
     throw std::runtime_error("the compiler returned no code for a kernel");
   }
+}
+
+// After a reset that lost VRAM: kernels that still use a lost tensor must not compute on with whatever lies there.
+MemoryStats StreamDevice::fill_allocated(uint64_t pattern) {
+  const Lock lock(*this);
+  std::vector<std::pair<DevicePtr, uint64_t>> blocks;
+  MemoryStats lost;
+  {
+    std::lock_guard blocks_lock(blocks_mutex_);
+    blocks = blocks_.live();
+  }
+  for (const auto& [address, bytes] : blocks) {
+    fill(address, pattern, 8, bytes);
+    lost.allocated += bytes;
+    ++lost.allocations;
+  }
+  return lost;
+}
+
+bool StreamDevice::exclusively(const std::function<void()>& work, const std::function<bool()>& give_up) {
+  std::unique_lock held(mutex_, std::defer_lock);
+  while (!held.try_lock_for(std::chrono::milliseconds(100)))
+    if (give_up()) return false;
+  work();
+  return true;
 }
 
 // ---------------------------------------------------------------- copies

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -71,8 +72,13 @@ class StreamDevice final : public Device {
   std::vector<KernelLaunches> kernel_launches() const;  // of every kernel that was launched
   void discard_pending();                      // after a failure: forget what was not submitted
   void clear_error_block();
+  MemoryStats fill_allocated(uint64_t pattern);    // every block that is somebody's; what there is of them
+  // Runs `work` while nobody else has the stream. `give_up` is asked now and then while somebody has; it may throw.
+  // False: it said so, and `work` has not run.
+  bool exclusively(const std::function<void()>& work, const std::function<bool()>& give_up);
 
  private:
+  using StreamMutex = std::recursive_timed_mutex;
   // Callers may hold the GIL (torch's bindings of events, streams and storages do), and the thread
   // that has the stream may be waiting for it: so the wait gives it up.
   class Lock {
@@ -80,7 +86,7 @@ class StreamDevice final : public Device {
     explicit Lock(const StreamDevice& device);
 
    private:
-    std::unique_lock<std::recursive_mutex> held_;
+    std::unique_lock<StreamMutex> held_;
   };
   using MemoryKernels = std::array<Kernel*, 5>;   // by log2 of the item's bytes
 
@@ -97,7 +103,7 @@ class StreamDevice final : public Device {
 
   DeviceConfig config_;
   std::unique_ptr<Road> road_;
-  mutable std::recursive_mutex mutex_;      // the stream; held while Python drives the cable
+  mutable StreamMutex mutex_;      // the stream; held while Python drives the cable
   mutable std::mutex blocks_mutex_;         // never held while Python runs: tensors die with the GIL taken
   BlockAllocator blocks_;
   BlockAllocator code_blocks_;  // guarded by blocks_mutex_, too; never freed

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -199,7 +200,7 @@ PYBIND11_MODULE(_runtime, module) {
              device.heap_end = number("heap_end");
              device.map = {number("fence"), number("release"), number("readback"), small("readback_bytes"),
                            small("window_bytes"), small("largest_upload"), small("fault_status_register"),
-                           number("error_block"), small("rsrc1_set")};
+                           number("error_block"), small("rsrc1_set"), config.contains("progress") ? number("progress") : 0};
              device.scratch = {number("scratch"), number("scratch_bytes"), small("shader_engines"),
                                small("scratch_waves"), small("wavesize_field_bits")};
              return std::make_unique<StreamDevice>(std::move(device), std::make_unique<PythonRoad>(std::move(road)));
@@ -261,6 +262,25 @@ PYBIND11_MODULE(_runtime, module) {
       })
       .def("discard_pending", &StreamDevice::discard_pending, Release())
       .def("clear_error_block", &StreamDevice::clear_error_block, Release())
+      .def("fill_allocated", [](StreamDevice& device, uint64_t pattern) {
+        py::gil_scoped_release release;
+        const MemoryStats lost = device.fill_allocated(pattern);
+        return std::pair{lost.allocations, lost.allocated};
+      })
+      .def("exclusively", [](StreamDevice& device, const py::function& work, double seconds) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+        py::gil_scoped_release release;
+        return device.exclusively(
+            [&] {
+              py::gil_scoped_acquire gil;
+              work();
+            },
+            [&] {
+              py::gil_scoped_acquire gil;
+              if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+              return std::chrono::steady_clock::now() > until;
+            });
+      }, py::arg("work"), py::arg("seconds"))
       .def_property_readonly("error_block", &StreamDevice::error_block)
       .def_property_readonly("launches", &StreamDevice::launches)
       .def_property_readonly("submissions", &StreamDevice::submissions);

@@ -72,6 +72,12 @@ class Writer {
     return reserve(dwords);
   }
 
+  // The same without waiting for the write: a note for whoever looks at memory later.
+  void note(uint64_t address, std::initializer_list<uint32_t> dwords) {
+    raw({header(OP_WRITE_DATA, 3 + static_cast<uint32_t>(dwords.size())), 2u << 8, lo(address), hi(address)});
+    raw(dwords);
+  }
+
   void copy_memory(uint64_t to, uint64_t from, bool wide) {
     raw({header(OP_COPY_DATA, 5), 2u | 2u << 8 | (wide ? 1u << 16 : 0) | 1u << 20, lo(from), hi(from), lo(to), hi(to)});
   }

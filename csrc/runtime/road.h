@@ -60,6 +60,14 @@ struct RoadMap {
   uint32_t fault_status_register = 0;  // dword address of the GC hub's fault status
   DevicePtr error_block = 0;        // kErrorBlockBytes of VRAM
   uint32_t rsrc1_set = 0;           // bits of PGM_RSRC1 that this chip wants beside the descriptor's
+  DevicePtr progress = 0;           // struct Progress in VRAM; 0: no notes are made
+};
+
+// What the command processor notes on its way, for a host that wonders why nothing moves: which window it has
+// begun, and the kernel that it has started last, or the dword in the dock's SRAM that it waits for.
+struct Progress {
+  uint64_t at;          // a kernel's entry, or the address of a data window's sentinel
+  uint32_t sequence;    // of the window
 };
 
 class Road {

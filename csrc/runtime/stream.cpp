@@ -17,10 +17,11 @@ constexpr uint32_t kLdsBlockBytes = 512;        // RSRC2.lds_size unit
 constexpr uint32_t kScratchUnitBytes = 256;     // TMPRING_SIZE.wavesize unit
 constexpr uint32_t kScratchLanes = 64;          // the ring is laid out for wave64
 // Worst case of one launch without its arguments: program, resources, scratch, arguments, block,
-// dispatch, drain, acquire before and after, and a dispatch packet.
+// dispatch, drain, acquire before and after, a note, and a dispatch packet.
 constexpr uint32_t kLaunchDwords = 64 + 16;
 // Start of a window: acquire, start, restart, limits.
-constexpr uint32_t kPrologueDwords = pm4::kAcquireDwords + 5 + 5 + 3;
+constexpr uint32_t kNoteDwords = pm4::kWriteDataHeaderDwords + 2;
+constexpr uint32_t kPrologueDwords = pm4::kAcquireDwords + 5 + 5 + 3 + kNoteDwords;
 constexpr uint32_t kInitiatorWave32 = 0x8005;   // compute_shader_en, force_start_at_000, cs_w32_en
 constexpr uint32_t kInitiatorWave64 = 0x0005;
 constexpr uint32_t kPropertyWave32 = 1u << 10;  // kernel code properties
@@ -100,7 +101,7 @@ uint32_t CommandStream::cost(const Command& command) const {
     case Command::Kind::write:
       return pm4::kWriteDataHeaderDwords + dwords(command.bytes) + pm4::kAcquireDwords;
     case Command::Kind::wait:
-      return pm4::kWaitDwords;
+      return pm4::kWaitDwords + kNoteDwords;
     case Command::Kind::read_memory:
       return (dwords(command.bytes) / 2 + 1) * pm4::kCopyDataDwords;
     case Command::Kind::read_register:
@@ -127,6 +128,7 @@ size_t CommandStream::encode(size_t first, const Window& window, std::span<uint3
     out.sh_registers(pm4::COMPUTE_START_X, {0, 0, 0});
     out.sh_registers(pm4::COMPUTE_RESTART_X, {0, 0, 0});
     out.sh_registers(pm4::COMPUTE_RESOURCE_LIMITS, {0});
+    if (map_.progress) out.note(map_.progress + offsetof(Progress, sequence), {window.sequence});
     used_ = out.size();
   }
   size_t next = first;
@@ -145,6 +147,7 @@ size_t CommandStream::encode(size_t first, const Window& window, std::span<uint3
     }
     pm4::Writer out(payload_.subspan(used_));
     if (command.kind == Command::Kind::wait) {
+      note_progress(out, command.from);
       out.wait_memory(pm4::COMPARE_EQ, command.from, command.value);
       memory_changed_ = true;
     } else if (command.kind == Command::Kind::read_memory) {
@@ -191,6 +194,7 @@ void CommandStream::encode_launch(const Command& command) {
   const uint64_t arguments = window_address_ + 4ull * arguments_at_;
 
   if (command.kernel != last_kernel_) {
+    note_progress(out, code.entry);
     out.sh_registers(pm4::COMPUTE_PGM_LO,
                      {static_cast<uint32_t>(code.entry >> 8), static_cast<uint32_t>(code.entry >> 40)});
     const uint32_t lds_blocks = (code.lds_bytes + command.lds_bytes + kLdsBlockBytes - 1) / kLdsBlockBytes;
@@ -230,6 +234,10 @@ void CommandStream::encode_launch(const Command& command) {
   out.drain_compute();
   out.acquire(pm4::kAcquireKernel);
   used_ += out.size();
+}
+
+void CommandStream::note_progress(pm4::Writer& out, uint64_t at) const {
+  if (map_.progress) out.note(map_.progress + offsetof(Progress, at), {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32)});
 }
 
 void CommandStream::finish(const Window& window, bool release_readback) {

@@ -14,6 +14,10 @@
 
 namespace usbgpu::runtime {
 
+namespace pm4 {
+class Writer;
+}
+
 // Scratch (private memory) that was allocated at boot for all waves.
 struct ScratchMap {
   DevicePtr address = 0;
@@ -67,6 +71,7 @@ class CommandStream {
   uint32_t cost(const Command& command) const;   // dwords, upper bound, kernel arguments included
   void encode_launch(const Command& command);
   void encode_write(const Command& command);
+  void note_progress(pm4::Writer& out, uint64_t at) const;
 
   const RoadMap& map_;
   const ScratchMap& scratch_;

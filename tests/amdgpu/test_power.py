@@ -145,10 +145,10 @@ def test_a_board_without_the_table_has_the_last_word(board, monkeypatch):
     gpu = board.boot()
     fetch = gpu.smu._fetch
 
-    def refused(table, nbytes):
+    def refused(table, *arguments):
         if table == "COMBO_PPTABLE":
             raise BootError("The SMU refused TransferTableSmu2Dram.")
-        return fetch(table, nbytes)
+        return fetch(table, *arguments)
 
     monkeypatch.setattr(gpu.smu, "_fetch", refused)
     usual = gpu.smu.power_limit()

@@ -1,13 +1,14 @@
 """The adapter protocol, request by request, against a scripted handle: the bytes on the wire are what counts."""
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
 import usb1
 
 from torch_usbgpu import errors
-from torch_usbgpu.usb import asm2464pd, tlp
+from torch_usbgpu.usb import asm2464pd, bridge, tlp
 from torch_usbgpu.usb.asm2464pd import Adapter
 from torch_usbgpu.usb.facts import FACTS
 
@@ -107,12 +108,12 @@ def test_config_retry_status_is_repeated_until_the_function_is_up():
 
 def test_config_retry_ends():
     adapter, handle = make(*[completion(status=tlp.CONFIG_RETRY)] * 100_000)
-    adapter_retry, asm2464pd.CONFIG_RETRY_SECONDS = asm2464pd.CONFIG_RETRY_SECONDS, 0.02
+    adapter_retry, bridge.CONFIG_RETRY_SECONDS = bridge.CONFIG_RETRY_SECONDS, 0.02
     try:
         with pytest.raises(errors.LinkError, match="retry"):
             adapter.config_read(4, 0, 0, 0)
     finally:
-        asm2464pd.CONFIG_RETRY_SECONDS = adapter_retry
+        bridge.CONFIG_RETRY_SECONDS = adapter_retry
 
 
 @pytest.mark.parametrize("status", [tlp.UNSUPPORTED_REQUEST, tlp.COMPLETER_ABORT])
@@ -280,14 +281,85 @@ def test_start_clears_both_endpoints_and_drains():
                             ("clear_halt", 0x81)]
 
 
-@pytest.mark.parametrize(("product", "speed", "message"), [
-    ("USB 3.2 PCIe TinyEnclosure", usb1.SPEED_SUPER, "open firmware"), ("AS2462", usb1.SPEED_SUPER, "open firmware"),
-    ("custom v0.1", usb1.SPEED_HIGH, "USB 2")])
-def test_start_refuses_wrong_modes(product, speed, message):
+@pytest.mark.parametrize("product, mode", [("USB 3.2 PCIe TinyEnclosure", "stock"), ("AS2462", "rom")])
+def test_start_refuses_wrong_modes(product, mode):
     adapter, handle = make()
-    handle.getProduct, handle.getDeviceSpeed = lambda: product, lambda: speed
-    with pytest.raises(errors.WrongMode, match=message):
+    handle.getProduct = lambda: product
+    with pytest.raises(errors.WrongMode) as caught:
         adapter.start()
+    assert caught.value.mode == mode and not handle.calls
+
+
+def probe_answer(works: bool) -> list:
+    """The drain, SRAM before, SRAM after the probe."""
+    return [timeout(), bytes(8), (bytes([0x5A]) if works else bytes(1)) * 8]
+
+
+def at_high_speed(*replies):
+    adapter, handle = make(*replies)
+    handle.getProduct, handle.getDeviceSpeed = lambda: "custom v0.1", lambda: usb1.SPEED_HIGH
+    return adapter, handle
+
+
+def test_high_speed_tries_the_sram_once():
+    adapter, handle = at_high_speed(*probe_answer(True), timeout())
+    with pytest.warns(UserWarning, match="USB 2 speed"):
+        adapter.start()
+    assert adapter.has_sram and not adapter.can_arm_reads and adapter.can_stream
+    assert ("out", 0xF2, 1, 1 << 8, b"") in handle.calls and ("bulk_out", bytes([0x5A]) * 8 + bytes(504)) in handle.calls
+    before = len(handle.calls)
+    adapter.start()
+    assert len(handle.calls) == before + 5          # the clearing; no second probe
+
+
+def test_high_speed_without_sram(monkeypatch):
+    monkeypatch.setattr(asm2464pd, "PROBE_SECONDS", 0)
+    adapter, handle = at_high_speed(*probe_answer(False), *[bytes(8)] * 3, timeout())
+    with pytest.warns(UserWarning):
+        adapter.start()
+    assert not adapter.has_sram and handle.calls[-1] == ("clear_halt", 0x81)
+    adapter, handle = at_high_speed(timeout(), bytes(8), timeout())
+    handle.bulkWrite = lambda *_arguments, timeout=0: (_ for _ in ()).throw(usb1.USBErrorTimeout())
+    with pytest.warns(UserWarning):
+        adapter.start()
+    assert not adapter.has_sram
+
+
+def test_usb4_is_told_by_a_link_that_nobody_trains(monkeypatch):
+    monkeypatch.setattr(bridge, "TUNNEL_SECONDS", 0.02)
+    monkeypatch.setattr(bridge, "LINK_POLL_SECONDS", 0.01)
+    adapter, handle = at_high_speed(*probe_answer(True))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    handle.controlRead = lambda *_arguments, timeout=0: b"\x00"
+    with pytest.raises(errors.WrongMode, match="USB4") as caught:
+        adapter.raise_link()
+    assert caught.value.mode == "usb4"
+    adapter, handle = at_high_speed(*probe_answer(True))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    answers = itertools.cycle([b"\x00", b"\x01"])                 # a slot without a card
+    handle.controlRead = lambda *_arguments, timeout=0: next(answers)
+    with pytest.raises(errors.PcieLinkDown):
+        adapter.raise_link(timeout_s=0.1)
+    adapter, handle = make()                                      # SuperSpeed
+    handle.controlRead = lambda *_arguments, timeout=0: b"\x00"
+    with pytest.raises(errors.PcieLinkDown):
+        adapter.raise_link(timeout_s=0.1)
+
+
+def test_describe():
+    adapter, handle = make(b"\x78", b"\x43")
+    handle.getProduct, handle.getDeviceSpeed = lambda: "custom v0.1", lambda: usb1.SPEED_SUPER_PLUS
+    handle.getSerialNumber, handle.getVendorID, handle.getProductID = lambda: "0123abcd", lambda: 0x3801, lambda: 1
+    shown = adapter.describe()
+    assert shown["firmware"] == "v0.1" and shown["generation"] == "custom-2026-08" and shown["serial"] == "0123abcd"
+    assert shown["usb_gbps"] == 10 and shown["pcie_link_up"] and shown["pcie_lanes"] == 4
+    assert shown["pcie_gt_per_s"] == 8 and shown["ids"] == "3801:0001"
+    assert ("in", 0xE4, 0x4092, 0x100, 1) in handle.calls
+    adapter, handle = make(b"\x03", b"\x00")                  # nothing but transfers; the link is down
+    shown = adapter.describe()
+    assert shown["usb_gbps"] == 10 and not shown["pcie_link_up"] and shown["pcie_lanes"] is None
 
 
 def test_raise_link_powers_up_and_wants_it_twice_in_a_row():

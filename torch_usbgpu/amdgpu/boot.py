@@ -7,11 +7,13 @@ core, SDMA and the queues are redone: a few dozen register writes instead of a m
 from __future__ import annotations
 
 import logging
+import secrets
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, DeviceLost, PspSilent, SmuSilent, UsbGpuError
+from ..errors import BootError, DeviceLost, LinkError, PspSilent, SmuSilent, UsbGpuError
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -53,6 +55,7 @@ def open_adapter(gpu: Gpu) -> str:
 
 def find_gpu(gpu: Gpu) -> str:
     gpu.pci = config.find_gpu(gpu.adapter)
+    discovery.refuse_other_card(gpu.pci.device)
     config.assign_bars(gpu.adapter, gpu.pci)
     used = [bar for bar in gpu.pci.bars.values() if bar.index in (0, 2, 5)]
     bars = ", ".join(f"BAR{bar.index} {bar.size / MIB:g} MiB at {bar.address:#x}" for bar in used)
@@ -99,9 +102,10 @@ def read_discovery(gpu: Gpu) -> str:
         gpu.regs.add_ip(file, list(gpu.discovery.find(ip).bases))
     gpu.firmware = FirmwareStore(gpu.chip, gpu.firmware_dirs, needs_kicker(gpu.pci.device, gpu.pci.revision),
                                  gpu.pci.revision)
-    gpu.memory = Memory(gpu, gpu.vram_bytes)
-    gpu.nbio, gpu.interrupts, gpu.psp = Nbio(gpu), Interrupts(gpu), Psp(gpu)
-    gpu.smu, gpu.gfx, gpu.sdma = Smu(gpu), Gfx(gpu), Sdma(gpu)
+    its = weakref.proxy(gpu)      # a closed device is to go at once, with its handle: no cycles
+    gpu.memory = Memory(its, gpu.vram_bytes)
+    gpu.nbio, gpu.interrupts, gpu.psp = Nbio(its), Interrupts(its), Psp(its)
+    gpu.smu, gpu.gfx, gpu.sdma = Smu(its), Gfx(its), Sdma(its)
     return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units"
 
 
@@ -225,7 +229,26 @@ def mark_running(gpu: Gpu) -> None:
 
     The number of compute units stays with the marks, so that a warm start need not count them again.
     """
-    gpu.regs.write_block("SCRATCH_REG5", [gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
+    gpu.session = secrets.randbits(32)
+    gpu.regs.write_block("SCRATCH_REG4", [gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
+
+
+def is_still_ours(gpu: Gpu) -> bool:
+    """After the cable was away: does the board go on as this boot left it, with the content of its memory?
+
+    Power that was lost shows in the link or the BARs, another process in the number that mark_running() drew.
+    """
+    if not gpu.booted or not gpu.adapter.link_is_up():
+        return False
+    try:
+        if not config.is_in_place(gpu.adapter, gpu.pci):
+            return False
+        marks = gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION
+        return gpu.regs.read_block("SCRATCH_REG4", 4) == marks
+    except DeviceLost:
+        raise
+    except LinkError:
+        return False
 
 
 def create_queues(gpu: Gpu) -> str:

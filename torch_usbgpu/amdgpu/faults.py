@@ -112,13 +112,28 @@ def _fault_of(fault: HubFault | None, entries: list[Interrupt]) -> tuple[int | N
     return None, "", ""
 
 
+def stop_queues(gpu: Gpu) -> None:
+    """Kill what runs; the queues are off afterwards."""
+    gpu.sdma.stop()
+    gpu.gfx.dequeue()
+
+
+def reset_queues(gpu: Gpu) -> None:
+    """Kill what runs and start both queues empty, as Linux resets a single compute queue (gfx_v11_0_reset_kcq)."""
+    _start_anew(gpu, gpu.gfx.dequeue)
+
+
 def recover_queues(gpu: Gpu) -> None:
-    """Kill what runs and start both queues empty. If the engines do not obey, only reset() helps."""
+    """As reset_queues, and the compute engine is restarted. If it does not obey, only reset() helps."""
+    _start_anew(gpu, gpu.gfx.reset_mec)
+
+
+def _start_anew(gpu: Gpu, stop_compute: Callable[[], None]) -> None:
     try:
         gpu.interrupts.drain()
         gpu.memory.clear_fault("GC")
         gpu.sdma.stop()
-        gpu.gfx.reset_mec()
+        stop_compute()
         gpu.memory.flush_tlb("GC")
         gpu.sdma.start()
         gpu.gfx.create_queue()

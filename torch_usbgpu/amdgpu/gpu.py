@@ -1,10 +1,12 @@
 """One GPU: what the runtime needs of it."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +98,7 @@ class Gpu:
         self.boot_log: list[BootStep] = []
         self.booted = False
         self.failed = False
+        self.session = 0            # drawn at every boot, kept in a scratch register of the board
 
     # ---- life
     def boot(self) -> None:
@@ -120,8 +123,32 @@ class Gpu:
             boot.reset_and_boot(self)
             self.booted, self.failed = True, False
 
+    def is_still_ours(self) -> bool:
+        """After the cable was away: does the board go on as boot() left it?"""
+        with self.lock:
+            return boot.is_still_ours(self)
+
+    def stop_queues(self) -> None:
+        """Kill what runs, and take both queues off their engines. Something must create them anew before the next use.
+
+        Raises:
+            BootError: an engine does not stop.
+        """
+        with self.lock:
+            faults.stop_queues(self)
+
+    def reset_queues(self) -> None:
+        """Kill what runs, and create both queues anew with zeroed pointers. VRAM survives, engines run on.
+
+        Raises:
+            BootError: an engine does not stop; recover_queues() is next.
+        """
+        with self.lock:
+            faults.reset_queues(self)
+            self.failed = False
+
     def recover_queues(self) -> None:
-        """After a fault or hang: kill what runs, and create both queues anew with zeroed pointers. VRAM survives.
+        """As reset_queues, with the compute engine itself restarted in between.
 
         Raises:
             BootError: an engine does not stop; reset() is next.
@@ -149,6 +176,25 @@ class Gpu:
             for block in (self.gfx, self.sdma, self.memory):
                 state.update(block.describe_fault())
             return state
+
+    # ---- looks from other threads
+    @contextlib.contextmanager
+    def visit(self, timeout_s: float) -> Iterator[None]:
+        """GPU and cable for a short look, from any thread.
+
+        A thread that waits for the GPU takes the cable again and again; it lets go of it because it looks for faults
+        in between, which takes our lock first.
+
+        Raises:
+            TimeoutError: they could not be had in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        with contextlib.ExitStack() as held:
+            for lock in (self.lock, self.adapter.lock):
+                if not lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                    raise TimeoutError("the cable is busy")
+                held.callback(lock.release)
+            yield
 
     # ---- apertures
     @property

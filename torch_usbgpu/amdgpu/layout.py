@@ -50,6 +50,8 @@ _PLAN = {
     "sdma_ring": (SDMA_RING_BYTES, 64 * KIB),
     "tmr": (TMR_BYTES, MIB),
     "thread_scratch": (24 * MIB, 64 * KIB),
+    # In place of the adapter's SRAM, where that cannot be filled. The PSP takes its address in MiB.
+    "vram_stage": (1 * MIB, MIB),
 }
 
 
@@ -73,4 +75,5 @@ def size_of(name: str) -> int:
 # Byte offsets inside "queue_pointers".
 COMPUTE_RPTR, COMPUTE_WPTR = 0x80, 0x38
 SDMA_RPTR, SDMA_WPTR = 0x180, 0x138
+COMPUTE_PROGRESS = 0x400             # what the command processor notes (csrc/runtime/road.h, Progress)
 PSP_FENCE = 1024                     # inside "psp_command"

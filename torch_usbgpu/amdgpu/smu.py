@@ -130,9 +130,9 @@ class Smu:
         self.send("SetSoftMaxByFreq", clock | highest_mhz)
 
     # ---- power
-    def power_limit(self) -> int:
+    def power_limit(self, timeout_s: float = 10.0) -> int:
         """Watts that the board may draw now."""
-        return self.send("GetPptLimit", POWER_SOURCE_AC << 16) & 0xFFFF
+        return self.send("GetPptLimit", POWER_SOURCE_AC << 16, timeout_s) & 0xFFFF
 
     def power_range(self) -> PowerRange | None:
         """What the limit may be set to; None where the board's table cannot be read."""
@@ -163,14 +163,14 @@ class Smu:
             raise BootError("The SMU did not take the power limit.", asked_w=watts, set_w=taken)
 
     # ---- what it measures
-    def metrics(self) -> Metrics:
+    def metrics(self, timeout_s: float = 10.0) -> Metrics:
         """A fresh reading: one message, and one read of the table in VRAM."""
-        table = self._fetch("SMU_METRICS", struct_size(layout("smu_metrics", self._version)))
+        table = self._fetch("SMU_METRICS", struct_size(layout("smu_metrics", self._version)), timeout_s)
         return parse_metrics(table, self._version)
 
-    def _fetch(self, table: str, nbytes: int) -> bytes:
+    def _fetch(self, table: str, nbytes: int, timeout_s: float = 10.0) -> bytes:
         with self._gpu.lock:
-            self.send("TransferTableSmu2Dram", self._tables[table])
+            self.send("TransferTableSmu2Dram", self._tables[table], timeout_s)
             return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
 
     # ---- mailboxes

@@ -53,7 +53,8 @@ class EmulatedAdapter:
     Args:
         chip: the GPU in it ("navi31" or its target name "gfx1100"; "probe" is a bare endpoint for tests).
         vram_bytes: 0 for what the real board has. Memory is used as it is touched.
-        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown.
+        firmware: custom | custom-2026-08 | legacy | stock | rom | usb4 | bootstub | unknown, or "image:FILE": an
+            image of the open firmware, run on an 8051.
         usb: "super" (10 Gb/s, what the dock's link trains), "super-5g", or "high" for the USB 2 fallback.
         strict: raise `ProtocolViolation` where hardware would fail silently, and delay and reorder what hardware
             does not promise. True, or a seed: another number, another disorder.
@@ -395,7 +396,10 @@ class EmulatedAdapter:
             error = ERRORS[status]()
             for name, value in details.items():
                 setattr(error, name, value)
-            raise error
+            try:
+                raise error
+            finally:
+                del error       # no cycle of frame and traceback: what is closed is to go at once
 
     def _guard(self, call: Callable, *arguments):
         self._check_open()

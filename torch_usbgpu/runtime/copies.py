@@ -13,18 +13,25 @@ releases. The programs of all chunks are written together; one doorbell each let
 from __future__ import annotations
 
 import json
+import logging
 import struct
+import time
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from torch_usbgpu.errors import GpuHang, LinkError
 from torch_usbgpu.usb.facts import FACTS
+
+from .again import TRIES, attempt, is_transient
 
 if TYPE_CHECKING:
     from torch_usbgpu.usb.pending import Pending
 
     from .queue import Road
+
+log = logging.getLogger(__name__)
 
 CHUNK_IN_WINDOW = 256 * 1024
 SECTOR = FACTS["sram"]["sector_bytes"]
@@ -61,7 +68,26 @@ class SdmaRing:
 
     def __init__(self, queue):
         self.queue = queue
-        self.wptr = 0           # bytes, monotonic
+        self.wptr = self.rung = 0           # bytes, monotonic: written, and handed to the engine
+
+    def ring(self, end: int) -> None:
+        """Hand over what was placed before `end`."""
+        self.rung = end
+        self.queue.ring_doorbell(end)
+
+    def settle(self, seconds: float) -> None:
+        """After a copy was cut short: what was not handed over is forgotten, the rest comes to its end.
+
+        Raises:
+            GpuHang: it does not; it waits for data that will not come any more.
+        """
+        deadline = time.monotonic() + seconds
+        # (the engine counts in bytes; whether it ever wraps is not said anywhere)
+        while ((reached := self.queue.read_rptr()) - self.rung) % self.queue.ring_bytes:
+            if time.monotonic() > deadline:
+                raise GpuHang(f"The copy engine did not finish within {seconds:g} s.", reached=reached, rung=self.rung)
+            time.sleep(1e-3)
+        self.wptr = self.rung
 
     def place(self, programs: list[bytes]) -> list[int]:
         """Writes the programs one behind the other; returns the write pointer after each.
@@ -133,21 +159,61 @@ def _drain_program(road: "Road", chunk: Chunk, to: int) -> bytes:
             + fence(road.fence_address, chunk.sequence))
 
 
-def _send(road: "Road", chunks: list[Chunk]) -> None:
+def _first_waiting(road: "Road", chunks: list[Chunk]) -> int:
+    """Index of the first chunk that the engine has not drained."""
+    return next((index for index, chunk in enumerate(chunks) if not road.reached(chunk.sequence)), len(chunks))
+
+
+def _send_waiting(road: "Road", chunks: list[Chunk]) -> bool:
+    """Sends the chunk that the engine waits for once more; it may be there already, then nothing changes."""
+    waiting = _first_waiting(road, chunks)
+    if waiting == len(chunks):
+        return False
+    road.adapter.stats.retries += 1
+    road.send(chunks[waiting].slot, chunks[waiting].image())
+    road.sdma.ring(road.sdma.rung)
+    return True
+
+
+def _send(road: "Road", chunks: list[Chunk], start: int, on_wire: "deque[Pending]") -> None:
     """Keeps a bulk transfer on the wire: the next chunk is armed and staged, and the fence is read, meanwhile."""
-    on_wire: deque[Pending] = deque()
-    for index, chunk in enumerate(chunks):
+    for index in range(start, len(chunks)):
+        chunk = chunks[index]
         while len(on_wire) >= 2:  # the engine is only known to hold two armed transfers
-            on_wire.popleft().wait(TRANSFER_SECONDS)
+            on_wire[0].wait(TRANSFER_SECONDS)
+            on_wire.popleft()
+        road.give_way()
         arm = road.adapter.submit_sram_arm_out(chunk.slot, chunk.wire)
         image = chunk.image()
         arm.wait(TRANSFER_SECONDS)
-        if index >= 2:
-            road.wait_for(chunks[index - 2].sequence)   # the window's last chunk has been drained
+        if index >= 2:      # the window's last chunk has been drained
+            road.wait_for(chunks[index - 2].sequence, lambda sent=chunks[:index]: _send_waiting(road, sent))
         road.note(chunk.slot, image)
         on_wire.append(road.adapter.submit_sram_data(image))
     for pending in on_wire:
         pending.wait(TRANSFER_SECONDS)
+
+
+def _send_all(road: "Road", chunks: list[Chunk]) -> None:
+    """All chunks, from the first that has not been drained when a transfer went wrong."""
+    start, tries = 0, TRIES
+    while True:
+        on_wire: deque[Pending] = deque()
+        try:
+            return _send(road, chunks, start, on_wire)
+        except LinkError as error:
+            tries -= 1
+            if tries <= 0 or road.failure is not None or not is_transient(error):
+                raise
+            for pending in on_wire:     # endpoints are cleared when nothing is on them any more
+                try:
+                    pending.wait(TRANSFER_SECONDS)
+                except (LinkError, TimeoutError) as second:
+                    log.debug("another transfer in flight: %s", second)
+            road.adapter.recover()
+            reached = _first_waiting(road, chunks)
+            if reached > start:
+                start, tries = reached, TRIES
 
 
 def copy_in(road: "Road", to: int, data: memoryview) -> None:
@@ -158,9 +224,10 @@ def copy_in(road: "Road", to: int, data: memoryview) -> None:
     for first, last in _batches(source.nbytes, CHUNK_IN, program_bytes, road.sdma.room()):
         chunks = _cut(road, source, first, last)
         programs = [_drain_program(road, chunk, to + number * CHUNK_IN) for number, chunk in enumerate(chunks, first)]
-        road.sdma.queue.ring_doorbell(road.sdma.place(programs)[-1])
-        _send(road, chunks)
-        road.wait_for(chunks[-1].sequence)
+        end = road.sdma.place(programs)[-1]
+        attempt(road, lambda: road.sdma.ring(end))
+        _send_all(road, chunks)
+        road.wait_for(chunks[-1].sequence, lambda sent=chunks: _send_waiting(road, sent))
 
 
 def copy_out(road: "Road", data: memoryview, source: int) -> None:
@@ -169,17 +236,61 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
     target = data.cast("B")
     program_bytes = len(copy_linear(0, 0, 1)) + 2 * len(fence(0, 0))
     for first, last in _batches(target.nbytes, CHUNK_OUT, program_bytes, road.sdma.room()):
-        programs, sequences = [], []
-        for number in range(first, last):
-            nbytes = min(CHUNK_OUT, target.nbytes - number * CHUNK_OUT)
-            sequences.append(road.next_sequence())
-            programs.append(copy_linear(road.gpu.memory.sram_va, source + number * CHUNK_OUT, nbytes)
-                            + fence(road.fence_address, sequences[-1]) + fence(road.release_address, 0))
-        ends = road.sdma.place(programs)
-        for number, end, sequence in zip(range(first, last), ends, sequences):
-            piece = target[number * CHUNK_OUT:(number + 1) * CHUNK_OUT]
-            wire = -(-piece.nbytes // SECTOR) * SECTOR
-            road.adapter.sram_arm_in(wire)
-            road.sdma.queue.ring_doorbell(end)
-            piece[:] = road.receive(wire)[:piece.nbytes]
-            road.done = sequence
+        start, tries = first, TRIES
+        while start < last:
+            programs, sequences = [], []
+            for number in range(start, last):
+                nbytes = min(CHUNK_OUT, target.nbytes - number * CHUNK_OUT)
+                sequences.append(road.next_sequence())
+                programs.append(copy_linear(road.gpu.memory.sram_va, source + number * CHUNK_OUT, nbytes)
+                                + fence(road.fence_address, sequences[-1]) + fence(road.release_address, 0))
+            ends = road.sdma.place(programs)
+            try:
+                for end, sequence in zip(ends, sequences):
+                    piece = target[start * CHUNK_OUT:(start + 1) * CHUNK_OUT]
+                    piece[:] = _receive_chunk(road, end, -(-piece.nbytes // SECTOR) * SECTOR)[:piece.nbytes]
+                    road.done = sequence
+                    start, tries = start + 1, TRIES
+            except LinkError as error:
+                tries -= 1
+                if tries <= 0 or road.failure is not None or not is_transient(error):
+                    raise
+                log.warning("a copy from the GPU is repeated from byte %d on: %s", start * CHUNK_OUT, error.found)
+                _forget_chunk(road)
+
+
+def _receive_chunk(road: "Road", end: int, wire: int) -> bytes:
+    """What the engine's program up to `end` puts into the SRAM and releases."""
+    road.give_way()
+    road.adapter.sram_arm_in(wire)
+    road.sdma.ring(end)
+    return road.receive(wire)
+
+
+def _forget_chunk(road: "Road") -> None:
+    """After a failed transfer: the engine idle, nothing armed. Programs that it was not given are dropped."""
+    road.adapter.recover()
+    attempt(road, lambda: road.sdma.ring(road.sdma.rung))
+    road.sdma.settle(TRANSFER_SECONDS)
+    road.done = road.sequence
+
+
+def read_sram(road: "Road", nbytes: int) -> bytes:
+    """What lies in the adapter's SRAM from slot 0 on; both engines are idle."""
+    for left in reversed(range(TRIES)):
+        end, = road.sdma.place([fence(road.release_address, 0)])
+        try:
+            return _receive_chunk(road, end, nbytes)
+        except LinkError as error:
+            if left == 0 or road.failure is not None or not is_transient(error):
+                raise
+            _forget_chunk(road)
+    raise AssertionError("unreachable")
+
+
+def prove(road: "Road") -> None:
+    """The copy engine stores a number, and the host sees it."""
+    sequence = road.next_sequence()
+    end, = road.sdma.place([fence(road.fence_address, sequence)])
+    road.sdma.ring(end)
+    road.wait_for(sequence, lambda: False)

@@ -2,19 +2,29 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import struct
+import threading
 import weakref
 from typing import Any, Sequence
 
 import numpy as np
 
 from torch_usbgpu import _runtime
-from torch_usbgpu.errors import LaunchError, OutOfMemory, UsbGpuError
+from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory, UsbGpuError
+from torch_usbgpu.usb import OpenedHandle
 
-from . import codeobject
+from . import codeobject, recovery, report, status
 from .kernelstats import KernelStats
-from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Road
+from .queue import Failure, Road
+from .slow_road import SlowRoad
+
+log = logging.getLogger(__name__)
+
+# Longer than any single transfer: whoever has the cable gives way within a second where the GPU or the adapter
+# answers at all, and after a transfer's time-out where they do not.
+CLOSE_SECONDS = 60.0
 
 # The hub's latched fault, which every read-back carries along.
 FAULT_STATUS = {"gfx11": "GCVM_L2_PROTECTION_FAULT_STATUS", "gfx12": "GCVM_L2_PROTECTION_FAULT_STATUS_LO32"}
@@ -81,21 +91,20 @@ class Device:
     def __init__(self, handle_or_spec: Any = None, firmware_dirs: Sequence[str] = ()):
         from torch_usbgpu import amdgpu, kernels, usb
 
-        self._closed = True
-        if handle_or_spec is None or isinstance(handle_or_spec, str):
-            opened = usb.open_handle(handle_or_spec or os.environ.get("USBGPU_DEVICE", "auto"))
-            self.handle, self.label = opened.handle, opened.label
-            firmware_dirs = (*firmware_dirs, *opened.firmware_dirs)
-        else:
-            self.handle, self.label = handle_or_spec, ""
-        self.adapter = usb.Adapter(self.handle)
-        self.gpu = amdgpu.Gpu(self.adapter, firmware_dirs=tuple(firmware_dirs))
         self._closed = False
+        self._closing = threading.Lock()
+        if handle_or_spec is None or isinstance(handle_or_spec, str):
+            self.opened = usb.open_handle(handle_or_spec or os.environ.get("USBGPU_DEVICE", "auto"))
+        else:
+            self.opened = recovery.given(handle_or_spec)
         atexit.register(_close_weakly, weakref.ref(self))
         try:
+            self.adapter = usb.adapter_for(self.handle)
+            self.gpu = amdgpu.Gpu(self.adapter, firmware_dirs=(*firmware_dirs, *self.opened.firmware_dirs))
             self.adapter.start()
             self.gpu.boot()
-            self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
+            road = Road if self.adapter.can_arm_reads else SlowRoad
+            self.road = road(self.adapter, self.gpu, kernels.compile_kernels)
             self.stream = _runtime.StreamDevice(self.road, self._config())
             # weakly: the native stream holds the road, and the collector does not see through native objects
             myself = weakref.ref(self)
@@ -107,6 +116,16 @@ class Device:
             raise
         self._launches_at_reset = 0
         self._kernel_stats = KernelStats(self.stream, self.handle)
+        self._reporter, self._endpoint = report.Reporter(), self._listen()
+
+    @property
+    def handle(self):
+        """The USB handle; another one after the adapter was plugged in again."""
+        return self.opened.handle
+
+    @property
+    def label(self) -> str:
+        return self.opened.label
 
     def _config(self) -> dict:
         gpu, memory, geometry = self.gpu, self.gpu.memory, self.gpu.discovery.geometry
@@ -116,9 +135,10 @@ class Device:
             "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
             "error_block": memory.vram_va(error_block),
             "fence": self.road.fence_address, "release": self.road.release_address,
-            "readback": memory.sram_va, "readback_bytes": READBACK_BYTES, "window_bytes": SLOT_BYTES,
-            "largest_upload": DATA_BYTES - 4,
+            "readback": self.road.readback_address, "readback_bytes": self.road.readback_bytes,
+            "window_bytes": self.road.window_bytes, "largest_upload": self.road.largest_upload,
             "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
+            "progress": self.road.progress.address,
             "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,
             "scratch": memory.vram_va(gpu.scratch.paddr), "scratch_bytes": gpu.scratch.bytes,
             "shader_engines": geometry.shader_engines,
@@ -136,6 +156,19 @@ class Device:
     def name(self) -> str:
         """For people: "AMD Radeon RX 7900 XTX, emulated"."""
         return f"{self.gpu.name}, {self.label}" if self.label else self.gpu.name
+
+    # ---- what others may ask
+
+    def status(self) -> dict[str, Any]:
+        """How the device is doing: see runtime/report.py. From any thread; waits a second for the cable at most."""
+        return self._reporter.report(self)
+
+    def _listen(self) -> status.Endpoint | None:
+        try:
+            return status.Endpoint(status=self.status)
+        except (OSError, UsbGpuError) as error:
+            log.info("other processes cannot ask for this device's status: %s", error)
+            return None
 
     # ---- memory
 
@@ -226,28 +259,58 @@ class Device:
         self.synchronize()
         self._kernel_stats.reset()
 
-    def reset(self) -> None:
-        """Brings the queues back after a fault or a hang. VRAM keeps its content; queued work is lost."""
-        self.stream.discard_pending()
-        self.adapter.recover()
-        try:
-            self.gpu.recover_queues()
-        except UsbGpuError:
-            self.gpu.reset()
-        self.road.start()
-        self.stream.clear_error_block()
+    def reset(self, at_least: str | None = None) -> recovery.Report:
+        """Brings the device back after a fault, a hang, a failed transfer or a replug, by the mildest means that works.
+
+        Queued work is lost; runtime/recovery.py says what else is at each rung. The report says what was done, and
+        whether VRAM has lost its content: then every block reads as all ones (NaN as a floating-point number).
+
+        Args:
+            at_least: name of the rung to begin with, e.g. "mode-1 reset"; by default what went wrong decides.
+
+        Raises:
+            DeviceLost: the adapter is not plugged in; call again when it is.
+            RecoveryFailed: nothing helped.
+        """
+        if self._closed:
+            raise DeviceStopped("The device is closed.")
+        return recovery.reset(self, at_least)
+
+    def reattach(self, opened: OpenedHandle) -> None:
+        """Goes on with the same adapter, opened again. For runtime/recovery.py."""
+        self.opened = opened
+        self.adapter.attach(opened.handle)
+        self._kernel_stats.handle = opened.handle
 
     def close(self) -> None:
-        """Shuts the GPU down so that the next process finds it clean. Safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
+        """Shuts the GPU down so that the next process finds it clean. Safe to call twice, and while another thread
+        uses the device: its call ends with DeviceStopped. The handle is closed whatever happens."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        road, stream = getattr(self, "road", None), getattr(self, "stream", None)
+        if getattr(self, "_endpoint", None) is not None:
+            self._endpoint.close()
+        alone = True
         try:
-            self.gpu.shutdown()
+            if stream is None:
+                self._shut_down()
+            else:
+                road.stop = DeviceStopped("The device was closed by another thread.")
+                alone = stream.exclusively(self._shut_down, CLOSE_SECONDS)
         finally:
-            close = getattr(self.handle, "close", None)
-            if close is not None:
-                close()
+            if road is not None:
+                road.failure = Failure(DeviceStopped("The device is closed."))
+            if alone:
+                recovery.close_handle(self.handle)
+            else:       # a transfer in flight on a closed handle would be worse
+                log.error("another thread has kept the device for %g s: it is left as it is", CLOSE_SECONDS)
+
+    def _shut_down(self) -> None:
+        gpu = getattr(self, "gpu", None)
+        if gpu is not None:
+            gpu.shutdown()
 
     def __enter__(self) -> "Device":
         return self

@@ -26,7 +26,7 @@ class KernelStats:
     """
 
     def __init__(self, stream: Any, handle: Any):
-        self._stream, self._handle = stream, handle
+        self._stream, self.handle = stream, handle
         self._launches: dict[tuple[str, int], int] = {}
         self._figures: dict[int, dict[str, float]] = {}
         self.reset()
@@ -57,5 +57,5 @@ class KernelStats:
         return stats
 
     def _measured(self) -> dict[int, dict[str, float]]:
-        statistics = getattr(self._handle, "launch_statistics", None)
+        statistics = getattr(self.handle, "launch_statistics", None)
         return statistics() if statistics is not None else {}

@@ -21,6 +21,7 @@ ring may run indirect buffers straight from SRAM is inferred.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -29,10 +30,14 @@ from typing import Callable, Sequence
 import numpy as np
 
 from torch_usbgpu import _runtime
-from torch_usbgpu.errors import ConfigError, GpuFault, GpuHang, LinkError, UsbGpuError
+from torch_usbgpu.errors import (ConfigError, DeviceLost, DeviceStopped, GpuFault, GpuHang, LinkError, LinkTimeout,
+                                  UsbGpuError)
 from torch_usbgpu.usb.facts import FACTS
 
 from . import copies
+from .again import NUDGE_SECONDS, NUDGES, Missing, Progress, attempt, is_transient
+
+log = logging.getLogger(__name__)
 
 SLOT_BYTES, SRAM_BYTES, SECTOR_BYTES = (FACTS["sram"][name] for name in ("slot_bytes", "bytes", "sector_bytes"))
 READBACK_BYTES = 8 * SLOT_BYTES
@@ -44,6 +49,7 @@ COMMAND_SENTINEL = 0x5B000000
 # In the submission-queue page: the one place that the GPU may write while data streams. The host sees it in XDATA.
 FENCE_OFFSET = FACTS["pcie_address"]["fence"] - FACTS["pcie_address"]["submission_queue"]
 FENCE_XDATA = FACTS["xdata"]["fence"]
+XDATA_SRAM, XDATA_SRAM_BYTES = FACTS["xdata"]["sram_window"], 4096    # slot 0's first part, where the host can look
 RELEASE_OFFSET = FACTS["pcie_address"]["release"] - FACTS["pcie_address"]["completion_queue"]   # dword 3 of entry 0
 SLICE_MS = 250              # how long to block before looking whether the GPU is still well
 
@@ -71,14 +77,17 @@ def behind(sequence: int, reached: int) -> bool:
     return (reached - sequence) & 0x80000000 != 0
 
 
-def stops_if_interrupted(method):
-    """Ctrl-C between the transfers of one operation leaves adapter and rings out of step. The next call would wait
-    for something that was never sent, until its time-out: say at once what helps."""
+def stops_if_cut_short(method):
+    """What ends between the transfers of one operation (an error that repeating did not help, Ctrl-C) leaves adapter
+    and rings out of step. The next call would wait for something that was never sent, until its time-out: say at
+    once what helps."""
     @functools.wraps(method)
     def guarded(self, *args, **kwargs):
         try:
             return method(self, *args, **kwargs)
-        except UsbGpuError:
+        except UsbGpuError as error:
+            if self.failure is None:
+                self.failure = Failure(error)
             raise
         except BaseException as error:
             if self.failure is None:
@@ -86,6 +95,18 @@ def stops_if_interrupted(method):
                                                  "Call torch.usbgpu.reset()."))
             raise
     return guarded
+
+
+def stopped_earlier(first: UsbGpuError) -> UsbGpuError:
+    """The first cause again, for whoever comes later."""
+    action = "Call torch.usbgpu.reset()."
+    if isinstance(first, DeviceStopped):
+        action = first.action
+    elif isinstance(first, DeviceLost):
+        action = "Plug the dock in again, then call torch.usbgpu.reset()."
+    later = type(first)(f"The device stopped earlier: {first.found}", action)
+    later.__dict__.update({name: value for name, value in vars(first).items() if name in ("kernel", "address", "pc")})
+    return later
 
 
 class Road:
@@ -104,29 +125,57 @@ class Road:
         self.compile_kernels = compile_kernels
         self.kernel_at: Callable[[int], str | None] = lambda pc: None
         self.failure: Failure | None = None
-        self.sequence = 0       # last handed out
+        self.stop: UsbGpuError | None = None        # somebody else wants the cable: what waits ends with this
+        self.patience_s: float | None = None        # in place of USBGPU_TIMEOUT_S
+        self.sequence = 0       # last handed out; never starts anew, because users keep them in events
         self.done = 0           # last seen at the fence
+        self.progress = Progress(gpu)
+        self.notes_seen = False     # the command processor's notes do reach the host
         self.start()
 
     # ---- start and restart
 
     def start(self) -> None:
-        """Clears the SRAM, writes the ring, zeroes the fence. Also after the queues were recovered."""
+        """Clears the SRAM, writes the ring, sets the fence. Also after the queues were created anew."""
         self.entries = self.gpu.compute_queue.ring_bytes // (4 * ENTRY_DWORDS)
         self.entry = 0          # entries handed to the ring so far
-        self.window_free_at = [0] * len(WINDOW_SLOTS)
-        self.data_free_at = [0] * len(DATA_SLOTS)
+        self._forget_transfers()
+        self.sdma = copies.SdmaRing(self.gpu.sdma_queue)
+        ring = [(self.window_address(i % len(WINDOW_SLOTS)), COMMAND_SENTINEL | i) for i in range(self.entries)]
+        self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
+
+    def _forget_transfers(self) -> None:
+        """Nothing is under way, nothing stale lies anywhere."""
+        self.window_free_at = [self.sequence] * len(WINDOW_SLOTS)
+        self.data_free_at = [self.sequence] * len(DATA_SLOTS)
+        self.window_sent: list[tuple[int, bytes] | None] = [None] * len(WINDOW_SLOTS)
+        self.data_sent: list[bytearray | None] = [None] * len(DATA_SLOTS)
         self.next_data = 0
-        self.failure = None
+        self.failure = self.stop = None
         # What each byte of SRAM holds, so that stale content can never pass for a sentinel.
         self.shadow = np.full(SRAM_BYTES, 0xFF, np.uint8)
         self.send(0, bytes(SRAM_BYTES))
         self.wipe(WINDOW_SLOTS[0], SECTOR_BYTES)    # what lands last: nothing stale is left when it returns
-        self.sdma = copies.SdmaRing(self.gpu.sdma_queue)
-        ring = [(self.window_address(i % len(WINDOW_SLOTS)), COMMAND_SENTINEL | i) for i in range(self.entries)]
-        self.gpu.compute_queue.write_ring(0, _runtime.ring_image(ring, SLOT_BYTES, ENTRY_DWORDS))
-        self.sequence = self.done = 0
-        self.adapter.write_xdata(FENCE_XDATA, bytes(4))
+        self.done = self.rung = self.sequence
+        self.progress.clear(self.sequence)
+        self.adapter.write_xdata(FENCE_XDATA, self.sequence.to_bytes(4, "little"))
+
+    def resume(self, seconds: float) -> None:
+        """Go on with the queues as they are, after the adapter's endpoints were cleared: the GPU finishes what it was
+        given, then nothing is under way.
+
+        Raises:
+            GpuHang: it does not finish within `seconds`: something never reached it, or a kernel takes long.
+        """
+        self.stop, self.failure, self.patience_s = None, None, seconds
+        self._ring(self.entry)
+        self.wait_for(self.rung)
+        self.sdma.settle(seconds)
+        self._forget_transfers()
+
+    def prove(self) -> None:
+        """Both queues do something, and the answer arrives."""
+        copies.prove(self)
 
     def window_address(self, window: int) -> int:
         return self.gpu.memory.sram_va + WINDOW_SLOTS[window] * SLOT_BYTES
@@ -139,6 +188,13 @@ class Road:
     def release_address(self) -> int:
         return self.gpu.memory.completion_page_va + RELEASE_OFFSET
 
+    # What streams are encoded for.
+    window_bytes, readback_bytes, largest_upload = SLOT_BYTES, READBACK_BYTES, DATA_BYTES - 4
+
+    @property
+    def readback_address(self) -> int:
+        return self.gpu.memory.sram_va
+
     # ---- SRAM
 
     def note(self, slot: int, data) -> None:
@@ -149,7 +205,7 @@ class Road:
     def send(self, slot: int, data) -> None:
         """One F2 OUT of whole sectors to `slot`."""
         self.note(slot, data)
-        self.adapter.sram_write(slot, data)
+        attempt(self, lambda: self.adapter.sram_write(slot, data), clear=True)
 
     def wipe(self, slot: int, nbytes: int) -> None:
         """Zeroes that have landed: an old sentinel must be gone before the doorbell, not soon after it."""
@@ -172,50 +228,121 @@ class Road:
         Only the lowest byte is read: the dock fetches bytes one by one while the GPU may store the next number, so more
         than one could belong to different numbers. It is enough, because never more than a few windows are under way.
         """
-        low = self.adapter.read_xdata(FENCE_XDATA, 1)[0]
+        low = attempt(self, lambda: self.adapter.read_xdata(FENCE_XDATA, 1))[0]
         ahead = (low - self.done) & 0xFF
         if ahead < 128:         # else: a read-back told us before its window stored the fence
             self.done = (self.done + ahead) & 0xFFFFFFFF
         return self.done
 
     def reached(self, sequence: int) -> bool:
+        if self.failure is not None:
+            raise stopped_earlier(self.failure.error) from self.failure.error
         return not behind(sequence, self.done) or not behind(sequence, self.poll_fence())
 
-    def wait_for(self, sequence: int) -> None:
-        """Blocks until the fence has reached `sequence`; the pause grows, because kernels are long."""
+    def patience(self) -> float:
+        return self.patience_s or timeout_seconds()
+
+    def wait_for(self, sequence: int, send_again: Callable[[], bool] | None = None) -> None:
+        """Blocks until the fence has reached `sequence`; the pause grows, because kernels are long.
+
+        Args:
+            send_again: sends what the GPU seems to miss, if anything; by default a command or data window.
+        """
         if self.reached(sequence):
             return
-        deadline = time.monotonic() + timeout_seconds()
-        pause, since_check = 0.0, time.monotonic()
+        patience = self.patience()
+        started = time.monotonic()
+        pause, since_check, nudge_at, nudges = 0.0, started, started + NUDGE_SECONDS, 0
         while not self.reached(sequence):
             time.sleep(pause)
             pause = min(2 * pause + 20e-6, 5e-3)
-            if time.monotonic() - since_check > SLICE_MS / 1000:
-                self.look_for_trouble(deadline)
+            now = time.monotonic()
+            if now - since_check > SLICE_MS / 1000:
+                self.look_for_trouble(started, patience)
                 since_check = time.monotonic()
+            if now > nudge_at:
+                nudge_at = now + NUDGE_SECONDS
+                if (send_again or self.send_again)():
+                    nudges += 1
+                    if nudges > NUDGES and (send_again or self.notes_seen):
+                        self.fail(LinkTimeout(f"Data sent to the adapter's memory did not arrive in {nudges} tries.",
+                                              submitted=self.sequence, reached=self.done))
 
-    def look_for_trouble(self, deadline: float) -> None:
-        """Raises if the GPU faulted, or if `deadline` has passed."""
+    def look_for_trouble(self, started: float, patience: float) -> None:
+        """Raises if the GPU faulted, if somebody else wants the cable, or if `patience` is over."""
+        self.give_way()
         try:
             self.gpu.check_faults(self.kernel_at)
         except UsbGpuError as error:
             self.fail(error)
-        if time.monotonic() > deadline:
-            self.fail(GpuHang(f"The GPU did not finish within {timeout_seconds():g} s.",
-                              submitted=self.sequence, reached=self.done, **self.gpu.describe_hang()))
+        if time.monotonic() > started + patience:
+            self.fail(self._hang(patience))
+
+    def give_way(self) -> None:
+        if self.stop is not None:
+            self.fail(self.stop)
+
+    def _hang(self, patience: float) -> GpuHang:
+        """Names what does not end, and kills it: it would run on for ever. VRAM keeps its content."""
+        kernel, state = None, {"submitted": self.sequence, "reached": self.done}
+        try:
+            kernel = self.kernel_at(self.progress.read().at)
+            state |= self.gpu.describe_hang()
+            self.gpu.stop_queues()
+        except UsbGpuError as error:        # the hang is the first cause
+            state["stopping it"] = error.found
+        what = f"Kernel {kernel}" if kernel else "The GPU"
+        return GpuHang(f"{what} did not finish within {patience:g} s.", kernel=kernel, **state)
 
     def fail(self, error: UsbGpuError) -> None:
         self.failure = Failure(error)
-        raise error
+        try:
+            raise error
+        finally:
+            del error       # else this frame and the error's traceback hold each other, and with them the device
 
     def refuse_if_failed(self) -> None:
         if self.failure is not None:
-            first = self.failure.error
-            raise type(first)(f"The device stopped earlier: {first.found}", "Call torch.usbgpu.reset().") from first
+            raise stopped_earlier(self.failure.error) from self.failure.error
+        self.give_way()
+
+    # ---- what did not arrive
+
+    def missing(self) -> tuple[int, bytes | bytearray] | None:
+        """(slot, content) of a window that was sent and that the GPU still waits for, going by its own notes."""
+        known = [(sent[0], window) for window, sent in enumerate(self.window_sent) if sent is not None]
+        waiting = [(sequence - self.done & 0xFFFFFFFF, window) for sequence, window in known
+                   if behind(sequence, self.done)]
+        if not waiting:
+            return None
+        window = min(waiting)[1]
+        sequence, payload = self.window_sent[window]
+        seen = self.progress.read()
+        finished = [other for other, _ in known if not behind(other, self.done)]
+        if any(behind(other, seen.sequence) for other in finished):
+            return None             # windows that are through left no note: the notes say nothing
+        self.notes_seen |= bool(finished)
+        if behind(sequence, seen.sequence):
+            return WINDOW_SLOTS[window], payload
+        slot = (seen.at - self.gpu.memory.sram_va) // SLOT_BYTES
+        for index, first in enumerate(DATA_SLOTS):
+            if first <= slot < first + DATA_BYTES // SLOT_BYTES and self.data_sent[index] is not None:
+                return first, self.data_sent[index]
+        return None
+
+    def send_again(self) -> bool:
+        """Sends what is missing once more, the doorbell too. True if there was something."""
+        missing = self.missing()
+        if missing is None:
+            return False
+        self.adapter.stats.retries += 1
+        self.send(*missing)
+        self._ring(self.entry)
+        return True
 
     # ---- csrc/runtime/road.h
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def acquire(self) -> tuple[int, int, int, int, int]:
         """A free command window: (index, address, bytes, sentinel, sequence)."""
         self.refuse_if_failed()
@@ -231,43 +358,89 @@ class Road:
 
     def _send_window(self, window: int, payload: bytes) -> None:
         self.window_free_at[window] = self.sequence
+        self.window_sent[window] = self.sequence, payload
         for index, pending in enumerate(self.data_free_at):
             if pending is None:     # uploaded, and this is the submission that consumes it
                 self.data_free_at[index] = self.sequence
         self.send(WINDOW_SLOTS[window], payload)
 
+    def _ring(self, entry: int) -> None:
+        # the value is absolute: to ring twice does no harm
+        attempt(self, lambda: self.gpu.compute_queue.ring_doorbell(entry * ENTRY_DWORDS))
+
     def _ring_doorbell(self) -> None:
-        self.entry += 1
-        self.gpu.compute_queue.ring_doorbell(self.entry * ENTRY_DWORDS)
+        self.entry, self.rung = self.entry + 1, self.sequence
+        self._ring(self.entry)
         self.adapter.stats.submissions += 1
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def submit(self, window: int, payload: bytes) -> None:
         """Three transfers: arm, bulk OUT, doorbell."""
         self._send_window(window, payload)
         self._ring_doorbell()
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def submit_and_read(self, window: int, payload: bytes, nbytes: int) -> bytes:
         """Five transfers: arm, bulk OUT, arm IN, doorbell, bulk IN (which waits for the GPU)."""
         self._send_window(window, payload)
-        self.adapter.sram_arm_in(nbytes)
-        self._ring_doorbell()
-        data = self.receive(nbytes)
+        try:
+            self.adapter.sram_arm_in(nbytes)
+            self._ring_doorbell()
+            data = self.receive(nbytes, self.missing)
+        except LinkError as error:
+            if self.failure is not None or not is_transient(error):
+                raise
+            data = self._receive_again(nbytes, error)
         self.done = self.sequence
         return data
 
-    def receive(self, nbytes: int) -> bytes:
-        """The bulk IN of an armed read-back, in slices, so that a fault is noticed while waiting."""
-        deadline = time.monotonic() + timeout_seconds()
+    def receive(self, nbytes: int, missing: Callable[[], object] | None = None) -> bytes:
+        """The bulk IN of an armed read-back, in slices, so that a fault is noticed while waiting.
+
+        Raises:
+            Missing: the GPU waits for something that was sent and did not arrive.
+        """
+        patience, started = self.patience(), time.monotonic()
+        nudge_at = started + NUDGE_SECONDS
         while True:
             data = self.adapter.sram_finish_in(nbytes, timeout_ms=SLICE_MS)
             if data is not None:
                 self.shadow[:nbytes] = np.frombuffer(data, np.uint8, nbytes)
                 return data
-            self.look_for_trouble(deadline)
+            self.look_for_trouble(started, patience)
+            if missing is not None and time.monotonic() > nudge_at:
+                nudge_at = time.monotonic() + NUDGE_SECONDS
+                if missing() is not None:
+                    raise Missing("The GPU waits for data that was sent to it.")
 
-    @stops_if_interrupted
+    def _receive_again(self, nbytes: int, first: LinkError) -> bytes:
+        """A read-back that went wrong on the cable: its data lies in the SRAM, or will when the GPU is done."""
+        log.warning("a read-back is repeated: %s", first.found)
+        try:
+            return self._read_back(nbytes, first)
+        except LinkError as second:
+            if self.failure is not None or not is_transient(second) or isinstance(first, Missing):
+                raise
+            log.warning("repeating it failed, too: %s", second.found)
+            raise first from None
+        finally:
+            del first       # as in fail()
+
+    def _read_back(self, nbytes: int, first: LinkError) -> bytes:
+        self.adapter.recover()
+        if self.rung != self.sequence:
+            self.entry, self.rung = self.entry + 1, self.sequence
+        self._ring(self.entry)
+        if isinstance(first, Missing):
+            self.send_again()
+        self.wait_for(self.sequence)
+        if nbytes <= XDATA_SRAM_BYTES:
+            data = attempt(self, lambda: self.adapter.read_xdata(XDATA_SRAM, nbytes))
+            self.shadow[:nbytes] = np.frombuffer(data, np.uint8, nbytes)
+            return data
+        return copies.read_sram(self, nbytes)
+
+    @stops_if_cut_short
     def upload(self, data: memoryview) -> tuple[int, int, int]:
         """Two transfers: data into a data window. Returns (address, sentinel address, sentinel)."""
         self.refuse_if_failed()
@@ -283,6 +456,7 @@ class Road:
         sentinel = self.fresh_sentinel(slot * SLOT_BYTES + wire - 4)
         image[-4:] = sentinel.to_bytes(4, "little")
         self.data_free_at[index] = None
+        self.data_sent[index] = image
         self.send(slot, image)
         address = self.gpu.memory.sram_va + slot * SLOT_BYTES
         return address, address + wire - 4, sentinel
@@ -294,12 +468,12 @@ class Road:
             sentinel = copies.SENTINEL | (sentinel + 1) & 0xFFFFFF
         return sentinel
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def bulk_in(self, to: int, data: memoryview) -> None:
         self.refuse_if_failed()
         copies.copy_in(self, to, data)
 
-    @stops_if_interrupted
+    @stops_if_cut_short
     def bulk_out(self, data: memoryview, source: int) -> None:
         self.refuse_if_failed()
         copies.copy_out(self, data, source)

@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from contextlib import contextmanager
 
 import usb1
 
 from .. import errors
 from . import tlp
+from .bridge import Bridge
 from .facts import FACTS
+from .identity import wrong_mode
 from .pending import Pending
-from .transfers import BULK_IN, BULK_OUT, Transfers
+from .transfers import BULK_IN, BULK_OUT
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +44,9 @@ SECTOR_BYTES = FACTS["sram"]["sector_bytes"]
 SRAM_BYTES = FACTS["sram"]["bytes"]
 SRAM_IN_FLAG = FACTS["sram"]["in_flag"]
 
-XDATA_LTSSM = FACTS["xdata"]["ltssm"]
 XDATA_SRAM = FACTS["xdata"]["sram_window"]
-XDATA_CPU_CONTROL = FACTS["xdata"]["cpu_control"]
-LTSSM_L0 = FACTS["ltssm"]["l0"]
+XDATA_USB_SPEED = FACTS["xdata"]["usb_speed"]
+USB_GBPS = {0: 0.012, 1: 0.48, 2: 5.0, 3: 10.0}       # by what it holds
 
 # Host time-outs in milliseconds, those of the reference driver.
 TIMEOUT_PCIE_MS, TIMEOUT_XDATA_MS, TIMEOUT_POWER_MS = 5000, 1000, 10_000
@@ -52,14 +54,14 @@ TIMEOUT_BULK_MS, TIMEOUT_STREAM_READ_MS = 10_000, 30_000
 DRAIN_BYTES, DRAIN_MS = 65536, 100
 LANDING_MARKER, LANDING_SECONDS = 0x5EA1_0000, 0.5e-3
 
-TLP_RETRIES = 10                # "very picky" about the 1 ms pause between tries
-TLP_RETRY_SECONDS = 1e-3
-CONFIG_RETRY_SECONDS = 1.0      # PCIe: a function may answer CRS for up to 1 s after reset
 STREAM_CHUNK_BYTES = 1 << 20    # bounds the time that EP0 is blocked by one stream
 XDATA_CHUNK = {True: 512, False: 64}   # bytes per 0xE4 at SuperSpeed and at High Speed
+TIMEOUT_PROBE_MS, PROBE_SECONDS = 500, 0.2
+SLOW_LINK = ("The dock is connected at USB 2 speed (480 Mb/s): everything works, but 20 times slower and more. Unplug "
+             "it, wait a few seconds, and plug it into a USB3 port with a USB3 cable.")
 
 
-class Adapter(Transfers):
+class Adapter(Bridge):
     """One adapter behind `handle`, any object with python-libusb1's transfer methods.
 
     Thread-safe: every operation holds `lock`, which callers may also take around several operations.
@@ -69,17 +71,12 @@ class Adapter(Transfers):
             (getTransfer, clearHalt, setInterfaceAltSetting, getProduct, getDeviceSpeed, close).
         guard_seconds: pause after the bulk part of a stream write. The firmware looks at control events
             before bulk events, so a request that follows within microseconds can cut off the last packet.
-        allow_high_speed: USB 2 is refused unless this is set; whether SRAM transfers work there is unknown.
     """
 
-    def __init__(self, handle, *, guard_seconds: float = 0.0, allow_high_speed: bool = False) -> None:
+    def __init__(self, handle, *, guard_seconds: float = 0.0) -> None:
         super().__init__(handle)
         self.guard_seconds = guard_seconds
-        self.allow_high_speed = allow_high_speed
-        self._super_speed = True
-        self._wide_headers = False       # 4-dword headers below 4 GiB too (see _read_memory_dword)
-        self._link_checked = False
-        self.started = False
+        self._was_super_speed = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
         self._in_partial = bytearray()
         self._marker = 0
@@ -90,28 +87,47 @@ class Adapter(Transfers):
     def start(self) -> None:
         """Bring the adapter into a known state, whatever the last user left behind. Does not touch power."""
         with self.lock:
-            product = self._ask("getProduct")
-            if product is not None and not product.startswith("custom"):
-                raise errors.WrongMode(
-                    f"The adapter reports itself as {product!r}, which is not the open firmware.",
-                    "Install the open firmware of the adapter (product string 'custom ...').")
-            speed = self._ask("getDeviceSpeed")
-            self._super_speed = speed is None or speed >= usb1.SPEED_SUPER
-            if not self._super_speed and not self.allow_high_speed:
-                raise errors.WrongMode(
-                    "The adapter is connected at USB 2 speed.",
-                    "Unplug it, wait a few seconds, and plug it into a USB3 port with a USB3 cable.", speed=speed)
+            if self.identity.mode not in ("custom", "unknown"):
+                raise wrong_mode(self.identity)
+            self._super_speed = self.identity.super_speed
+            if not self._super_speed and self._was_super_speed:
+                # What was set up for the fast link does not work on the slow one.
+                raise errors.WrongMode("The dock has come back at USB 2 speed.",
+                                       "Unplug it, wait a few seconds, and plug it into a USB3 port with a USB3 cable.",
+                                       mode="usb2", usb_gbps=self.identity.usb_gbps)
+            if not self._super_speed and not self.started:
+                warnings.warn(SLOW_LINK, stacklevel=2)
             self._clear_streams()
+            if not self._super_speed and not self.started:
+                self.can_arm_reads = False
+                self.has_sram = self._sram_works()
+            self._was_super_speed = self._super_speed
             self.started = True
 
-    @property
-    def firmware_dirs(self) -> tuple:
-        """Directories with the card's firmware that the handle brings; a real dock's brings none."""
-        return tuple(self._ask("firmware_directories") or ())
+    def _usb_gbps(self) -> float | None:
+        return USB_GBPS.get(self.read_xdata(XDATA_USB_SPEED, 1)[0] & 3)
 
-    def _ask(self, method: str):
-        query = getattr(self.handle, method, None)
-        return query() if callable(query) else None
+    def _sram_works(self) -> bool:
+        """At High Speed nobody has seen the SRAM engine work, so it is tried once: is what we send there afterwards?
+
+        Whether data is released to the host there cannot be tried without a GPU: that is not used.
+        """
+        before = self.read_xdata(XDATA_SRAM, 8)
+        probe = bytes(byte ^ 0x5A for byte in before)
+        try:
+            self.sram_arm_out(0, SECTOR_BYTES)
+            self._bulk_out("sram_out", self._padded(probe), TIMEOUT_PROBE_MS)
+            deadline = time.monotonic() + PROBE_SECONDS
+            while self.read_xdata(XDATA_SRAM, 8) != probe:
+                if time.monotonic() > deadline:
+                    raise self._error(errors.LinkTimeout("Data sent to the adapter's SRAM did not arrive there."))
+            return True
+        except errors.DeviceLost:
+            raise
+        except errors.LinkError as error:
+            log.warning("no SRAM transfers over this link: %s", error.found)
+            self._clear_streams()
+            return False
 
     def _clear_streams(self) -> None:
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
@@ -130,43 +146,12 @@ class Adapter(Transfers):
         self.stats.count_bulk("drain", 0)
         self.clear_halt(BULK_IN)
 
-    def ltssm(self) -> int:
-        """The PCIe link's state machine; LTSSM_L0 is the only value that means "up"."""
-        return self.read_xdata(XDATA_LTSSM, 1)[0]
-
-    def link_is_up(self) -> bool:
-        up = self.ltssm() == LTSSM_L0
-        self._link_checked = up
-        return up
-
     def power(self, on: bool) -> None:
         """PCIe slot power and PERST#. Acknowledged whether or not the link trains: ask link_is_up() afterwards."""
         with self.lock:
             self._link_checked = False
             self._settle_out()
             self._control_out("pcie_power", PCIE_POWER, int(on), 0, b"", TIMEOUT_POWER_MS)
-
-    def raise_link(self, timeout_s: float = 5.0) -> None:
-        """Make sure that the PCIe link is up, powering the slot if it is not.
-
-        Raises:
-            LinkError: it did not come up; the LTSSM value tells where training stopped.
-        """
-        if self.link_is_up():
-            return
-        self.power(True)
-        deadline, in_a_row, state = time.monotonic() + timeout_s, 0, 0
-        while True:
-            state = self.ltssm()
-            in_a_row = in_a_row + 1 if state == LTSSM_L0 else 0
-            if in_a_row == 2:
-                self._link_checked = True
-                return
-            if time.monotonic() > deadline:
-                raise errors.PcieLinkDown("The PCIe link between the adapter and the GPU does not come up.",
-                                          ltssm=f"{state:#x}")
-            if in_a_row == 0:
-                time.sleep(0.1)
 
     def recover(self) -> None:
         """After a stream was cut short or timed out: clear both endpoints and look at the link again."""
@@ -175,25 +160,13 @@ class Adapter(Transfers):
             self._link_checked = False
             self._clear_streams()
 
-    def power_cycle(self) -> None:
-        """Drop and restore the card's power. Everything on the PCIe side must be set up again afterwards."""
-        self.recover()
-        self.power(False)
-        time.sleep(0.1)
-        self.raise_link()
-
-    def restart_cpu(self) -> None:
-        """Restart the adapter's own CPU; it re-enumerates on USB, so this handle is dead afterwards."""
-        try:
-            self._control_out("write_xdata", WRITE_XDATA, XDATA_CPU_CONTROL, 1, b"", TIMEOUT_XDATA_MS)
-        except errors.LinkError as error:
-            log.debug("the restart request ended with %s, as expected", error)
-
-    def close(self) -> None:
+    def disarm(self) -> None:
+        """The mildest way: to select the interface anew makes the firmware drop what is armed, and toggles zero."""
         with self.lock:
-            close = getattr(self.handle, "close", None)
-            if callable(close):
-                close()
+            self.stats.retries += 1
+            self._in_armed, self._out_in_flight = 0, []
+            self._in_partial.clear()
+            self.set_interface(0, 0)
 
     # ---------------------------------------------------------------- XDATA
 
@@ -220,43 +193,6 @@ class Adapter(Transfers):
 
     # ---------------------------------------------------------------- single PCIe packets
 
-    def config_read(self, bus: int, device: int, function: int, register: int, size: int = 4) -> int:
-        address = tlp.config_address(bus, device, function, register)
-        return self._config(address, tlp.config_fmt(bus, write=False), size)
-
-    def config_write(self, bus: int, device: int, function: int, register: int, value: int, size: int = 4) -> None:
-        address = tlp.config_address(bus, device, function, register)
-        self._config(address, tlp.config_fmt(bus, write=True), size, value)
-
-    def _config(self, address: int, fmt: int, size: int, value: int = 0) -> int:
-        deadline = time.monotonic() + CONFIG_RETRY_SECONDS
-        while True:
-            completion = self._transact(fmt, address, size, value)
-            if completion.status == tlp.SUCCESS:
-                return completion.data >> 8 * (address & 3) & ((1 << 8 * size) - 1)
-            if completion.status != tlp.CONFIG_RETRY or time.monotonic() > deadline:
-                raise self._completion_error(completion, "configuration", address)
-            self.stats.retries += 1
-            time.sleep(1e-3)
-
-    def read32(self, address: int) -> int:
-        """One dword of PCIe memory, with its completion checked."""
-        with self.lock:
-            completion = self._read_memory_dword(address)
-        if completion.status != tlp.SUCCESS:
-            raise self._completion_error(completion, "memory", address)
-        return completion.data
-
-    def write32(self, address: int, value: int) -> None:
-        """One posted dword: a single control transfer, never answered."""
-        self.write(address, value, 4)
-
-    def write(self, address: int, value: int, size: int) -> None:
-        """1..4 posted bytes inside one dword."""
-        with self.lock:
-            self._settle_out()
-            self._launch(tlp.memory_fmt(address, write=True, wide=self._wide_headers), address, size, value)
-
     def submit_write32(self, address: int, value: int) -> Pending:
         """As write32, without waiting for the control transfer. Several may be in flight; they run in order."""
         with self.lock:
@@ -265,46 +201,17 @@ class Adapter(Transfers):
             payload = tlp.PAYLOAD.pack(address & 0xFFFF_FFFC, address >> 32, value & 0xFFFF_FFFF)
             return self.submit_control("pcie_single", PCIE, fmt | 0xF << 8, SINGLE, payload, TIMEOUT_PCIE_MS)
 
-    def _read_memory_dword(self, address: int) -> tlp.Completion:
-        completion = self._transact(tlp.memory_fmt(address, write=False, wide=self._wide_headers), address, 4)
-        if completion.status == tlp.UNSUPPORTED_REQUEST and not address >> 32 and not self._wide_headers:
-            # The reference driver sends 4-dword headers everywhere and AMD GPUs take them; a bridge that wants
-            # them shows up as a refused 3-dword read.
-            wide = self._transact(tlp.MEM_READ64, address, 4)
-            if wide.status == tlp.SUCCESS:
-                self._wide_headers = True
-                return wide
-        return completion
-
-    def _transact(self, fmt: int, address: int, size: int, value: int = 0) -> tlp.Completion:
-        """A packet with a completion. OUT and IN stay adjacent under the lock. Repeats engine errors."""
-        with self.lock:
-            self._settle_out()
-            for attempt in range(TLP_RETRIES):
-                if attempt:
-                    self.stats.retries += 1
-                    time.sleep(TLP_RETRY_SECONDS)
-                self._launch(fmt, address, size, value)
-                raw = self._control_in("pcie_completion", PCIE, 0, 0, tlp.COMPLETION.size, TIMEOUT_PCIE_MS)
-                completion = tlp.Completion.decode(raw)
-                if completion.engine == 0:
-                    return completion
-            self._link_checked = False
-            state = self.ltssm()
-            hint = "the link is down" if state != LTSSM_L0 else "the link is up but nobody answers"
-            raise self._error(errors.LinkError(
-                f"A PCIe transaction was not completed {TLP_RETRIES} times in a row: {hint}.",
-                address=f"{address:#x}", fmt=f"{fmt:#x}", engine=f"{completion.engine:#x}", ltssm=f"{state:#x}"))
-
     def _launch(self, fmt: int, address: int, size: int, value: int) -> None:
         enables = tlp.byte_enables(address, size)
         shifted = (value & ((1 << 8 * size) - 1)) << 8 * (address & 3)
         payload = tlp.PAYLOAD.pack(address & 0xFFFF_FFFC, address >> 32, shifted)
         self._control_out("pcie_single", PCIE, fmt | enables << 8, SINGLE, payload, TIMEOUT_PCIE_MS)
 
-    def _completion_error(self, completion: tlp.Completion, space: str, address: int) -> errors.LinkError:
-        return self._error(errors.LinkError(f"The PCIe {space} address was answered with {completion.status_name}.",
-                                            address=f"{address:#x}", status=completion.status))
+    def _launch_and_collect(self, fmt: int, address: int, size: int, value: int) -> tlp.Completion:
+        """OUT and IN stay adjacent under the lock."""
+        self._launch(fmt, address, size, value)
+        raw = self._control_in("pcie_completion", PCIE, 0, 0, tlp.COMPLETION.size, TIMEOUT_PCIE_MS)
+        return tlp.Completion.decode(raw)
 
     # ---------------------------------------------------------------- PCIe streams
 
@@ -320,9 +227,6 @@ class Adapter(Transfers):
                 self._stream_write(address + start, view[start:min(start + STREAM_CHUNK_BYTES, head + body)])
             if head + body < len(view):
                 self._write_fragment(address + head + body, view[head + body:])
-
-    def _write_fragment(self, address: int, part: memoryview) -> None:
-        self.write(address, int.from_bytes(part, "little"), len(part))
 
     def _stream_write(self, address: int, data: memoryview) -> None:
         self._settle_out()

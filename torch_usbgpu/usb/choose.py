@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from .asm2464pd import Adapter
+from .bridge import Bridge
 from .identity import identify, wrong_mode
+from .legacy import LegacyAdapter
 
 
-def adapter_for(handle):
+def adapter_for(handle) -> Bridge:
     """The adapter behind `handle`, by the firmware that it runs. Nothing is sent yet.
 
     A handle that does not tell (somebody else's model, a replayed trace) is taken for the open firmware.
@@ -14,6 +16,8 @@ def adapter_for(handle):
         WrongMode: a firmware with which the card cannot be used.
     """
     identity = identify(handle, ask_device=False)
-    if identity.mode in ("custom", "unknown") and not (identity.mode == "unknown" and identity.ids):
+    if identity.mode == "legacy":
+        return LegacyAdapter(handle)
+    if identity.mode == "custom" or (identity.mode == "unknown" and identity.ids is None):
         return Adapter(handle)
     raise wrong_mode(identity)

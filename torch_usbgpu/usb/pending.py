@@ -48,6 +48,10 @@ class Pending:
     def done(self) -> bool:
         return self._done.is_set()
 
+    def settle(self, timeout_s: float) -> bool:
+        """Wait for the end, whatever it is. False: the transfer is still in flight."""
+        return self._done.wait(timeout_s)
+
     def wait(self, timeout_s: float | None = None) -> bytes | int:
         """Block until the transfer ends. Raises what it failed with, typed; TimeoutError if it has not ended."""
         if not self._done.wait(timeout_s):

@@ -47,10 +47,20 @@ class Transfers:
     kernel_at: Callable[[int], str | None] | None = None
 
     def __init__(self, handle) -> None:
-        self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
-        self.stats = LinkStats()
-        self.lock = threading.RLock()
+        """`handle`: a transport's, or another `Transfers` whose handle, statistics and lock are shared."""
+        if isinstance(handle, Transfers):
+            self.handle, self.stats, self.lock = handle.handle, handle.stats, handle.lock
+        else:
+            self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
+            self.stats = LinkStats()
+            self.lock = threading.RLock()
         self._looking = False
+
+    def attach(self, handle) -> None:
+        """Goes on with another handle, the same adapter's after it was opened again. start() is next."""
+        with self.lock:
+            self.handle = handle if wrap_handle is None else wrap_handle(handle, self)
+            self.started = False
 
     # ---- standard requests. libusb's own methods where the handle has them: they reset the host's data toggles too.
 

@@ -59,6 +59,8 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     // Somebody's own: the ids of the open firmware, a name that no driver knows.
     profile.firmware = FirmwareKind::unknown;
     profile.identity = {0x3801, 0x0001, 0x0100, "somebody", "PCIe experiment", "ffffffff"};
+  } else if (firmware.starts_with(image_prefix)) {
+    profile.firmware = FirmwareKind::image;  // says itself who it is, once it runs
   } else if (firmware == "usb4") {
     // The PCIe tunnel belongs to the host's USB4 router; what is left of the vendor interface is a USB 2 function.
     profile.firmware = FirmwareKind::usb4;
@@ -78,8 +80,8 @@ UsbProfile make_profile(const std::string& firmware, const std::string& usb) {
     profile.super_speed = profile.ten_gigabit = false;
     profile.identity = {0x3801, 0xB007, 0x0001, "", "", ""};
   } else {
-    throw std::invalid_argument("firmware must be custom, custom-2026-08, unknown, usb4, legacy, stock, rom or "
-                                "bootstub, not '" + firmware + "'");
+    throw std::invalid_argument("firmware must be custom, custom-2026-08, unknown, usb4, legacy, stock, rom, "
+                                "bootstub or image:FILE, not '" + firmware + "'");
   }
   return profile;
 }

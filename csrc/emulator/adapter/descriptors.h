@@ -4,19 +4,26 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace usbgpu::emulator {
 
-enum class FirmwareKind { custom, custom_2026_08, unknown, usb4, legacy, stock, rom, bootstub };
+enum class FirmwareKind { custom, custom_2026_08, image, unknown, usb4, legacy, stock, rom, bootstub };
 
 constexpr bool is_mass_storage(FirmwareKind kind) {
   return kind == FirmwareKind::legacy || kind == FirmwareKind::stock || kind == FirmwareKind::rom;
 }
 constexpr bool is_custom(FirmwareKind kind) {
   using enum FirmwareKind;
-  return kind == custom || kind == custom_2026_08 || kind == unknown || kind == usb4;
+  return kind == custom || kind == custom_2026_08 || kind == image || kind == unknown || kind == usb4;
 }
+// The open firmware of April 2026 and ASMedia's power the slot when they start; later ones wait for 0xF3. An image does
+// what it does.
+constexpr bool powers_slot(FirmwareKind kind) {
+  return kind == FirmwareKind::custom || kind == FirmwareKind::legacy || kind == FirmwareKind::stock;
+}
+constexpr std::string_view image_prefix = "image:";
 
 struct Identity {
   uint16_t vendor, product, release;

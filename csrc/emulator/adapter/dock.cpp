@@ -21,7 +21,7 @@ constexpr double sram_rate(const UsbProfile& profile) {
 unsigned trained_lanes(const DockOptions& options, FirmwareKind firmware) {
   if (options.lanes) return options.lanes;
   if (is_mass_storage(firmware)) return 1;
-  return firmware == FirmwareKind::custom ? 2 : 4;
+  return firmware == FirmwareKind::custom || firmware == FirmwareKind::image ? 2 : 4;
 }
 
 std::string request_name(uint8_t request) {
@@ -45,7 +45,7 @@ Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
       tlp_(fabric_, observer_, delay_),
       sram_(pages_, observer_, events_, delay_),
       xdata_(pages_, tlp_, sram_, fabric_, flash_, delay_, trained_lanes(options, strapped_.firmware)),
-      firmware_(profile_, observer_, events_, xdata_, tlp_, sram_),
+      known_firmware_(profile_, observer_, events_, xdata_, tlp_, sram_),
       storage_(profile_, observer_, events_, xdata_, pages_, sram_, flash_) {
   pages_.upstream_enabled = [this] { return fabric_.upstream_enabled(); };
   pages_.on_release = [this](uint32_t value) { sram_.release(value); };
@@ -53,9 +53,16 @@ Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
   pages_.tearing = options.strict != 0;
   sram_.on_landed = [this] { gpu_->wake().notify(); };
   xdata_.on_page_write = [this] { gpu_->wake().notify(); };
-  xdata_.on_endpoint_arm = [this](bool, bool out) {
-    if (out && speaks_custom()) firmware_.arm_out();
+  xdata_.on_endpoint_arm = [this](bool in, bool out) {
+    if (speaks_custom()) firmware().endpoints_armed(in, out);
   };
+  xdata_.on_endpoint_clear_out = [this] { if (speaks_custom()) firmware().endpoints_cleared(false, true); };
+  xdata_.on_endpoint_clear_in = [this] { if (speaks_custom()) firmware().endpoints_cleared(true, false); };
+  xdata_.on_cpu_reset = [this] { if (speaks_custom()) firmware().cpu_reset(); };
+  if (strapped_.firmware == FirmwareKind::image) {
+    const auto image = ImageFirmware::read(options.firmware.substr(image_prefix.size()));
+    image_firmware_ = std::make_unique<ImageFirmware>(image, profile_, observer_, events_, xdata_, sram_);
+  }
   gpu_->attach(&pages_);
   reset();
 }
@@ -76,6 +83,7 @@ void Dock::apply_faults() {
   xdata_.card_present = !faults_.no_card;
   sram_.drop_release = faults_.no_release;
   tlp_.glitch_every = faults_.tlp_error_every;
+  slow_ = faults_.slow;
   tlp_.unsupported = faults_.unsupported;
   sram_.lose_landing(faults_.lost_landing);
   fabric_.gpu().crs_after_reset = faults_.crs;
@@ -122,7 +130,7 @@ void Dock::power_up() {
   xdata_.set_power(false);
   delay_.reset();
   xdata_.power_on_reset(profile_.super_speed, profile_.ten_gigabit);
-  firmware_.reset();
+  firmware().reset();
   storage_.reset();
   const bool stock_code = profile_.firmware == stock || profile_.firmware == legacy;
   xdata_.link_code = stock_code ? 0x48 : 0x78;
@@ -130,8 +138,8 @@ void Dock::power_up() {
     pages_.set_page_number(admin_completion, 0x808);
     pages_.set_page_number(io_completion, 0x828);
   }
-  // The open firmware of April 2026 and ASMedia's power the slot when they start; later ones wait for 0xF3.
-  if (stock_code || profile_.firmware == custom) xdata_.set_power(true);
+  if (powers_slot(profile_.firmware)) xdata_.set_power(true);
+  if (profile_.firmware == image) profile_.identity = image_firmware_->identify();
   alternate_ = 0;
   ++stream_generation_;
 }
@@ -171,13 +179,13 @@ void Dock::reset() {
 
 // Code and data memory survive; main() starts anew, power-cycles PCIe and enumerates again: the handle is dead.
 void Dock::cpu_restart() {
-  firmware_.reset();
+  firmware().reset();
   storage_.reset();
   sram_.reset();
-  xdata_.set_power(false);
-  const FirmwareKind kind = profile_.firmware;
-  if (kind != FirmwareKind::custom_2026_08 && kind != FirmwareKind::unknown && kind != FirmwareKind::usb4)
-    xdata_.set_power(true);
+  if (profile_.firmware != FirmwareKind::image) {
+    xdata_.set_power(false);
+    if (powers_slot(profile_.firmware)) xdata_.set_power(true);
+  }
   alternate_ = 0;
   stale_ = true;
   ++stream_generation_;
@@ -268,7 +276,7 @@ Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, con
   if (!begin(request_name(setup.request).c_str(), status))
     return status == Status::timeout ? never("control", patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.dead()) return never("control", patience);
+  if (firmware().dead()) return never("control", patience);
   if (!speaks_custom()) {
     if ((setup.request_type & 0x60) == 0 && (setup.request == 9 || setup.request == 11)) ++stream_generation_;
     const Outcome outcome = finish(storage_.control_out(setup, data), patience);
@@ -280,7 +288,7 @@ Outcome Dock::control_out(const Setup& setup, std::span<const uint8_t> data, con
                         "0xF0 was queued before the bulk data of the stream before it was complete: with a gap of "
                         "a few microseconds the firmware drops the last packet");
   if ((setup.request_type & 0x7F) == 1 && setup.request == 11) alternate_ = setup.value;
-  const Reply reply = firmware_.control_out(setup, data);
+  const Reply reply = firmware().control_out(setup, data);
   if (reply.answer == Answer::gone) cpu_restart();
   return finish(reply, patience);
 }
@@ -292,8 +300,8 @@ Outcome Dock::control_in(const Setup& setup, std::span<uint8_t> into, const Pati
   if (!begin(request_name(setup.request).c_str(), status))
     return status == Status::timeout ? never("control", patience) : Outcome{status, 0};
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.dead()) return never("control", patience);
-  const Reply reply = speaks_custom() ? firmware_.control_in(setup, into) : storage_.control_in(setup, into);
+  if (firmware().dead()) return never("control", patience);
+  const Reply reply = speaks_custom() ? firmware().control_in(setup, into) : storage_.control_in(setup, into);
   const Outcome outcome = finish(reply, patience);
   bytes_in_ += outcome.transferred;
   learnt();
@@ -364,8 +372,8 @@ bool Dock::stream_cancel(uint64_t token) {
 void Dock::check_bulk_out(std::span<const uint8_t> data) {
   if (!observer_.strict()) return;
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.out_is_pio()) {
-    if (data.size() / 4 > firmware_.stream_remaining())
+  if (firmware().out_is_pio()) {
+    if (data.size() / 4 > firmware().stream_remaining())
       observer_.violation("stream-excess",
                           "bulk OUT of " + std::to_string(data.size()) + " bytes exceeds the announced stream");
     return;
@@ -403,15 +411,15 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
       if (progress) done += run;
     } else if (endpoint == 0x02) {
       std::unique_lock lock(firmware_mutex_);
-      if (firmware_.dead()) return never("bulk-out", patience, done);
-      if (firmware_.out_is_pio()) {
+      if (firmware().dead()) return never("bulk-out", patience, done);
+      if (firmware().out_is_pio()) {
         const size_t run = std::min(packet, bytes.size() - done);
         pio = true;
-        firmware_.out_packet(bytes.subspan(done, run));
+        firmware().out_packet(bytes.subspan(done, run));
         done += run;
         progress = true;
       } else if (sram_.out_armed()) {
-        const double rate = sram_rate(profile_);
+        const double rate = sram_rate(profile_) / slow_;
         lock.unlock();  // the engine needs no firmware
         const size_t run = sram_.accept(bytes.subspan(done));
         observer_.spend("bulk-out:sram", static_cast<double>(run) / rate, 0, 0);
@@ -433,12 +441,12 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
 void Dock::check_bulk_in(size_t length) {
   if (!observer_.strict()) return;
   std::lock_guard lock(firmware_mutex_);
-  if (firmware_.in_waiting()) return;
+  if (firmware().in_waiting()) return;
   if (sram_.in_armed()) {
     if (length > sram_.in_remaining())
       observer_.violation("sram-in-length", "bulk IN of " + std::to_string(length) + " bytes for an arm of " +
                                                 std::to_string(sram_.in_remaining()));
-  } else if (!firmware_.bulk_in_may_be_drained()) {
+  } else if (!firmware().bulk_in_may_be_drained()) {
     observer_.violation("bulk-in-unarmed", "bulk IN while nothing is armed");
   }
 }
@@ -472,17 +480,17 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
       if (stored != Status::ok) return {stored, done};
     } else if (endpoint == 0x81) {
       std::unique_lock lock(firmware_mutex_);
-      if (firmware_.take_in_packet(packet)) {
+      if (firmware().take_in_packet(packet)) {
         lock.unlock();
         if (packet.size() > into.size() - done) return {Status::overflow, done};  // babble: the packet is lost
         std::copy(packet.begin(), packet.end(), into.begin() + static_cast<long>(done));
         done += packet.size();
         ended = packet.size() < packet_bytes;
         progress = true;
-      } else if (firmware_.dead()) {
+      } else if (firmware().dead()) {
         return never("bulk-in", patience, done);
       } else if (sram_.in_released()) {
-        const double rate = sram_rate(profile_);
+        const double rate = sram_rate(profile_) / slow_;
         lock.unlock();
         const size_t remaining = sram_.in_remaining(), room = into.size() - done;
         const size_t whole = room / packet_bytes * packet_bytes;

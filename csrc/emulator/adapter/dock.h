@@ -14,6 +14,7 @@
 #include "emulator/adapter/faults.h"
 #include "emulator/adapter/delay_line.h"
 #include "emulator/adapter/firmware.h"
+#include "emulator/adapter/image_firmware.h"
 #include "emulator/adapter/storage_firmware.h"
 
 namespace usbgpu::emulator {
@@ -113,6 +114,9 @@ class Dock {
   void lose_link();
   void power_up();  // with the firmware mutex held
   bool speaks_custom() const { return is_custom(profile_.firmware); }
+  CustomFirmware& firmware() {
+    return profile_.firmware == FirmwareKind::image ? static_cast<CustomFirmware&>(*image_firmware_) : known_firmware_;
+  }
   Status storage_out(std::span<const uint8_t> packet, bool& progress);
   Status storage_in(std::span<uint8_t> into, size_t& done, bool& progress, bool& ended);
   void learnt() { pages_.tick(); }  // the host has got an answer
@@ -121,6 +125,7 @@ class Dock {
   const UsbProfile strapped_;  // what the board was made with
   UsbProfile profile_;         // what runs
   Faults faults_;
+  unsigned slow_ = 1;          // of faults_; under firmware_mutex_
   Observer observer_;
   Events events_;
   DelayLine delay_;
@@ -131,7 +136,8 @@ class Dock {
   TlpEngine tlp_;
   SramEngine sram_;
   Xdata xdata_;
-  Firmware firmware_;
+  Firmware known_firmware_;
+  std::unique_ptr<ImageFirmware> image_firmware_;  // if the board was made with one
   StorageFirmware storage_;
 
   std::mutex firmware_mutex_;              // one thing at a time in the 8051

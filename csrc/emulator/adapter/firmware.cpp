@@ -252,7 +252,8 @@ bool Firmware::take_in_packet(std::vector<uint8_t>& packet) {
   return true;
 }
 
-void Firmware::arm_out() {
+void Firmware::endpoints_armed(bool, bool out) {
+  if (!out) return;
   out_armed_ = true;
   sram_armed_last_ = false;
   drain_allowed_ = false;

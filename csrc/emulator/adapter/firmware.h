@@ -1,7 +1,4 @@
-// The custom firmware: what its interrupt handler does with requests on EP0 and with PIO stream packets.
-//
-// One request at a time; the caller (Dock) serialises. Nothing here waits: a request that the genuine
-// firmware would never answer comes back as Answer::never.
+// The open firmware as it is known: what its interrupt handler does with requests on EP0 and with PIO stream packets.
 #pragma once
 
 #include <array>
@@ -11,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "emulator/adapter/custom_firmware.h"
 #include "emulator/adapter/descriptors.h"
 #include "emulator/adapter/events.h"
 #include "emulator/adapter/observer.h"
@@ -20,41 +18,22 @@
 
 namespace usbgpu::emulator {
 
-struct Setup {
-  uint8_t request_type, request;
-  uint16_t value, index, length;
-};
-
-enum class Answer { done, never, overflow, gone, stall };
-
-struct Reply {
-  Answer answer = Answer::done;
-  size_t bytes = 0;
-  double microseconds = 0;  // of the firmware's own time
-  const char* kind = "other";  // for the statistics
-};
-
-class Firmware {
+class Firmware final : public CustomFirmware {
  public:
   Firmware(const UsbProfile& profile, Observer& observer, Events& events, Xdata& xdata, TlpEngine& tlp,
            SramEngine& sram);
 
-  Reply control_out(const Setup& setup, std::span<const uint8_t> data);
-  Reply control_in(const Setup& setup, std::span<uint8_t> into);
-
-  // PIO streams. Packets are at most one bulk packet long.
-  bool out_armed() const { return out_armed_; }
-  void arm_out();                                // register 0x9094: the next packet lands at 0x7000
-  bool out_is_pio() const;                       // who gets the next bulk OUT packet: PIO, or the SRAM engine
-  void out_packet(std::span<const std::byte> packet);
-  // The next packet for bulk IN, or nothing. Taking one makes the firmware fetch the next.
-  bool take_in_packet(std::vector<uint8_t>& packet);
-  bool in_waiting() const { return !in_fifo_.empty(); }
-
-  bool dead() const { return dead_; }            // spins in its interrupt handler for ever
-  void reset();                                  // CPU reset or power-on
-  uint64_t stream_remaining() const { return remaining_; }
-  bool bulk_in_may_be_drained() const { return drain_allowed_; }
+  void reset() override;
+  Reply control_out(const Setup& setup, std::span<const uint8_t> data) override;
+  Reply control_in(const Setup& setup, std::span<uint8_t> into) override;
+  void endpoints_armed(bool in, bool out) override;
+  bool out_is_pio() const override;
+  void out_packet(std::span<const std::byte> packet) override;
+  bool take_in_packet(std::vector<uint8_t>& packet) override;
+  bool in_waiting() const override { return !in_fifo_.empty(); }
+  bool dead() const override { return dead_; }
+  uint64_t stream_remaining() const override { return remaining_; }
+  bool bulk_in_may_be_drained() const override { return drain_allowed_; }
 
  private:
   Reply standard_out(const Setup& setup);
