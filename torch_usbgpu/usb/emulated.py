@@ -1,7 +1,7 @@
 """The transport that plugs in a virtual dock. The only module of the host half that knows the emulator.
 
 USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
-`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`,
+`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`, `bar=small`,
 `flash=FILE` (what is flashed lasts), `fault=unplug-after:100` (repeatable).
 
 Some switches are about the moment of opening, which the dock itself never sees: they are served here, and go through
@@ -181,6 +181,11 @@ def _damaged_files(images: Path) -> list[Path]:
 
 # ---- options
 
+def _bytes(text: str) -> int:
+    unit = _SUFFIXES.get(text[-1:].upper(), 0)
+    return int(text[:-1]) * unit if unit else int(text)
+
+
 def parse_options(text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
@@ -193,8 +198,9 @@ def parse_options(text: str) -> dict[str, Any]:
             elif name in _NUMBERS:
                 options[_NUMBERS[name]] = int(value)
             elif name == "vram":
-                unit = _SUFFIXES.get(value[-1:].upper(), 0)
-                options["vram_bytes"] = int(value[:-1]) * unit if unit else int(value)
+                options["vram_bytes"] = _bytes(value)
+            elif name == "bar":
+                options["bar"] = value if value in ("small", "large") else _bytes(value)
             elif name in _WORDS:
                 options[name] = value
             elif name == "fault":
@@ -205,6 +211,7 @@ def parse_options(text: str) -> dict[str, Any]:
             raise ConfigError(
                 f"USBGPU_EMULATOR: {word!r} is no option.",
                 "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, flash=FILE, fault=SWITCH.",
+                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, "
+                "flash=FILE, fault=SWITCH.",
             ) from None
     return options
