@@ -25,6 +25,8 @@ FILES = json.loads(Path(__file__).with_name("firmware_slices.json").read_text())
 class Echo:
     """Stands in for the adapter."""
 
+    has_sram = True
+
     def __init__(self, chip: str):
         self.lock, self.stats, self.started = threading.RLock(), LinkStats(), True
         self.registers: dict[int, int] = {MP0_C2PMSG_33: 1 << 31, CONFIG_MEMSIZE: VRAM_BYTES >> 20}

@@ -56,8 +56,16 @@ def test_no_table(binary):
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"GC": "11.0.1"}, "graphics core 11.0.1"), ({"GC": "9.4.3"}, "graphics core 9.4.3"),
+    ({"GC": "11.0.1"}, "graphics core 11.0.1"), ({"GC": "9.4.3"}, "graphics core 9.4.3, Aqua Vanjaram"),
     ({"MMHUB": "3.3.0"}, "MMHUB in version 3.3.0"), ({"OSSSYS": "5.0.0"}, "OSSSYS in version 5.0.0")])
-def test_unknown_chips_are_named(changed, message):
+def test_unknown_chips_are_refused(changed, message):
     with pytest.raises(UnsupportedChip, match=message):
         discovery.identify_chip(discovery.parse(discovery_binary("navi31", changed=changed)))
+
+
+def test_known_other_cards_are_refused_by_their_id():
+    with pytest.raises(UnsupportedChip, match=r"AMD Navi 21 \(RX 6800/6900 XT\)"):
+        discovery.refuse_other_card(0x73BF)
+    supported = {int(board["device"], 16) for board in load("pci_ids")["boards"]}
+    for device in supported:
+        discovery.refuse_other_card(device)

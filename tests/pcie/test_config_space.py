@@ -170,7 +170,7 @@ def test_lost_bars_are_placed_again():
 
 @pytest.mark.parametrize(("chain", "error", "message"), [
     ([bridge()], BootError, "ends before a GPU"),
-    ([bridge(), Function(0x2684_10DE, 0)], UnsupportedChip, "10de:2684, is not an AMD GPU"),
+    ([bridge(), Function(0x2684_10DE, 0)], UnsupportedChip, r"\(NVIDIA, 10de:2684\) is not an AMD GPU"),
     ([bridge(), Function(0xFFFF_FFFF, 0)], BootError, "No device answers"),
     ([bridge() for _ in range(config.MAX_BUSES)], BootError, "in a row")])
 def test_roads_without_a_gpu(chain, error, message):

@@ -56,6 +56,7 @@ def open_adapter(gpu: Gpu) -> str:
 
 def find_gpu(gpu: Gpu) -> str:
     gpu.pci = config.find_gpu(gpu.adapter)
+    discovery.refuse_other_card(gpu.pci.device)
     config.assign_bars(gpu.adapter, gpu.pci)
     used = [bar for bar in gpu.pci.bars.values() if bar.index in (0, 2, 5)]
     bars = ", ".join(f"BAR{bar.index} {bar.size / MIB:g} MiB at {bar.address:#x}" for bar in used)

@@ -151,6 +151,23 @@ def _parse_harvest(binary: bytes) -> set[tuple[int, int]]:
     return found
 
 
+def refuse_other_card(device: int) -> None:
+    """Cards that are known not to work are refused by their PCI id, before anything of them is touched.
+
+    Raises:
+        UnsupportedChip
+    """
+    name = {int(key, 16): name for key, name in load("other_cards")["devices"].items()}.get(device)
+    if name:
+        raise UnsupportedChip(f"The card in the dock is an AMD {name}, which is not supported.", _supported(),
+                              device=f"1002:{device:04x}")
+
+
+def _supported() -> str:
+    known = [chip["codename"] for chip in load("chips")["chips"].values()]
+    return f"Use a card with a supported GPU: {', '.join(known)}."
+
+
 def identify_chip(discovery: Discovery) -> tuple[str, dict]:
     """(name, facts) of the chip in chips.json, by the version of its graphics core.
 
@@ -161,13 +178,13 @@ def identify_chip(discovery: Discovery) -> tuple[str, dict]:
     """
     core = discovery.find("GC")
     version = core.version if core else "none"
-    known = [chip["codename"] for chip in load("chips")["chips"].values()]
     for name, chip in load("chips")["chips"].items():
         if chip["ip_versions"]["GC"] == version:
             break
     else:
-        raise UnsupportedChip(f"This GPU has graphics core {version}, which is not supported.",
-                              f"Use a card with a supported GPU: {', '.join(known)}.")
+        other = load("other_cards")["graphics_cores"].get(version)
+        raise UnsupportedChip(f"This GPU has graphics core {version}{f', {other}' if other else ''}, which is not "
+                              "supported.", _supported())
     for ip, file in chip["register_files"].items():
         block = discovery.find(ip)
         served = load(f"registers/{file}")["used_for_versions"]

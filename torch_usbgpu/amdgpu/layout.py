@@ -50,6 +50,8 @@ _PLAN = {
     "sdma_ring": (SDMA_RING_BYTES, 64 * KIB),
     "tmr": (TMR_BYTES, MIB),
     "thread_scratch": (24 * MIB, 64 * KIB),
+    # In place of the adapter's SRAM, where that cannot be filled. The PSP takes its address in MiB.
+    "vram_stage": (1 * MIB, MIB),
 }
 
 

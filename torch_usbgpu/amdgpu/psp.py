@@ -84,7 +84,7 @@ class Psp:
         regs = self._gpu.regs
         self._stage(content)
         # 35 and 36 are neighbours, but the command must come last.
-        regs.write(self._message(36), self._gpu.memory.staging_va >> 20)
+        regs.write(self._message(36), self._staging_va >> 20)
         regs.write(self._message(35), command)
         if name == "SOS":
             return
@@ -160,11 +160,21 @@ class Psp:
     def _setup_tmr(self) -> None:
         self._command("SETUP_TMR", "TMR", tmr=self._tmr_bytes or layout.TMR_BYTES)
 
+    @property
+    def _staging_va(self) -> int:
+        """Where _stage() puts things, as the PSP sees it."""
+        memory = self._gpu.memory
+        return memory.staging_va if self._gpu.adapter.has_sram else memory.mc(PLACES["vram_stage"])
+
     def _stage(self, content: bytes) -> None:
         """Fill the staging buffer, zero-padded to 16 bytes (and by the adapter to a sector).
 
         The PSP looks for no sentinel: half-landed content would be refused as forged.
         """
+        if not self._gpu.adapter.has_sram:       # then through BAR0, at a hundredth of the rate
+            self._gpu.vram_write(PLACES["vram_stage"], content + bytes(-len(content) % 16))
+            self._gpu.memory.flush_hdp()
+            return
         self._gpu.adapter.sram_write_landed(layout.STAGING_SLOT, content + bytes(-len(content) % 16))
 
     def _command(self, command: str, what: str, *, app: int = 0, firmware: tuple[int, int] | None = None,
@@ -184,13 +194,13 @@ class Psp:
         put("cmd_id", _COMMANDS[command])
         if firmware:
             prefix, (size, kind) = "cmd.cmd_load_ip_fw.fw", firmware
-            put(f"{prefix}_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
-            put(f"{prefix}_phy_addr_hi", memory.staging_va >> 32)
+            put(f"{prefix}_phy_addr_lo", self._staging_va & 0xFFFF_FFFF)
+            put(f"{prefix}_phy_addr_hi", self._staging_va >> 32)
             put(f"{prefix}_size", size)
             put(f"{prefix}_type", kind)
         elif app:         # LOAD_TOC: address and size at the same places as LOAD_TA's
-            put("cmd.cmd_load_ta.app_phy_addr_lo", memory.staging_va & 0xFFFF_FFFF)
-            put("cmd.cmd_load_ta.app_phy_addr_hi", memory.staging_va >> 32)
+            put("cmd.cmd_load_ta.app_phy_addr_lo", self._staging_va & 0xFFFF_FFFF)
+            put("cmd.cmd_load_ta.app_phy_addr_hi", self._staging_va >> 32)
             put("cmd.cmd_load_ta.app_len", app)
         elif tmr:
             prefix, address = "cmd.cmd_setup_tmr", memory.mc(PLACES["tmr"])

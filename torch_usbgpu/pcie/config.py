@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from ..errors import BootError, LinkError, UnsupportedChip
+from ..errors import BootError, DeviceLost, LinkError, LinkTimeout, UnsupportedChip
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ MINIMUM_ALIGNMENT = 2 << 20
 REGISTER_BAR_MINIMUM = 512 << 10
 
 MAX_BUSES = 16
+_MAKERS = {0x10DE: "NVIDIA", 0x8086: "Intel", 0x144D: "Samsung", 0x1B21: "ASMedia"}     # pci.ids
 MIB = 1 << 20
 
 
@@ -91,6 +92,8 @@ def find_gpu(adapter) -> PciFunction:
         space = ConfigSpace(adapter, bus)
         try:
             identity = space.read(VENDOR_ID)
+        except (DeviceLost, LinkTimeout):        # the cable, not the card
+            raise
         except LinkError as error:
             raise BootError("The road to the GPU ends before a GPU was found.",
                             "Check the card's seat and its power cables, then power-cycle the dock.",
@@ -103,7 +106,8 @@ def find_gpu(adapter) -> PciFunction:
             revision = space.read(REVISION_ID, 1)
             vendor, device = identity & 0xFFFF, identity >> 16
             if vendor != 0x1002:
-                raise UnsupportedChip(f"The card in the dock, {vendor:04x}:{device:04x}, is not an AMD GPU.",
+                maker = f"{_MAKERS[vendor]}, " if vendor in _MAKERS else ""
+                raise UnsupportedChip(f"The card in the dock ({maker}{vendor:04x}:{device:04x}) is not an AMD GPU.",
                                       "Use a card with a supported GPU.", vendor=f"{vendor:#06x}",
                                       device=f"{device:#06x}")
             return PciFunction(bus, vendor, device, revision)

@@ -17,7 +17,8 @@ from torch_usbgpu.usb import OpenedHandle
 
 from . import codeobject, recovery, report, status
 from .kernelstats import KernelStats
-from .queue import DATA_BYTES, READBACK_BYTES, SLOT_BYTES, Failure, Road
+from .queue import Failure, Road
+from .slow_road import SlowRoad
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +99,12 @@ class Device:
             self.opened = recovery.given(handle_or_spec)
         atexit.register(_close_weakly, weakref.ref(self))
         try:
-            self.adapter = usb.Adapter(self.handle)
+            self.adapter = usb.adapter_for(self.handle)
             self.gpu = amdgpu.Gpu(self.adapter, firmware_dirs=(*firmware_dirs, *self.opened.firmware_dirs))
             self.adapter.start()
             self.gpu.boot()
-            self.road = Road(self.adapter, self.gpu, kernels.compile_kernels)
+            road = Road if self.adapter.can_arm_reads else SlowRoad
+            self.road = road(self.adapter, self.gpu, kernels.compile_kernels)
             self.stream = _runtime.StreamDevice(self.road, self._config())
             # weakly: the native stream holds the road, and the collector does not see through native objects
             myself = weakref.ref(self)
@@ -133,8 +135,8 @@ class Device:
             "heap_begin": memory.vram_va(error_block) + 4096, "heap_end": memory.vram_va(memory.heap_end - 1) + 1,
             "error_block": memory.vram_va(error_block),
             "fence": self.road.fence_address, "release": self.road.release_address,
-            "readback": memory.sram_va, "readback_bytes": READBACK_BYTES, "window_bytes": SLOT_BYTES,
-            "largest_upload": DATA_BYTES - 4,
+            "readback": self.road.readback_address, "readback_bytes": self.road.readback_bytes,
+            "window_bytes": self.road.window_bytes, "largest_upload": self.road.largest_upload,
             "fault_status_register": gpu.regs.address(FAULT_STATUS[gpu.memory.family]),
             "progress": self.road.progress.address,
             "rsrc1_set": RSRC1_PRIV if gpu.memory.family == "gfx11" else 0,

@@ -188,6 +188,13 @@ class Road:
     def release_address(self) -> int:
         return self.gpu.memory.completion_page_va + RELEASE_OFFSET
 
+    # What streams are encoded for.
+    window_bytes, readback_bytes, largest_upload = SLOT_BYTES, READBACK_BYTES, DATA_BYTES - 4
+
+    @property
+    def readback_address(self) -> int:
+        return self.gpu.memory.sram_va
+
     # ---- SRAM
 
     def note(self, slot: int, data) -> None:

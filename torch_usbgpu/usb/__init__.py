@@ -9,7 +9,7 @@ from .asm2464pd import Adapter
 from .choose import adapter_for
 from .identity import Identity, identify
 from .stats import LinkStats
-from .transport import DeviceSpec, OpenedHandle, UsbHandle, open_handle, parse_spec
+from .transport import DeviceSpec, OpenedHandle, UsbHandle, list_adapters, open_handle, parse_spec
 
 __all__ = ["Adapter", "DeviceSpec", "Identity", "LinkStats", "OpenedHandle", "UsbHandle", "adapter_for", "identify",
-           "open_handle", "parse_spec"]
+           "list_adapters", "open_handle", "parse_spec"]

@@ -76,6 +76,7 @@ class Adapter(Bridge):
     def __init__(self, handle, *, guard_seconds: float = 0.0) -> None:
         super().__init__(handle)
         self.guard_seconds = guard_seconds
+        self._was_super_speed = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
         self._in_partial = bytearray()
         self._marker = 0
@@ -89,12 +90,18 @@ class Adapter(Bridge):
             if self.identity.mode not in ("custom", "unknown"):
                 raise wrong_mode(self.identity)
             self._super_speed = self.identity.super_speed
-            if not self._super_speed:
+            if not self._super_speed and self._was_super_speed:
+                # What was set up for the fast link does not work on the slow one.
+                raise errors.WrongMode("The dock has come back at USB 2 speed.",
+                                       "Unplug it, wait a few seconds, and plug it into a USB3 port with a USB3 cable.",
+                                       mode="usb2", usb_gbps=self.identity.usb_gbps)
+            if not self._super_speed and not self.started:
                 warnings.warn(SLOW_LINK, stacklevel=2)
             self._clear_streams()
             if not self._super_speed and not self.started:
                 self.can_arm_reads = False
                 self.has_sram = self._sram_works()
+            self._was_super_speed = self._super_speed
             self.started = True
 
     def _usb_gbps(self) -> float | None:

@@ -21,8 +21,10 @@ from typing import Any
 import usb1
 
 from ..emulated_firmware import firmware_directory
-from ..errors import ConfigError
+from ..errors import ConfigError, DeviceBusy, DeviceNotFound, PermissionDenied, UsbLibraryMissing
 from . import libusb
+from .attached import BUSY, FREE, NO_PERMISSION, Attached
+from .identity import Identity, identify
 from .transport import OpenedHandle
 
 DEFAULT_CHIP = "navi31"
@@ -36,6 +38,25 @@ _WORDS = ("firmware", "usb", "serial", "state", "board", "flash")
 _BUS_PORT = "0-1"
 _PLATFORMS = {"": None, "linux": "linux", "macos": "darwin", "windows": "win32"}
 _DAMAGED = "rlc"            # kind of the firmware file that the switches take away or damage
+
+
+def attached(chip: str | None = None) -> list[Attached]:
+    """As attached.attached(), of the one dock that the environment describes."""
+    try:
+        opened = open_adapter(chip)
+    except UsbLibraryMissing:
+        raise
+    except DeviceNotFound:
+        return []
+    except (DeviceBusy, PermissionDenied) as error:
+        found = _pretended()
+        state = BUSY if isinstance(error, DeviceBusy) else NO_PERMISSION
+        return [Attached(f"emulated:{chip or DEFAULT_CHIP}", Identity("custom", *found.ids), state,
+                         error.state.get("pid"))]
+    try:
+        return [Attached(f"emulated:{chip or DEFAULT_CHIP}", identify(opened.handle), FREE)]
+    finally:
+        opened.handle.close()
 
 
 def open_adapter(chip: str | None = None) -> OpenedHandle:
@@ -84,7 +105,7 @@ def _no_libusb(_detail: str, _chip: str) -> None:
 
 
 def _absent(_detail: str, _chip: str) -> None:
-    libusb.choose([], None)
+    libusb.choose([], None, insist=False)
 
 
 def _no_permission(detail: str, _chip: str) -> None:

@@ -24,6 +24,7 @@ def _ids(kind: str) -> frozenset[tuple[int, int]]:
 
 CUSTOM_OR_LEGACY = _ids("custom")    # only the product string tells them apart
 BOOTSTUB = _ids("bootstub")
+LEGACY_VENDOR = 0xADD1               # the patched stock firmware is older than the other vendor id
 ASMEDIA = _ids("stock") | _ids("rom")
 DRIVEN = ("custom", "legacy")        # modes in which the card can be used
 
@@ -101,8 +102,10 @@ def tell_mode(ids: tuple[int, int] | None, product: str | None) -> str:
         return "custom"
     if product and product.startswith("AS2462"):
         return "rom"
-    if ids in CUSTOM_OR_LEGACY:
+    if ids in CUSTOM_OR_LEGACY and ids[0] == LEGACY_VENDOR:
         return "legacy"
+    if ids in CUSTOM_OR_LEGACY:      # the open firmware's own ids: whose name is this?
+        return "unknown" if product else "custom"
     if ids is None and product is None:
         return "unknown"
     return "stock" if ids is None or ids in ASMEDIA else "unknown"

@@ -71,10 +71,18 @@ class LegacyAdapter(Bridge):
 
     def __init__(self, handle, *, streams: bool = True) -> None:
         super().__init__(handle)
-        # High Speed has no streams; the transport's other way of moving data is not worth having.
-        use_streams = streams and Uas.is_offered_by(self.handle) and self.identity.super_speed
-        self.scsi: ScsiLink = (Uas if use_streams else Bot)(self)
+        self._streams = streams
+        self.scsi = self._transport()
         self._registers: dict[int, int] = {}     # what the packet engine's registers are known to hold
+
+    def _transport(self) -> ScsiLink:
+        # High Speed has no streams; the transport's other way of moving data is not worth having.
+        use_streams = self._streams and Uas.is_offered_by(self.handle) and self.identity.super_speed
+        return (Uas if use_streams else Bot)(self)
+
+    def attach(self, handle) -> None:
+        super().attach(handle)
+        self.scsi = self._transport()
 
     def describe(self) -> dict:
         return {**super().describe(), "transport": "UAS" if isinstance(self.scsi, Uas) else "bulk-only"}
@@ -86,7 +94,8 @@ class LegacyAdapter(Bridge):
             if self.identity.mode not in ("legacy", "unknown"):
                 raise wrong_mode(self.identity)
             self._super_speed = self.identity.super_speed
-            warnings.warn(SLOW_FIRMWARE, stacklevel=2)
+            if not self.started:
+                warnings.warn(SLOW_FIRMWARE, stacklevel=2)
             self.scsi.start()
             self._make_believe()
             self.started = True

@@ -42,6 +42,7 @@ def permission_action(ids: tuple[int, int], platform: str | None = None) -> str:
     return text.format(rule=udev_rule(ids), ids=f"{ids[0]:04x}:{ids[1]:04x}")
 
 
+ALL_IDS = sorted(CUSTOM_OR_LEGACY | BOOTSTUB | ASMEDIA)      # the bootstub and the ROM: for those who flash
 CONFIGURATION, INTERFACE, ALTERNATE = 1, 0, 0
 ASMEDIA_VENDOR = 0x174C
 # A cold boot of the newer firmware waits 1.75 s in its bootstub, then enumerates again with its own ids.
@@ -85,6 +86,22 @@ def load_library() -> None:
 
 def library_missing(error: Exception) -> UsbLibraryMissing:
     return UsbLibraryMissing(f"The USB library cannot be loaded ({error}).")
+
+
+def opened_context():
+    """libusb, ready to look at the bus.
+
+    Raises:
+        UsbLibraryMissing: it cannot be loaded. DeviceNotFound: this machine has no USB.
+    """
+    load_library()
+    context = usb1.USBContext()
+    try:
+        context.open()
+    except usb1.USBError as error:
+        # No USB at all (a container without /dev/bus/usb) is the same as nothing plugged in.
+        raise DeviceNotFound(f"USB is not available on this machine ({error!r}).") from error
+    return context
 
 
 def find(context) -> list[FoundAdapter]:
@@ -165,13 +182,7 @@ def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=No
         modes: what it may be (see identity.py); tools that flash also want "stock" and "rom".
     """
     if context is None:
-        load_library()
-        context = usb1.USBContext()
-        try:
-            context.open()
-        except usb1.USBError as error:
-            # No USB at all (a container without /dev/bus/usb) is the same as nothing plugged in.
-            raise DeviceNotFound(f"USB is not available on this machine ({error!r}).") from error
+        context = opened_context()
     resources = contextlib.ExitStack()
     resources.callback(context.close)
     try:

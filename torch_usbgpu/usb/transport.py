@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..errors import ConfigError, DeviceNotFound
+
+if TYPE_CHECKING:
+    from .attached import Attached
 
 SPECS = "auto | usb[:bus-port] | emulated[:chip]"
 _BUS_PORT = re.compile(r"\d+-\d+(\.\d+)*")
@@ -97,6 +100,20 @@ def open_handle(spec: str = "auto") -> OpenedHandle:
         warnings.warn(f"{why.removesuffix('.')}: using the emulated GPU, which is much slower. "
                       "Set USBGPU_DEVICE=emulated to say so, or USBGPU_DEVICE=usb to insist on hardware.", stacklevel=2)
     return _open_emulated(None)
+
+
+def list_adapters(spec: str = "auto") -> list[Attached]:
+    """The docks that `spec` may mean, told without opening any that is in use. "auto": the real ones.
+
+    Raises:
+        UsbLibraryMissing: nobody can look. DeviceNotFound: this machine has no USB.
+    """
+    wanted = parse_spec(spec)
+    if wanted.kind == "emulated":
+        from . import emulated
+        return emulated.attached(wanted.detail)
+    from . import attached as real
+    return real.attached(wanted.detail)
 
 
 def _open_emulated(chip: str | None) -> OpenedHandle:

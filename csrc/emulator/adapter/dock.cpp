@@ -83,6 +83,7 @@ void Dock::apply_faults() {
   xdata_.card_present = !faults_.no_card;
   sram_.drop_release = faults_.no_release;
   tlp_.glitch_every = faults_.tlp_error_every;
+  slow_ = faults_.slow;
   tlp_.unsupported = faults_.unsupported;
   sram_.lose_landing(faults_.lost_landing);
   fabric_.gpu().crs_after_reset = faults_.crs;
@@ -418,7 +419,7 @@ Outcome Dock::bulk_out(uint8_t endpoint, std::span<const uint8_t> data, const Pa
         done += run;
         progress = true;
       } else if (sram_.out_armed()) {
-        const double rate = sram_rate(profile_);
+        const double rate = sram_rate(profile_) / slow_;
         lock.unlock();  // the engine needs no firmware
         const size_t run = sram_.accept(bytes.subspan(done));
         observer_.spend("bulk-out:sram", static_cast<double>(run) / rate, 0, 0);
@@ -489,7 +490,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
       } else if (firmware().dead()) {
         return never("bulk-in", patience, done);
       } else if (sram_.in_released()) {
-        const double rate = sram_rate(profile_);
+        const double rate = sram_rate(profile_) / slow_;
         lock.unlock();
         const size_t remaining = sram_.in_remaining(), room = into.size() - done;
         const size_t whole = room / packet_bytes * packet_bytes;

@@ -125,6 +125,7 @@ class Dock {
   const UsbProfile strapped_;  // what the board was made with
   UsbProfile profile_;         // what runs
   Faults faults_;
+  unsigned slow_ = 1;          // of faults_; under firmware_mutex_
   Observer observer_;
   Events events_;
   DelayLine delay_;

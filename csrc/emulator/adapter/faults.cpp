@@ -89,6 +89,7 @@ std::array<uint8_t, 3> version(const std::string& text, const std::string& word)
 const char* const Faults::names =
     "unplug-after:N unplug[:after=N] link-down[:after=N] no-link no-card ur[:N][:after=N] lost-landing[:N][:after=N] "
     "short-bulk[:N][:after=N] timeout:WHAT[:N][:after=N] stall:WHAT[:N][:after=N] no-release crs:N tlp-error:N "
+    "slow:N "
     "psp-silent smu-silent queue-hang sdma-hang (each [:after=N][:until=CURE]) wrong-result card:VENDOR:DEVICE[:GC] "
     "(WHAT = E4 E5 F0 F2 F3 bulk-in bulk-out; CURE = power reset engine queue never; GC = 10.3.0)";
 
@@ -125,6 +126,9 @@ void Faults::add(const std::vector<std::string>& switches) {
       s.at_most(1);
       if (kind == "wrong-result") gpu.wrong_results = true;
       else (kind == "no-link" ? no_link : kind == "no-card" ? no_card : no_release) = true;
+    } else if (kind == "slow") {
+      s.no_options();
+      slow = static_cast<unsigned>(std::clamp<uint64_t>(s.count(1, {}), 1, 1'000'000));
     } else if (kind == "crs" || kind == "tlp-error") {
       s.no_options();
       (kind == "crs" ? crs : tlp_error_every) = static_cast<unsigned>(s.count(1, {}));

@@ -41,6 +41,7 @@ struct Faults {
   bool no_link = false, no_card = false, no_release = false;
   unsigned crs = 0;                          // config reads answered "retry" after each reset of the GPU
   unsigned tlp_error_every = 0;
+  unsigned slow = 1;                         // SRAM transfers take that many times as long
   std::optional<CardId> card;
   GpuFaults gpu;
 

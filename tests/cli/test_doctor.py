@@ -1,0 +1,189 @@
+"""usbgpu doctor and usbgpu list: every state, provoked by its switch, as a user sees it."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from torch_usbgpu import errors
+from torch_usbgpu.diagnosis import STATES, checks, rates
+from torch_usbgpu.diagnosis.states import OK, PROBLEM
+
+from .conftest import usbgpu, usbgpu_process
+
+PENDING = {"legacy-firmware"}
+PROVOKED = [pytest.param(state, marks=[pytest.mark.xfail] if state.name in PENDING else []) for state in STATES
+            if state.switch or state.severity == OK]
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    monkeypatch.setenv("USBGPU_DEVICE", "emulated")
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "2")
+    monkeypatch.setenv("USBGPU_CLANG", "")          # two switches set it
+    return lambda options: monkeypatch.setenv("USBGPU_EMULATOR", options)
+
+
+def examined(*arguments, status: int) -> dict:
+    done = usbgpu("doctor", "--json", *arguments, check=status)
+    return json.loads(done.stdout)          # one document and nothing else
+
+
+@pytest.mark.parametrize("state", PROVOKED, ids=lambda state: state.name)
+def test_each_state_is_told_apart(emulator, state):
+    emulator(state.switch)
+    report = examined(status=1 if state.severity == PROBLEM else 0)
+    first = report["findings"][0]
+    assert (first["code"], first["name"], first["severity"]) == (state.code, state.name, state.severity)
+    assert first["seen"] and first["action"]
+    assert len(report["findings"]) == 1
+    assert report["works"] == (state.severity != PROBLEM)
+    results = [row["result"] for row in report["checks"]]
+    assert (PROBLEM in results) == (state.severity == PROBLEM)
+
+
+def test_all_well_says_what_was_done(emulator):
+    emulator("")
+    report = examined("--device", "emulated:navi48", status=0)
+    assert {row["result"] for row in report["checks"]} == {"ok"}
+    measured = {row["name"]: row["mb_per_s"] for row in report["rates"]}
+    # The sheet's rates, less what a transfer costs besides its bytes.
+    assert 3.2 < measured["PIO write"] <= 3.6 and 1.6 < measured["PIO read"] <= 1.8
+    assert 550 < measured["SRAM write"] <= 700 and measured["copy to the GPU"] > 276
+    assert report["facts"]["arch"] == "gfx1201" and report["facts"]["found"] == "cold"
+    assert report["facts"]["pcie_lanes"] == 2 and report["facts"]["pcie_generation"] == 3
+    assert report["facts"]["usb_gbps"] == 10 and len(report["facts"]["firmware"]) >= 6
+
+
+def test_the_link_decides_what_is_expected(emulator):
+    emulator("usb=super-5g")
+    sram = next(row for row in examined(status=0)["rates"] if row["name"] == "SRAM write")
+    assert sram["expected_mb_per_s"] == 400 and 300 < sram["mb_per_s"] <= 400 and sram["enough"]
+
+
+@pytest.mark.parametrize("system, words", [("linux", ['ATTR{power/control}="on"', "udevadm"]), ("macos", ["macOS"]),
+                                           ("windows", ["WinUSB"])])
+def test_permission_texts(emulator, system, words):
+    emulator(f"fault=no-permission:{system}")
+    done = usbgpu("doctor", check=1)
+    assert "[D110] no-permission" in done.stdout and [word for word in words if word not in done.stdout] == []
+
+
+def test_busy_names_the_process(emulator):
+    emulator("fault=busy:4711")
+    found = examined(status=1)["findings"][0]
+    assert found["details"]["pid"] == 4711 and "4711" in found["action"] and found["error"] == "USBGPU-103"
+
+
+@pytest.mark.parametrize("card, words", [("10de:2684", ["NVIDIA", "10de:2684"]), ("1002:73bf", ["Navi 21"]),
+                                         ("1002:744c:11.5.0", ["11.5.0"]), ("1002:73a2:10.3.0", ["10.3.0", "Navi 21"])])
+def test_unsupported_cards_are_named(emulator, card, words):
+    emulator(f"fault=card:{card}")
+    found = examined(status=1)["findings"][0]
+    assert found["name"] == "unsupported-card" and [word for word in words if word not in found["seen"]] == []
+
+
+def test_all_missing_files_are_named(emulator):
+    emulator("fault=firmware-missing")
+    found = examined(status=1)["findings"][0]
+    assert "rlc" in found["seen"] and "usbgpu firmware install" in found["action"]
+
+
+def test_two_problems_are_both_told(emulator):
+    emulator("firmware=stock,fault=no-compiler")
+    assert {row["name"] for row in examined(status=1)["findings"]} == {"stock-firmware", "no-compiler"}
+
+
+def test_without_a_compiler_the_boot_is_still_tried(emulator):
+    emulator("fault=no-compiler")
+    results = {row["name"]: row["result"] for row in examined(status=1)["checks"]}
+    assert results["boot"] == "ok" and results["test kernel"] == "skipped"
+
+
+def test_states_that_only_broken_machines_have(emulator, monkeypatch):
+    emulator("")
+
+    def broken(error):
+        def fail(*_arguments, **_options):
+            raise error
+        return fail
+
+    monkeypatch.setattr(checks.selftest, "run", broken(errors.GpuFault("It faulted.", kernel="usbgpu_self_test")))
+    assert examined(status=1)["findings"][0]["name"] == "kernel-faults"
+    monkeypatch.setattr(checks.selftest, "run", broken(errors.CompileError("No.")))
+    assert examined(status=1)["findings"][0]["name"] == "compiler-fails"
+    monkeypatch.setattr(checks.selftest, "run", broken(ZeroDivisionError("what?")))
+    found = examined(status=1)["findings"][0]
+    assert found["name"] == "other-error" and "ZeroDivisionError" in found["seen"]
+
+
+def test_changed_bytes_are_found(emulator, monkeypatch):
+    from torch_usbgpu.runtime import Device
+    emulator("")
+    copied = Device.copy_out
+
+    def damaged(self, array, gpu_va):
+        copied(self, array, gpu_va)
+        if array.nbytes == rates.COPY_BYTES:
+            array[12345] ^= 1
+
+    monkeypatch.setattr(Device, "copy_out", damaged)
+    found = examined(status=1)["findings"][0]
+    assert found["name"] == "data-changed" and "0x3039" in found["seen"]
+
+
+def test_warm_after_the_doctor(emulator):
+    """The doctor leaves the board in order."""
+    emulator("state=warm")
+    assert examined(status=0)["facts"]["found"] in ("warm", "dirty", "cold")
+    from torch_usbgpu import diagnosis, usb
+    opened = usb.open_handle("emulated")
+    real, handle = usb.open_handle, opened.handle
+    try:
+        usb.open_handle = lambda spec: usb.OpenedHandle(handle, "again", opened.firmware_dirs)
+        assert diagnosis.examine("emulated").works
+        handle.reopen()
+        report = diagnosis.examine("emulated")
+    finally:
+        usb.open_handle = real
+    assert report.works and report.facts["found"] == "warm"
+
+
+def test_text_is_plain_when_it_is_no_terminal(emulator):
+    emulator("usb=super-5g")
+    done = usbgpu("doctor", check=0)
+    assert "\x1b" not in done.stdout and done.stderr == ""
+    assert "[D109] usb-5g-link" in done.stdout and "\n  Next: " in done.stdout
+    assert done.stdout.count("ok       ") > 8
+
+
+@pytest.mark.parametrize("arguments", [("--device", "toaster"), ("--device", "emulated:voodoo2"), ("--what",)])
+def test_wrong_usage(emulator, arguments):
+    emulator("")
+    done = usbgpu("doctor", *arguments, check=2)
+    assert "Next:" in done.stderr or "Usage:" in done.stderr
+
+
+def test_udev_rules():
+    rules = usbgpu("doctor", "--udev-rules", check=0).stdout.splitlines()
+    assert all(rule.startswith('SUBSYSTEM=="usb"') and 'power/control}="on"' in rule for rule in rules)
+    assert {rule.split('"')[3] for rule in rules} >= {"add1", "3801", "174c"}
+
+
+def test_auto_means_hardware(monkeypatch):
+    from torch_usbgpu.usb import libusb
+
+    def nothing(*_arguments, **_options):
+        raise errors.DeviceNotFound("No USB GPU adapter is plugged in.")
+    monkeypatch.setattr(libusb, "open_adapter", nothing)
+    monkeypatch.setenv("USBGPU_DEVICE", "auto")
+    report = examined(status=1)
+    assert report["findings"][0]["name"] == "no-dock" and "emulated" in report["findings"][0]["action"]
+
+
+def test_the_doctor_needs_no_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    done = usbgpu_process("doctor", "--json", check=0)
+    assert json.loads(done.stdout)["works"]
+
+
