@@ -27,7 +27,7 @@ from .nbio import Nbio
 from .psp import Psp
 from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, Registers
 from .sdma import Sdma
-from .smu import Smu
+from .smu import SMU_SECONDS, Smu
 
 if TYPE_CHECKING:
     from .gpu import Gpu
@@ -40,6 +40,7 @@ FIRMWARE_DONE = 1 << 31
 FIRMWARE_SECONDS = 1.0          # Linux waits as long for a hot-plugged board
 FIRMWARE_SECONDS_AFTER_RESET = 10.0
 MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
+SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
 ALL_ONES = 0xFFFF_FFFF
 
@@ -88,12 +89,10 @@ def read_vram_size(gpu: Gpu) -> str:
 
 
 def read_discovery(gpu: Gpu) -> str:
-    at = gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END
-    # Only as much as there is: 1 KiB over this road takes half a millisecond.
-    header = gpu.vram_read(at, discovery.HEADER_BYTES)
-    rest = discovery.binary_bytes(header) - len(header)
-    binary = header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
-    gpu.discovery = discovery.parse(binary)
+    gpu.discovery = _copied_discovery(gpu)
+    source = ", by our copy of its tables" if gpu.discovery else ""
+    if not gpu.discovery:
+        gpu.discovery = discovery.parse(_read_table(gpu, gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END))
     gpu.chip_name, gpu.chip = identify_chip(gpu.discovery)
     gpu.arch = gpu.chip["gfx_target"]
     gpu.compute_units = gpu.discovery.geometry.compute_units       # of the full die, for now
@@ -106,7 +105,35 @@ def read_discovery(gpu: Gpu) -> str:
     gpu.memory = Memory(its, gpu.vram_bytes)
     gpu.nbio, gpu.interrupts, gpu.psp = Nbio(its), Interrupts(its), Psp(its)
     gpu.smu, gpu.gfx, gpu.sdma = Smu(its), Gfx(its), Sdma(its)
-    return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units"
+    return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units{source}"
+
+
+def _read_table(gpu: Gpu, at: int) -> bytes:
+    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty."""
+    header = gpu.vram_read(at, discovery.HEADER_BYTES)
+    rest = discovery.binary_bytes(header) - len(header)
+    return header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
+
+
+def _table_is_beyond_bar(gpu: Gpu) -> bool:
+    return gpu.vram_bytes > gpu.pci.bars[0].size
+
+
+def _copied_discovery(gpu: Gpu) -> discovery.Discovery | None:
+    """The copy that an earlier start left inside a small BAR, if it is one of this very table.
+
+    The two dwords of the header that hold checksums are compared with the table itself.
+    """
+    if not _table_is_beyond_bar(gpu):
+        return None
+    try:
+        copy = _read_table(gpu, PLACES["discovery"])
+        tables = discovery.parse(copy)
+    except BootError:
+        return None
+    sums = discovery.CHECKSUMS
+    its = gpu.vram_read(gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END + sums.start, sums.stop - sums.start)
+    return tables if copy[sums] == its else None
 
 
 def _board_name(gpu: Gpu) -> str:
@@ -162,6 +189,8 @@ def start_bus_interface(gpu: Gpu) -> None:
 def start_memory(gpu: Gpu) -> str:
     gpu.memory.init()
     gpu.memory.start()
+    if _table_is_beyond_bar(gpu):
+        gpu.vram_write(PLACES["discovery"], gpu.discovery.binary)
     return f"frame buffer at {gpu.memory.fb_base:#x}"
 
 
@@ -336,14 +365,22 @@ def shut_down(gpu: Gpu) -> None:
     """Stop everything that runs, keep everything that is loaded, and say in SCRATCH_REG6 whether that went well."""
     if not gpu.booted:
         return
+    clean = not gpu.failed
+    gpu.smu.patience_s = SMU_STOP_SECONDS
     try:
-        gpu.sdma.stop()
-        gpu.gfx.stop()
-        gpu.smu.stop()
-        gpu.interrupts.stop()
-        gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
+        for block in (gpu.sdma, gpu.gfx, gpu.smu, gpu.interrupts):
+            try:
+                block.stop()
+            except LinkError:
+                raise
+            except UsbGpuError as error:        # one block that does not obey is no reason to leave the others on
+                clean = False
+                log.warning("the GPU is not left clean: %s", error.found)
+        gpu.regs.write("SCRATCH_REG6", CLEAN if clean else RUNNING)
     except DeviceLost as error:
         log.info("nothing to shut down: %s", error.found)
-    except UsbGpuError as error:
-        # The mark stays at RUNNING, so that the next process resets the board.
-        log.warning("the GPU was not left clean: %s", error.found)
+    except LinkError as error:
+        # Nothing else would get through. The mark stays at RUNNING, so that the next process resets the board.
+        log.warning("the GPU could not be left clean: %s", error.found)
+    finally:
+        gpu.smu.patience_s = SMU_SECONDS
