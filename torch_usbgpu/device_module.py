@@ -13,18 +13,19 @@ from typing import Any
 import torch
 
 from . import _C
-from .errors import ConfigError
+from .errors import ConfigError, UsbGpuError
 from .kernel import CompiledKernel, compile_kernel
 
 __all__ = [
-    "CompiledKernel", "Event", "Stream", "amp", "compile_kernel", "current_device", "current_stream",
+    "CompiledKernel", "Event", "Stream", "amp", "clock_rate", "compile_kernel", "current_device", "current_stream",
     "default_stream", "device", "device_count", "device_of", "empty_cache", "fallbacks", "get_amp_supported_dtype",
-    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all", "init",
-    "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats",
-    "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated",
-    "memory_reserved", "memory_stats", "reset", "reset_fallbacks", "reset_kernel_stats", "reset_link_stats",
-    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback", "set_rng_state", "set_rng_state_all",
-    "set_stream", "stream", "synchronize",
+    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all",
+    "init", "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats",
+    "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info",
+    "memory_allocated", "memory_reserved", "memory_stats", "memory_usage", "power_draw", "reset", "reset_fallbacks",
+    "reset_kernel_stats", "reset_link_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device",
+    "set_fallback", "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize", "temperature",
+    "utilization",
 ]
 
 Device = torch.types.Device
@@ -166,6 +167,44 @@ def reset_link_stats() -> None:
     from . import runtime
 
     runtime.device().reset_link_stats()
+
+
+# ---- what the board measures: names and units as in torch.cuda. Each asks the board; they boot the device.
+
+
+def _metrics(device: Device):
+    from . import runtime
+
+    _index(device)
+    return runtime.device().metrics()
+
+
+def temperature(device: Device = None) -> int:
+    """Degrees Celsius, at the edge of the die."""
+    degrees = _metrics(device).temperature_c
+    if degrees is None:
+        raise UsbGpuError("The board tells no temperature.", "Use usbgpu smi to see what it tells.")
+    return degrees
+
+
+def power_draw(device: Device = None) -> int:
+    """Milliwatts that the GPU and its memory draw, averaged by the board."""
+    return 1000 * _metrics(device).power_w
+
+
+def clock_rate(device: Device = None) -> int:
+    """MHz of the graphics clock."""
+    return _metrics(device).clocks_mhz["GFXCLK"]
+
+
+def utilization(device: Device = None) -> int:
+    """Percent of the time in which kernels ran, averaged by the board over some milliseconds."""
+    return _metrics(device).activity_percent["graphics"]
+
+
+def memory_usage(device: Device = None) -> int:
+    """Percent of the time in which the memory was read or written, averaged as utilization()."""
+    return _metrics(device).activity_percent["memory"]
 
 
 # ---- kernels

@@ -114,6 +114,22 @@ class DeviceStopped(UsbGpuError):
     default_action = "Open the device again."
 
 
+class ImageRefused(UsbGpuError, ValueError):
+    """A file is no image that may be written to the adapter's flash."""
+    code = "USBGPU-120"
+    default_action = "Get the file again, and compare its checksum with the published one."
+
+
+class FlashError(UsbGpuError):
+    """Reading or writing the adapter's flash failed. `stage`: how far it came."""
+    code = "USBGPU-121"
+    default_action = "Leave the dock plugged in and powered, and run the command again."
+
+    @property
+    def stage(self) -> str | None:
+        return self.state.get("stage")
+
+
 class FirmwareMissing(UsbGpuError, FileNotFoundError):
     code = "USBGPU-201"
 
@@ -141,6 +157,12 @@ class PspSilent(BootError):
 class SmuSilent(BootError):
     """The GPU's power controller does not answer."""
     code = "USBGPU-206"
+
+
+class DownloadError(UsbGpuError, OSError):
+    """Something could not be fetched, or is not what was promised."""
+    code = "USBGPU-207"
+    default_action = "Check the connection and the address, or install from a package or folder."
 
 
 class GpuHang(UsbGpuError):

@@ -17,10 +17,16 @@ from torch_usbgpu.usb import Adapter, open_handle
 
 from ..chip import CHIP, CHIPS
 
-# Most USB transfers of a start from cold, warm, and dirty (with its reset). Lower them when the boot gets cheaper.
-TRANSFERS = {"navi31": (699, 268, 667), "navi32": (696, 268, 664), "navi33": (659, 268, 627), "navi44": (705, 290, 673),
-             "navi48": (734, 290, 702)}
-COLD_MODELLED_SECONDS = 0.049        # by the yardstick of usb/stats.py
+# Most USB transfers of a start from cold, warm, and dirty (with its reset), by what BAR 0 can be. Lower them when the
+# boot gets cheaper.
+TRANSFERS = {
+    "large": {"navi31": (699, 268, 667), "navi32": (696, 268, 664), "navi33": (659, 268, 627),
+              "navi44": (700, 284, 668), "navi48": (729, 284, 697)},
+    "small": {"navi31": (1200, 277, 680), "navi32": (1197, 277, 677), "navi33": (1160, 277, 640),
+              "navi44": (1225, 293, 681), "navi48": (1254, 293, 710)}}
+COLD_MODELLED_SECONDS = {"large": 0.049, "small": 0.080}        # by the yardstick of usb/stats.py
+# What the project promises: cold and warm.
+MOST_TRANSFERS, MOST_MODELLED_SECONDS = (1500, 300), 0.080
 
 
 def names(gpu: Gpu) -> list[str]:
@@ -45,21 +51,23 @@ def test_cold_boot(board):
     assert gpu.adapter.stats.errors == gpu.adapter.stats.retries == 0
 
 
+@pytest.mark.parametrize("bar", TRANSFERS)
 @pytest.mark.parametrize("chip", CHIPS)
-def test_what_a_boot_costs(chip):
+def test_what_a_boot_costs(chip, bar):
     """On a GPU that steps only inside transfers, so that no poll comes too early and every count is exact."""
-    handle = EmulatedAdapter(chip, deterministic=True)
+    handle = EmulatedAdapter(chip, deterministic=True, bar=bar)
     firmware, costs = open_handle(f"emulated:{chip}").firmware_dirs, []
     for road in ("cold", "warm", "dirty"):
         gpu = Gpu(Adapter(handle), firmware)
         gpu.boot()
         costs.append(gpu.adapter.stats.transfers)
         assert sum(step.transfers for step in gpu.boot_log) == costs[-1]
-        assert gpu.adapter.stats.modelled_seconds <= COLD_MODELLED_SECONDS
+        assert gpu.adapter.stats.modelled_seconds <= min(COLD_MODELLED_SECONDS[bar], MOST_MODELLED_SECONDS)
         if road == "cold":
             gpu.shutdown()
     assert "was in use; reset" in [step.detail for step in gpu.boot_log]
-    assert all(cost <= most for cost, most in zip(costs, TRANSFERS[chip], strict=True)), (costs, TRANSFERS[chip])
+    assert all(cost <= most for cost, most in zip(costs, TRANSFERS[bar][chip], strict=True)), costs
+    assert all(cost <= most for cost, most in zip(costs, MOST_TRANSFERS, strict=False)), costs
 
 
 def test_vram_through_the_bar(board):
@@ -205,33 +213,78 @@ def test_boot_breaks_no_rule_of_the_adapter(chip):
     assert "was in use; reset" in [step.detail for step in gpu.boot_log]
 
 
-@every_chip
-def test_small_bar(board, monkeypatch):
-    """A card that cannot resize its BAR of 256 MiB boots, cold and warm; the rest of VRAM is reached through the
-    index registers, dword by dword."""
-    monkeypatch.setattr(config, "_resize_step", lambda space: None)
-    first = board.boot()
-    assert first.pci.bars[0].size == 256 << 20
-    data = bytes(range(64))
+# ---- cards whose BAR 0 does not show all of VRAM
+
+def road_of(gpu: Gpu) -> str:
+    return "warm" if "adopt_memory" in names(gpu) else "reset" if "was in use; reset" in [
+        step.detail for step in gpu.boot_log] else "cold"
+
+
+@pytest.mark.parametrize("bar", ["small", 1 << 30], ids=["no ReBAR", "1 GiB at most"])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_small_bar(chip, bar):
+    """Cold, warm and dirty. What lies beyond is reached through the index registers, dword by dword."""
+    handle = EmulatedAdapter(chip, bar=bar)
+    firmware, data = open_handle(f"emulated:{chip}").firmware_dirs, bytes(range(64))
     straddling = (2 << 30) - 32          # where the upper half of the index changes
-    first.vram_write(straddling, data)
-    first.shutdown()
+    for road in ("cold", "warm", "reset"):
+        gpu = Gpu(Adapter(handle), firmware)
+        gpu.boot()
+        assert road_of(gpu) == road and gpu.pci.bars[0].size == (bar if isinstance(bar, int) else config.SMALL_BAR_BYTES)
+        assert gpu.pci.kept == (road != "cold")
+        if road == "cold":
+            gpu.vram_write(straddling, data)
+            across = gpu.pci.bars[0].size - 8
+            gpu.vram_write(across, data[:16])
+            assert gpu.vram_read(across, 16) == data[:16]
+        elif road == "warm":
+            assert gpu.vram_read(straddling, 64) == data
+        if road == "cold":
+            gpu.shutdown()
+    handle.close()
+
+
+def test_the_bar_may_become_larger_between_two_starts(board):
+    """A process that does not resize it (another version of us) and one that does find the same memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "_resize_step", lambda space: None)
+        first = board.boot()
+        assert first.pci.bars[0].size == config.SMALL_BAR_BYTES
+        first.vram_write(1 << 30, b"here")
+        first.shutdown()
     gpu = board.boot()
-    assert gpu.pci.bars[0].size == 256 << 20 and "adopt_memory" in names(gpu)
-    assert gpu.vram_read(straddling, 64) == data
-    gpu.shutdown()
-    monkeypatch.undo()
-    large = board.boot()
-    assert large.pci.bars[0].size >= large.vram_bytes and large.vram_read(straddling, 64) == data
+    assert gpu.pci.bars[0].size >= gpu.vram_bytes and gpu.vram_read(1 << 30, 4) == b"here" and road_of(gpu) == "warm"
 
 
-def test_the_road_through_the_index_registers_is_shared(board, monkeypatch):
+def test_the_road_through_the_index_registers_is_shared():
     """Half of the index is written once for many dwords."""
-    monkeypatch.setattr(config, "_resize_step", lambda space: None)
-    gpu = board.boot()
+    gpu = Gpu(Adapter(EmulatedAdapter(CHIP, bar="small")), open_handle(f"emulated:{CHIP}").firmware_dirs)
+    gpu.boot()
     before = gpu.adapter.stats.transfers
     gpu.vram_read(1 << 30, 400)
     assert gpu.adapter.stats.transfers - before == 1 + 100 * 3
+
+
+def plugged_in(chip: str, **options) -> Gpu:
+    gpu = Gpu(Adapter(EmulatedAdapter(chip, **options)), open_handle(f"emulated:{chip}").firmware_dirs)
+    gpu.boot()
+    return gpu
+
+
+@pytest.mark.parametrize("copy", ["ours", "damaged", "another board's", "none"])
+def test_the_copy_of_the_discovery_table(copy):
+    """The one inside the BAR is believed only while it is whole, and one of the table that the board has."""
+    first = plugged_in(CHIP, bar="small")
+    table = first.discovery.binary
+    other = plugged_in("navi33" if CHIP != "navi33" else "navi31", deterministic=True).discovery.binary
+    image = {"ours": table, "damaged": table[:-1] + bytes([table[-1] ^ 1]), "another board's": other, "none": bytes(4096)}
+    first.vram_write(layout.PLACES["discovery"], image[copy])
+    first.shutdown()
+    gpu = Gpu(Adapter(first.adapter.handle), first.firmware_dirs)
+    gpu.boot()
+    assert gpu.discovery.binary == table and road_of(gpu) == "warm"
+    detail = next(step.detail for step in gpu.boot_log if step.name == "read_discovery")
+    assert ("our copy" in detail) == (copy == "ours")
 
 
 # ---- genuine firmware

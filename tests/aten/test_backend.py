@@ -189,6 +189,23 @@ def test_link_statistics():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_the_board_measures():
+    """Names and units are torch.cuda's; with kernels in flight, whose results stay right."""
+    x = torch.arange(1 << 12, dtype=torch.float32, device="usbgpu")
+    y = x
+    for _ in range(5):
+        y = y + x
+        assert 20 <= torch.usbgpu.temperature() < 120
+        assert 5_000 < torch.usbgpu.power_draw() < 500_000
+        assert 400 < torch.usbgpu.clock_rate() < 4000
+        assert 0 <= torch.usbgpu.utilization() <= 100 and 0 <= torch.usbgpu.memory_usage() <= 100
+    assert torch.equal(y.cpu(), 6 * torch.arange(1 << 12, dtype=torch.float32))
+    for name in ("temperature", "power_draw", "clock_rate", "utilization", "memory_usage"):
+        assert name in torch.usbgpu.__all__ and hasattr(torch.cuda, name)
+    with pytest.raises(RuntimeError, match="one device"):
+        torch.usbgpu.temperature(1)
+
+
 def test_fork_after_use_is_refused():
     torch.ones(1, device="usbgpu")
 

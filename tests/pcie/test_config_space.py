@@ -145,6 +145,42 @@ def test_without_resizable_bar_the_small_one_is_used():
     assert gpu.bars[0].size == 256 * MIB
 
 
+@pytest.mark.parametrize("entries", [["2", "0"], ["2", "5", "0"]], ids=" then ".join)
+def test_the_entry_of_bar0_need_not_be_the_first(entries):
+    card = Graphics()
+    for number, index in enumerate(entries):
+        at = 0x204 + 8 * number
+        card.set(at, (0xFF00 if index == "0" else 0x1FE) << 4)
+        card.set(at + 4, int(index) | len(entries) << 5 | 8 << 8)
+        card.allow(at + 4, 0x1F00 if index == "0" else 0)
+    before = card.get(0x208)
+    config.assign_bars(Bus(card), gpu := config.PciFunction(0, 0x1002, 0x744C, 0xC8))
+    assert card.get(0x208 + 8 * (len(entries) - 1)) >> 8 & 0x1F == 15 and card.get(0x208) == before
+    assert gpu.bars[0].address == 32 * GIB
+
+
+def test_other_bars_alone_may_be_resizable():
+    card = Graphics()
+    card.set(0x208, 2 | 1 << 5 | 1 << 8)
+    before = card.get(0x208)
+    gpu = walk(Bus(bridge(), card))
+    assert card.get(0x208) == before and gpu.bars[0].index == 0
+
+
+@pytest.mark.parametrize("resizable", [True, False])
+def test_bars_of_another_driver_are_not_kept(resizable):
+    """Without ReBAR the size is known only from where we put things."""
+    card = Graphics()
+    if not resizable:
+        card.set(0x200, 0x0001_0019)
+    bus = Bus(bridge(), card)
+    walk(bus)
+    assert walk(bus).kept
+    card.set(0x18, 0x2000_000C)               # doorbells at another distance
+    gpu = walk(bus)
+    assert not gpu.kept and gpu.bars[0].size == (256 * MIB if not resizable else 32 * GIB)
+
+
 def test_a_second_walk_writes_nothing_that_could_disturb():
     card = Graphics()
     bus = Bus(bridge(), bridge(), card)

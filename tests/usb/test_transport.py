@@ -86,13 +86,15 @@ def test_emulated_firmware_is_written_once(tmp_path, monkeypatch):
         ("vram=2G, threads=1", {"vram_bytes": 2 << 30, "threads": 1}),
         ("fault=crs:2,fault=no-link,usb=high", {"faults": ["crs:2", "no-link"], "usb": "high"}),
         ("vram=4096", {"vram_bytes": 4096}),
+        ("bar=small", {"bar": "small"}),
+        ("bar=4G", {"bar": 4 << 30}),
     ],
 )
 def test_emulator_options(text, options):
     assert emulated.parse_options(text) == options
 
 
-@pytest.mark.parametrize("text", ["fast", "threads=many", "vram=xG", "strict=many"])
+@pytest.mark.parametrize("text", ["fast", "threads=many", "vram=xG", "strict=many", "bar=huge"])
 def test_bad_emulator_options(text):
     with pytest.raises(ConfigError, match="USBGPU_EMULATOR"):
         emulated.parse_options(text)

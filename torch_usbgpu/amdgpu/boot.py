@@ -88,12 +88,10 @@ def read_vram_size(gpu: Gpu) -> str:
 
 
 def read_discovery(gpu: Gpu) -> str:
-    at = gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END
-    # Only as much as there is: 1 KiB over this road takes half a millisecond.
-    header = gpu.vram_read(at, discovery.HEADER_BYTES)
-    rest = discovery.binary_bytes(header) - len(header)
-    binary = header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
-    gpu.discovery = discovery.parse(binary)
+    gpu.discovery = _copied_discovery(gpu)
+    source = ", by our copy of its tables" if gpu.discovery else ""
+    if not gpu.discovery:
+        gpu.discovery = discovery.parse(_read_table(gpu, gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END))
     gpu.chip_name, gpu.chip = identify_chip(gpu.discovery)
     gpu.arch = gpu.chip["gfx_target"]
     gpu.compute_units = gpu.discovery.geometry.compute_units       # of the full die, for now
@@ -106,7 +104,35 @@ def read_discovery(gpu: Gpu) -> str:
     gpu.memory = Memory(its, gpu.vram_bytes)
     gpu.nbio, gpu.interrupts, gpu.psp = Nbio(its), Interrupts(its), Psp(its)
     gpu.smu, gpu.gfx, gpu.sdma = Smu(its), Gfx(its), Sdma(its)
-    return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units"
+    return f"{gpu.name}, {gpu.arch}, a die of {gpu.compute_units} compute units{source}"
+
+
+def _read_table(gpu: Gpu, at: int) -> bytes:
+    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty."""
+    header = gpu.vram_read(at, discovery.HEADER_BYTES)
+    rest = discovery.binary_bytes(header) - len(header)
+    return header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
+
+
+def _table_is_beyond_bar(gpu: Gpu) -> bool:
+    return gpu.vram_bytes > gpu.pci.bars[0].size
+
+
+def _copied_discovery(gpu: Gpu) -> discovery.Discovery | None:
+    """The copy that an earlier start left inside a small BAR, if it is one of this very table.
+
+    The two dwords of the header that hold checksums are compared with the table itself.
+    """
+    if not _table_is_beyond_bar(gpu):
+        return None
+    try:
+        copy = _read_table(gpu, PLACES["discovery"])
+        tables = discovery.parse(copy)
+    except BootError:
+        return None
+    sums = discovery.CHECKSUMS
+    its = gpu.vram_read(gpu.vram_bytes - discovery.OFFSET_FROM_VRAM_END + sums.start, sums.stop - sums.start)
+    return tables if copy[sums] == its else None
 
 
 def _board_name(gpu: Gpu) -> str:
@@ -162,6 +188,8 @@ def start_bus_interface(gpu: Gpu) -> None:
 def start_memory(gpu: Gpu) -> str:
     gpu.memory.init()
     gpu.memory.start()
+    if _table_is_beyond_bar(gpu):
+        gpu.vram_write(PLACES["discovery"], gpu.discovery.binary)
     return f"frame buffer at {gpu.memory.fb_base:#x}"
 
 

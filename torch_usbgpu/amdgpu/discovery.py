@@ -15,6 +15,7 @@ _FACTS = enum("discovery")
 OFFSET_FROM_VRAM_END = _FACTS["OFFSET_FROM_VRAM_END"]
 MAX_BYTES = _FACTS["SIZE"]
 HEADER_BYTES = struct_size("discovery_binary_header")
+CHECKSUMS = slice(8, 16)      # of the header: checksum and size of the whole; offset and checksum of the list of blocks
 
 # Our name of a block (as in chips.json) -> name in enums.json hw_id.
 _HW_NAMES = {"GC": "GC", "SDMA0": "SDMA0", "MMHUB": "MMHUB", "NBIO": "NBIF", "MP0": "MP0", "MP1": "MP1",
@@ -50,6 +51,7 @@ class Geometry:
 class Discovery:
     blocks: list[IpBlock]
     geometry: Geometry
+    binary: bytes = field(repr=False, default=b"")     # what all this was decoded from
     harvested: set[tuple[int, int]] = field(default_factory=set)   # (hw_id, instance)
 
     def find(self, name: str, instance: int = 0) -> IpBlock | None:
@@ -85,7 +87,7 @@ def parse(binary: bytes) -> Discovery:
         raise BootError("The GPU's discovery table is damaged (checksum).", expected=f"{expected:#x}",
                         computed=f"{sum(binary[after:size]) & 0xFFFF:#x}")
     blocks = _parse_blocks(binary, _table(binary, "IP_DISCOVERY"))
-    return Discovery(blocks, _parse_geometry(binary, _table(binary, "GC")), _parse_harvest(binary))
+    return Discovery(blocks, _parse_geometry(binary, _table(binary, "GC")), binary, _parse_harvest(binary))
 
 
 def _table(binary: bytes, name: str) -> int:

@@ -6,6 +6,8 @@ gfx_v11_0.c, gfx_v12_0.c, v11_structs.h; tinygrad AM_GFX.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import BootError
@@ -147,6 +149,20 @@ class Gfx:
         """Choose which engine, queue and VMID the banked registers mean."""
         self._gpu.regs.write("GRBM_GFX_CNTL", meid=me, pipeid=pipe, queueid=queue, vmid=vmid)
 
+    def _select_first_engine(self) -> None:
+        """Whatever the last user of a warm board left selected."""
+        if any(me == 0 for _, _, me in self._engines()):
+            self._select()
+
+    @contextmanager
+    def _selected(self, me: int) -> Iterator[None]:
+        """A micro engine, for a while. Number 0 is what is selected otherwise."""
+        if me:
+            self._select(me=me)
+        yield
+        if me:
+            self._select()
+
     def _engines(self) -> list[tuple[str, str, int]]:
         """(firmware kind, control register, micro engine) of the engines with firmware."""
         mec = [("mec", "CP_MEC_RS64_CNTL", COMPUTE_ME)]
@@ -159,23 +175,26 @@ class Gfx:
     def _read_start_addresses(self) -> dict[str, int]:
         """The same from a running board, so that a warm start needs no files."""
         addresses = {}
+        self._select_first_engine()
         for kind, _, me in self._engines():
-            self._select(me=me)
             name = f"CP_{kind.upper()}_{'RS64_' if kind == 'mec' else ''}PRGRM_CNTR_START"
-            addresses[kind] = self._gpu.regs.read_pair(name, f"{name}_HI") << 2
-        self._select()
+            with self._selected(me):
+                addresses[kind] = self._gpu.regs.read_pair(name, f"{name}_HI") << 2
         return addresses
 
     def _pulse_engines(self, starts: dict[str, int]) -> None:
         """Set start addresses, then pulse each engine's pipe reset, which makes it take them."""
         regs = self._gpu.regs
+        values: dict[str, int] = {}          # of control registers, which two engines may share
+        self._select_first_engine()
         for kind, control, me in self._engines():
             name = f"CP_{kind.upper()}_{'RS64_' if kind == 'mec' else ''}PRGRM_CNTR_START"
-            self._select(me=me)
-            regs.write_pair(name, starts[kind] >> 2, f"{name}_HI")
-            self._select()
-            value = regs.update(control, **{f"{kind}_pipe0_reset": 1})
-            regs.write(control, regs[control].insert(value, **{f"{kind}_pipe0_reset": 0}))
+            with self._selected(me):
+                regs.write_pair(name, starts[kind] >> 2, f"{name}_HI")
+            value = values[control] if control in values else regs.read(control)
+            regs.write(control, regs[control].insert(value, **{f"{kind}_pipe0_reset": 1}))
+            values[control] = regs[control].insert(value, **{f"{kind}_pipe0_reset": 0})
+            regs.write(control, values[control])
 
     def _write_constants(self) -> None:
         gpu, regs = self._gpu, self._gpu.regs

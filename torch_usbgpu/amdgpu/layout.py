@@ -10,7 +10,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # Kept in SCRATCH_REG7 while the board is ours, above its state (SCRATCH_REG6) and its number of compute units
 # (SCRATCH_REG5). Other drivers use other constants.
-LAYOUT_VERSION = 0x5542_0002
+LAYOUT_VERSION = 0x5542_0003
 
 BOOT_REGION_BYTES = 64 * MIB
 # The board's own firmware and the discovery table; never touched, never mapped.
@@ -42,6 +42,7 @@ _PLAN = {
     "ih_ring1": (IH_RING_BYTES, 4 * KIB),
     "psp_ring": (PSP_RING_BYTES, 4 * KIB),
     "psp_command": (4 * KIB, 4 * KIB),   # command, then the fence dword right behind it
+    "discovery": (16 * KIB, 4 * KIB),    # a copy, where BAR 0 does not reach the table itself
     "smu_table": (16 * KIB, 4 * KIB),
     "compute_mqd": (4 * KIB, 4 * KIB),
     "compute_eop": (4 * KIB, 4 * KIB),

@@ -171,6 +171,9 @@ class Registers:
 
     def read_pair(self, low: str, high: str | None = None) -> int:
         high = high or (low.replace("_LO32", "_HI32") if "_LO32" in low else low.replace("_LO", "_HI"))
+        if self.address(high) == self.address(low) + 1 < self._bar_dwords:
+            first, second = self.read_block(low, 2)
+            return first | second << 32
         return self.read(low) | self.read(high) << 32
 
     # ---- waiting

@@ -13,9 +13,13 @@ import click
 from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
-COMMANDS = {"doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
+COMMANDS = {"adapter": ("adapter", "The dock itself: what it is, its firmware, its power."),
+            "doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
             "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
-            "list": ("listing", "Docks that are plugged in.")}
+            "firmware": ("firmware", "AMD's firmware files: status, install, verify."),
+            "list": ("listing", "Docks that are plugged in."),
+            "reset": ("reset", "Reset a card that no program uses."),
+            "smi": ("smi", "Memory, clocks, temperature, power, link and queue of every card.")}
 
 
 class _Commands(click.Group):

@@ -75,6 +75,10 @@ STATES = (
           "Plug the dock straight into the computer, without a hub, with another cable.", "fault=slow:4"),
     State("D115", "data-changed", PROBLEM, "Bytes that were copied to the GPU and back came back changed.",
           "Use another cable; if it stays, do not trust this dock or card.", ""),
+    State("D116", "autosuspend", WARNING,
+          "The system may suspend the dock while it is idle; transfers fail after that.",
+          "Install the udev rules: usbgpu doctor --udev-rules | sudo tee /etc/udev/rules.d/70-usbgpu.rules; then run "
+          "`sudo udevadm control --reload` and plug the dock in again.", "fault=autosuspend"),
 
     State("D201", "no-card", PROBLEM,
           "The PCIe link is down and nobody answers: no card is in the slot, or it has no 12 V.",

@@ -23,6 +23,7 @@ DEFAULT_SEED = 0x2464  # strict=True
 NOT_QUEUED = (1 << 64) - 1
 LEAST_VRAM, MOST_VRAM = 64 << 10, 1 << 40  # the discovery table fills the last 64 KiB
 MOST_THREADS = 1024
+SMALL_BAR = 256 << 20
 FLASH_BYTES = 512 << 10
 EMULATED_CHIPS = {word: chip["name"] for chip in _emulator.gpu.CHIPS for word in (chip["name"], chip["target"])}
 _plugged_in: weakref.WeakSet[EmulatedAdapter] = weakref.WeakSet()
@@ -66,6 +67,8 @@ class EmulatedAdapter:
         state: of the GPU: "cold", "warm" (another driver shut it down in order), "dirty" (another driver was torn
             away), "wedged" (its power controller is silent). A warm start of one's own: close, reopen().
         board: product name, one of `_emulator.gpu.CHIPS[...]["boards"]`; empty for the chip's first.
+        bar: of the card's memory: "large" (resizable up to all of it), "small" (256 MiB, not resizable), or the largest
+            size in bytes that it can be resized to.
         counters: `launch_statistics()` also has memory segments and LDS bank conflicts; kernels run more slowly.
         flash: a file that holds the SPI flash, so that what is flashed outlives the process. A new one is filled with
             what `firmware` has; afterwards its content decides what the dock enumerates as.
@@ -74,7 +77,7 @@ class EmulatedAdapter:
     def __init__(self, chip: str = "navi31", vram_bytes: int = 0, firmware: str = "custom", usb: str = "super",
                  strict: bool | int = False, faults: Iterable[str] = (), *, deterministic: bool = False,
                  threads: int = 0, lanes: int = 0, serial: str = "", state: str = "cold", board: str = "",
-                 counters: bool = False, flash: str | Path | None = None):
+                 counters: bool = False, flash: str | Path | None = None, bar: str | int = "large"):
         if chip != "probe":
             if chip not in EMULATED_CHIPS:
                 raise ValueError(f"no emulated chip {chip!r}; there are {', '.join(EMULATED_CHIPS)}")
@@ -88,13 +91,16 @@ class EmulatedAdapter:
         _check_range("the seed of strict mode", seed, 0, (1 << 64) - 1)
         _check_range("threads", threads, 0, MOST_THREADS)
         _check_range("lanes", lanes, 0, 16)
+        if bar not in ("large", "small") and (not isinstance(bar, int) or bar < SMALL_BAR or bar & bar - 1):
+            raise ValueError(f"bar must be large, small, or a power of two from {SMALL_BAR} on, not {bar!r}")
         if vram_bytes and chip != "probe":
             _check_range("vram_bytes", vram_bytes, LEAST_VRAM, MOST_VRAM)
         content, programmed = _open_flash(flash) if flash else (None, False)
         self._model = dock.Dock(chip=chip, vram_bytes=vram_bytes or 0, firmware=firmware, usb=usb, strict=seed,
                                 deterministic=deterministic, threads=threads, lanes=lanes, serial=serial,
                                 faults=list(faults), state=state, board=board, counters=counters,
-                                flash=content, flash_programmed=programmed)
+                                flash=content, flash_programmed=programmed,
+                                resizable_bar=bar != "small", largest_bar=bar if isinstance(bar, int) else 0)
         self._configuration = 1  # the operating system configures a device when it is plugged in
         self._streams: dict[int, int] = {}
         self._pipes: StreamPipes | None = None

@@ -17,7 +17,7 @@ VENDOR_ID, COMMAND, REVISION_ID, HEADER_TYPE = 0x00, 0x04, 0x08, 0x0E
 BAR0 = 0x10
 BUS_NUMBERS, MEMORY_WINDOW, PREFETCH_WINDOW, PREFETCH_BASE_UPPER, PREFETCH_LIMIT_UPPER = 0x18, 0x20, 0x24, 0x28, 0x2C
 EXTENDED_CAPABILITIES = 0x100
-RESIZABLE_BAR = 0x15
+RESIZABLE_BAR, MAX_RESIZABLE_BARS = 0x15, 6
 
 COMMAND_MEMORY_AND_MASTER = 0x07     # I/O, memory, bus master
 COMMAND_MASTER = 0x04
@@ -32,6 +32,7 @@ REGISTER_BAR_MINIMUM = 512 << 10
 MAX_BUSES = 16
 _MAKERS = {0x10DE: "NVIDIA", 0x8086: "Intel", 0x144D: "Samsung", 0x1B21: "ASMedia"}     # pci.ids
 MIB = 1 << 20
+SMALL_BAR_BYTES = 256 * MIB          # BAR 0 of boards without ReBAR, and of others before it is resized
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def assign_bars(adapter, gpu: PciFunction) -> None:
     """
     space = ConfigSpace(adapter, gpu.bus)
     resize = _resize_step(space)
-    if resize is not None and resize.current == resize.largest and _keep_bars(space, gpu, resize):
+    if (resize is None or resize.current == resize.largest) and _keep_bars(space, gpu, resize):
         space.write(COMMAND, COMMAND_MEMORY_AND_MASTER, 1)
         return
     # Sizes must not change, nor BARs move, while the function decodes memory.
@@ -170,25 +171,38 @@ class _Resize:
 
 
 def _resize_step(space: ConfigSpace) -> _Resize | None:
+    """The entry of BAR 0. Every resizable BAR has one, and the first tells their number."""
     offset = space.find_capability(RESIZABLE_BAR)
     if offset is None:
         return None
-    supported = space.read(offset + 4) >> 4
-    value = space.read(offset + 8)
-    if not supported:
-        return None
-    return _Resize(offset + 8, value, value >> 8 & 0x1F, supported.bit_length() - 1)
+    entries = 1
+    for entry in range(MAX_RESIZABLE_BARS):
+        control = offset + 8 + 8 * entry
+        value = space.read(control)
+        if entry == 0:
+            entries = value >> 5 & 7
+        if value & 7 == 0:
+            supported = space.read(control - 4) >> 4
+            return _Resize(control, value, value >> 8 & 0x1F, supported.bit_length() - 1) if supported else None
+        if entry + 1 >= entries:
+            break
+    return None
 
 
-def _keep_bars(space: ConfigSpace, gpu: PciFunction, resize: _Resize) -> bool:
-    size = MIB << resize.current
+def _read_bar(space: ConfigSpace, index: int) -> int:
+    low = space.read(BAR0 + 4 * index)
+    high = space.read(BAR0 + 4 * index + 4) if low & 4 else 0
+    return high << 32 | low & ~0xF
+
+
+def _keep_bars(space: ConfigSpace, gpu: PciFunction, resize: _Resize | None) -> bool:
+    """Is everything where _place_bars() puts it? Then nothing is written, and `gpu.bars` is filled in."""
+    # Without ReBAR the size cannot be asked for without disturbing; it is not larger if the doorbells follow.
+    size = SMALL_BAR_BYTES if resize is None else MIB << resize.current
     expected = {0: _align(PREFETCH_BASE, size), 2: 0, 5: MEMORY_BASE}
     expected[2] = expected[0] + size
-    for index, address in expected.items():
-        low = space.read(BAR0 + 4 * index)
-        high = space.read(BAR0 + 4 * index + 4) if low & 4 else 0
-        if (high << 32 | low & ~0xF) != address:
-            return False
+    if any(_read_bar(space, index) != address for index, address in expected.items()):
+        return False
     sizes = {0: size, 2: MINIMUM_ALIGNMENT, 5: REGISTER_BAR_MINIMUM}
     gpu.bars = {index: Bar(index, address, sizes[index], index != 5) for index, address in expected.items()}
     gpu.kept = True

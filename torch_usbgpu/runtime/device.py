@@ -163,6 +163,17 @@ class Device:
         """How the device is doing: see runtime/report.py. From any thread; waits a second for the cable at most."""
         return self._reporter.report(self)
 
+    def metrics(self):
+        """Clocks, power, temperatures, activity: an amdgpu.metrics.Metrics, read now. Waits for no kernel.
+
+        Raises:
+            UsbGpuError: the device has stopped, or the board does not answer.
+            TimeoutError: another thread holds the cable.
+        """
+        self.road.refuse_if_failed()
+        with self.gpu.visit(report.VISIT_SECONDS):
+            return self.gpu.smu.metrics(report.SMU_SECONDS)
+
     def _listen(self) -> status.Endpoint | None:
         try:
             return status.Endpoint(status=self.status)

@@ -5,10 +5,10 @@ a report never waits for a kernel, and never touches a GPU that has stopped.
 """
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SmuSilent, UsbGpuError
@@ -23,6 +23,13 @@ SILENCE_SECONDS = 30.0     # then an SMU that did not answer is asked again
 STARTED = time.time()
 
 
+def _program() -> str:
+    """What people call this process: the script, or the package that `python -m` ran."""
+    script = Path(sys.argv[0] if sys.argv else "")
+    name = script.parent.name if script.name == "__main__.py" else script.name
+    return name if name not in ("", "-c") else "python"
+
+
 class Reporter:
     """Reports of one device, which it does not keep alive."""
 
@@ -34,7 +41,7 @@ class Reporter:
         gpu, road = device.gpu, device.road
         memory = device.stream.memory_stats()
         told: dict[str, Any] = {
-            "program": os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c") else "python",
+            "program": _program(),
             "running_s": round(time.time() - STARTED, 3),
             "device": device.label or type(device.handle).__name__,
             "serial": getattr(getattr(device, "opened", None), "serial", None),
@@ -57,7 +64,7 @@ class Reporter:
             try:
                 with device.gpu.visit(VISIT_SECONDS):
                     told = {**nothing, "missing": None, "queue": self._queue(device, look=True),
-                            "link": device.adapter.describe() if hasattr(device.adapter, "describe") else None}
+                            "link": device.adapter.describe()}
                     if time.monotonic() < self._quiet_until:
                         return {**told, "missing": "the power controller does not answer"}
                     try:

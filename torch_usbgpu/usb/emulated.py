@@ -1,7 +1,7 @@
 """The transport that plugs in a virtual dock. The only module of the host half that knows the emulator.
 
 USBGPU_EMULATOR holds its options, comma separated: `strict`, `strict=SEED`, `deterministic`, `counters`, `vram=2G`,
-`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`,
+`threads=4`, `lanes=4`, `firmware=legacy`, `usb=high`, `serial=01234567`, `state=warm`, `bar=small`,
 `flash=FILE` (what is flashed lasts), `fault=unplug-after:100` (repeatable).
 
 Some switches are about the moment of opening, which the dock itself never sees: they are served here, and go through
@@ -73,29 +73,30 @@ def open_adapter(chip: str | None = None) -> OpenedHandle:
     for switch in opening:
         name, _, detail = switch.partition(":")
         images = OPENING[name](detail, chip) or images
+    may_sleep = any(switch.partition(":")[0] == "autosuspend" for switch in opening)
     try:
         handle = emulator.EmulatedAdapter(chip, **options)
     except (ValueError, OSError) as error:
         raise ConfigError(f"USBGPU_EMULATOR: {error}.",
                           f"Correct the environment variable. Also known: fault={', fault='.join(OPENING)}.") from error
-    return _opened(handle, (images or firmware_directory(chip),))
+    return _opened(handle, (images or firmware_directory(chip),), may_sleep)
 
 
-def _opened(handle, images: tuple[Path, ...]) -> OpenedHandle:
+def _opened(handle, images: tuple[Path, ...], may_sleep: bool) -> OpenedHandle:
     def reopen() -> OpenedHandle:
         handle.reopen()
         try:
             handle.getProduct()
         except usb1.USBErrorNoDevice:
             handle.close()
-            libusb.choose([], None)     # what an empty bus is answered with
-        return _opened(handle, images)
+            libusb.choose([], None, insist=False)     # what an empty bus is answered with
+        return _opened(handle, images, may_sleep)
 
     try:
         serial = handle.getSerialNumber()
     except usb1.USBError:       # a fault switch may already be at work
         serial = ""
-    return OpenedHandle(handle, "emulated", images, reopen, None if serial in ("", "ffffffff") else serial)
+    return OpenedHandle(handle, "emulated", images, reopen, None if serial in ("", "ffffffff") else serial, may_sleep)
 
 
 # ---- switches of the moment of opening: (what stands behind the colon, chip) -> directory of firmware images, or None
@@ -144,6 +145,10 @@ def _firmware_corrupted(_detail: str, chip: str) -> Path:
     return images
 
 
+def _autosuspend(_detail: str, _chip: str) -> None:
+    """The dock itself never sees it: open_adapter() tells it on."""
+
+
 def _no_compiler(_detail: str, _chip: str) -> None:
     """For the rest of the process."""
     os.environ["USBGPU_CLANG"] = "none"
@@ -159,7 +164,7 @@ def _fallback_compiler(_detail: str, _chip: str) -> None:
 OPENING: dict[str, Callable[[str, str], Path | None]] = {
     "no-libusb": _no_libusb, "absent": _absent, "no-permission": _no_permission, "busy": _busy, "claimed": _claimed,
     "firmware-missing": _firmware_missing, "firmware-corrupted": _firmware_corrupted,
-    "no-compiler": _no_compiler, "fallback-compiler": _fallback_compiler,
+    "autosuspend": _autosuspend, "no-compiler": _no_compiler, "fallback-compiler": _fallback_compiler,
 }
 
 
@@ -181,6 +186,11 @@ def _damaged_files(images: Path) -> list[Path]:
 
 # ---- options
 
+def _bytes(text: str) -> int:
+    unit = _SUFFIXES.get(text[-1:].upper(), 0)
+    return int(text[:-1]) * unit if unit else int(text)
+
+
 def parse_options(text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
@@ -193,8 +203,9 @@ def parse_options(text: str) -> dict[str, Any]:
             elif name in _NUMBERS:
                 options[_NUMBERS[name]] = int(value)
             elif name == "vram":
-                unit = _SUFFIXES.get(value[-1:].upper(), 0)
-                options["vram_bytes"] = int(value[:-1]) * unit if unit else int(value)
+                options["vram_bytes"] = _bytes(value)
+            elif name == "bar":
+                options["bar"] = value if value in ("small", "large") else _bytes(value)
             elif name in _WORDS:
                 options[name] = value
             elif name == "fault":
@@ -205,6 +216,7 @@ def parse_options(text: str) -> dict[str, Any]:
             raise ConfigError(
                 f"USBGPU_EMULATOR: {word!r} is no option.",
                 "Use: strict, strict=SEED, deterministic, counters, vram=2G, threads=N, lanes=N, "
-                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, flash=FILE, fault=SWITCH.",
+                "firmware=NAME, usb=super|super-5g|high, serial=HEX, state=NAME, board=NAME, bar=small|SIZE, "
+                "flash=FILE, fault=SWITCH.",
             ) from None
     return options

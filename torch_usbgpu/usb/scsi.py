@@ -36,6 +36,9 @@ TIMEOUT_WRAPPER_MS = 2000  # that of the flashing tool for the status wrapper
 TIMEOUT_RESET_MS = 1000
 PROBE_MS = 200
 
+# As `data_out`: a data phase without data, which the specification does not have but the flashing tools send.
+EMPTY_DATA_PHASE = memoryview(b"")
+
 
 class Command(NamedTuple):
     """One command: `data_out` is sent, or `length_in` bytes are asked for, or neither."""
@@ -166,7 +169,7 @@ class Bot(ScsiLink):
                 self.clear_halt(BULK_IN)
             except usb1.USBError as error:
                 raise self._translate(error, "scsi_in") from error
-        elif length:
+        elif length or data_out is EMPTY_DATA_PHASE:
             try:
                 self.stats.count_bulk("scsi_out", length)
                 self.handle.bulkWrite(BULK_OUT, data_out, timeout=timeout_ms)

@@ -88,9 +88,9 @@ void bind_adapter(py::module_& module) {
                        const std::string& usb, const std::string& serial, uint64_t strict, bool deterministic,
                        unsigned threads, unsigned lanes, std::vector<std::string> faults, const std::string& state,
                        const std::string& board, bool counters, std::optional<py::buffer> flash,
-                       bool flash_programmed) {
+                       bool flash_programmed, bool resizable_bar, uint64_t largest_bar) {
              DockOptions options{firmware, usb, serial, strict, deterministic, lanes, std::move(faults), {}, nullptr,
-                                 false};
+                                 false, {resizable_bar, largest_bar}};
              if (flash) {
                auto info = std::make_unique<py::buffer_info>(flash->request(true));
                if (contiguous(*info).size() != Flash::bytes) throw py::value_error("a flash has 512 KiB");
@@ -113,7 +113,8 @@ void bind_adapter(py::module_& module) {
            py::arg("usb") = "super", py::arg("serial") = "", py::arg("strict") = 0, py::arg("deterministic") = false,
            py::arg("threads") = 0, py::arg("lanes") = 0, py::arg("faults") = std::vector<std::string>{},
            py::arg("state") = "cold", py::arg("board") = "", py::arg("counters") = false,
-           py::arg("flash") = py::none(), py::arg("flash_programmed") = false)
+           py::arg("flash") = py::none(), py::arg("flash_programmed") = false,
+           py::arg("resizable_bar") = true, py::arg("largest_bar") = 0)
       .def(
           "control_out",
           [](Dock& dock, uint8_t type, uint8_t request, uint16_t value, uint16_t index, const py::buffer& data,

@@ -41,7 +41,7 @@ Dock::Dock(std::unique_ptr<Gpu> gpu, const DockOptions& options)
       flash_(options.flash),
       pages_(observer_),
       gpu_(std::move(gpu)),
-      fabric_(*gpu_, trained_lanes(options, strapped_.firmware)),
+      fabric_(*gpu_, trained_lanes(options, strapped_.firmware), options.bars),
       tlp_(fabric_, observer_, delay_),
       sram_(pages_, observer_, events_, delay_),
       xdata_(pages_, tlp_, sram_, fabric_, flash_, delay_, trained_lanes(options, strapped_.firmware)),

@@ -29,6 +29,7 @@ struct DockOptions {
   std::span<uint8_t> flash;       // where the flash keeps its content; empty: in memory of its own
   std::shared_ptr<void> flash_owner;
   bool flash_programmed = false;  // there is something in it already: that is what the board starts with
+  BarOptions bars = {};           // of the card
 };
 
 enum class Status { ok, timeout, stall, no_device, overflow, not_found, cancelled };

@@ -95,15 +95,17 @@ bool Flash::config_valid(unsigned block) const {
 
 void Flash::install(const UsbProfile& profile) {
   const Identity& id = profile.identity;
+  // The tool that puts the open firmware into a flash writes the patched firmware's blocks in front of it.
+  const Identity shown = is_custom(profile.firmware) ? make_profile("legacy", "super").identity : id;
   erase(0, bytes);
   otp_.fill(0xFF);
   status_ = protect_bits;
   modified_ = false;
   if (profile.firmware == FirmwareKind::rom) return;
   std::vector<uint8_t> block(config_bytes, 0xFF);
-  put(block, 0x04, 20, id.serial), put(block, 0x18, 36, id.manufacturer), put(block, 0x3C, 8, id.manufacturer);
-  put(block, 0x44, 32, id.name), put(block, 0x64, 16, id.name);
-  const uint16_t words[3] = {id.vendor, id.product, id.release};
+  put(block, 0x04, 20, shown.serial), put(block, 0x18, 36, shown.manufacturer), put(block, 0x3C, 8, shown.manufacturer);
+  put(block, 0x44, 32, shown.name), put(block, 0x64, 16, shown.name);
+  const uint16_t words[3] = {shown.vendor, shown.product, shown.release};
   for (size_t i = 0; i < 3; ++i) {
     block[0x74 + 2 * i] = static_cast<uint8_t>(words[i]);
     block[0x75 + 2 * i] = static_cast<uint8_t>(words[i] >> 8);
@@ -112,7 +114,7 @@ void Flash::install(const UsbProfile& profile) {
   block[0x7F] = sum({block.data() + 4, 0x7E - 4 + 1});
   program(0, block);
   std::fill(block.begin(), block.end(), 0xFF);
-  put(block, 0x04, 40, id.manufacturer), put(block, 0x2C, 40, id.name);
+  put(block, 0x04, 40, shown.manufacturer), put(block, 0x2C, 40, shown.name);
   block[0x7E] = magic_config1;
   block[0x7F] = sum({block.data() + 4, 0x7E - 4 + 1});
   program(config_bytes, block);

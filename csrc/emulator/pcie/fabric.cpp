@@ -15,12 +15,12 @@ BridgeIdentity card_upstream(uint32_t lanes) {
 BridgeIdentity card_downstream() { return {0x1002, 0x1479, 0x10, pci::PortType::downstream, {4, 16, 4, 16}, 0}; }
 }  // namespace
 
-Fabric::Fabric(Gpu& gpu, unsigned lanes)
+Fabric::Fabric(Gpu& gpu, unsigned lanes, const BarOptions& bars)
     : gpu_(gpu),
       bridges_{Bridge(adapter_port(pci::PortType::upstream, lanes)),
                Bridge(adapter_port(pci::PortType::downstream, lanes)), Bridge(card_upstream(lanes)),
                Bridge(card_downstream())},
-      gpu_function_(gpu, {4, 16, 4, 16}) {
+      gpu_function_(gpu, {4, 16, 4, 16}, bars) {
   gpu_function_.on_command_change = [this] { update_upstream(); };
 }
 

@@ -17,7 +17,7 @@ class Fabric {
  public:
   static constexpr unsigned bridge_count = 4;
 
-  Fabric(Gpu& gpu, unsigned lanes);
+  Fabric(Gpu& gpu, unsigned lanes, const BarOptions& bars);
 
   struct ConfigAddress {
     unsigned bus, device, function, reg;

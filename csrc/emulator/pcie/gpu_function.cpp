@@ -21,8 +21,11 @@ constexpr uint32_t audio_bar_bytes = 16 * 1024;
 constexpr uint32_t ext_header(uint32_t id, uint32_t next) { return id | 1u << 16 | next << 20; }
 }  // namespace
 
-GpuFunction::GpuFunction(Gpu& gpu, pci::Link link) : gpu_(gpu), identity_(gpu.identity()) {
-  const uint64_t mebibytes = std::bit_ceil(std::max<uint64_t>(identity_.vram_bytes >> 20, 256));
+GpuFunction::GpuFunction(Gpu& gpu, pci::Link link, const BarOptions& bars)
+    : gpu_(gpu), identity_(gpu.identity()), resizable_(bars.resizable) {
+  uint64_t mebibytes = std::bit_ceil(std::max<uint64_t>(identity_.vram_bytes >> 20, 256));
+  if (!resizable_) mebibytes = 256;
+  if (bars.largest) mebibytes = std::min(mebibytes, bars.largest >> 20);
   bar0_max_index_ = static_cast<uint32_t>(std::countr_zero(mebibytes));
   define_graphics(link);
   define_audio(link);
@@ -57,13 +60,23 @@ void GpuFunction::define_graphics(pci::Link link) {
 
   s.define(ext_vendor, ext_header(0x000B, ext_aer));
   s.define(ext_vendor + 4, 0x01010001u);
-  s.define(ext_aer, ext_header(0x0001, ext_rebar));
+  s.define(ext_aer, ext_header(0x0001, resizable_ ? ext_rebar : ext_power_budget));
   s.define(ext_aer + 4, 0, 0, 0xFFFFFFFFu);
   s.define(ext_aer + 8, 0, 0xFFFFFFFFu);
   s.define(ext_aer + 12, 0x00462030u, 0xFFFFFFFFu);
   s.define(ext_aer + 16, 0, 0, 0xFFFFFFFFu);
   s.define(ext_aer + 20, 0x00002000u, 0xFFFFFFFFu);
-  // Resizable BAR: bit n+4 of the first dword = 1 MiB << n supported. Two entries: BAR0 and BAR2.
+  if (resizable_) define_resizable_bars();
+  s.define(ext_power_budget, ext_header(0x0004, ext_secondary_pcie));
+  s.define(ext_secondary_pcie, ext_header(0x0019, ext_acs));
+  s.define(ext_acs, ext_header(0x000D, ext_ltr));
+  s.define(ext_ltr, ext_header(0x0018, 0));
+  s.define(ext_ltr + 4, 0, 0x1FFF1FFFu);
+}
+
+void GpuFunction::define_resizable_bars() {
+  // Bit n+4 of an entry's first dword = 1 MiB << n supported. Two entries: BAR0 and BAR2.
+  ConfigSpace& s = graphics_;
   s.define(ext_rebar, ext_header(0x0015, ext_power_budget));
   uint32_t sizes = 0;
   for (unsigned index = bar0_reset_index; index <= bar0_max_index_; ++index) sizes |= 1u << (index + 4);
@@ -73,11 +86,6 @@ void GpuFunction::define_graphics(pci::Link link) {
   for (unsigned index = bar2_reset_index; index <= bar2_max_index; ++index) sizes |= 1u << (index + 4);
   s.define(ext_rebar + 12, sizes);
   s.define(ext_rebar + 16, 2u | bar2_reset_index << 8, 0x3Fu << 8);
-  s.define(ext_power_budget, ext_header(0x0004, ext_secondary_pcie));
-  s.define(ext_secondary_pcie, ext_header(0x0019, ext_acs));
-  s.define(ext_acs, ext_header(0x000D, ext_ltr));
-  s.define(ext_ltr, ext_header(0x0018, 0));
-  s.define(ext_ltr + 4, 0, 0x1FFF1FFFu);
 }
 
 void GpuFunction::define_audio(pci::Link link) {
@@ -97,6 +105,7 @@ void GpuFunction::define_audio(pci::Link link) {
 
 void GpuFunction::apply_resize() {
   auto size = [this](unsigned control, unsigned lowest, unsigned highest) {
+    if (!resizable_) return uint64_t{1} << (20 + lowest);
     // An unsupported index is not taken over by hardware; the nearest supported one stands in.
     const unsigned index = std::clamp(graphics_.read(control) >> 8 & 0x3F, lowest, highest);
     graphics_.set(control, (graphics_.read(control) & ~(0x3Fu << 8)) | index << 8);
@@ -131,7 +140,7 @@ Completion GpuFunction::config_write(unsigned function, unsigned reg, uint32_t v
     return Completion::success;
   }
   graphics_.write(reg, value, byte_enables);
-  if (reg == ext_rebar + 8 || reg == ext_rebar + 16) apply_resize();
+  if (resizable_ && (reg == ext_rebar + 8 || reg == ext_rebar + 16)) apply_resize();
   if (reg == express_capability + 8 && graphics_.read(reg) & pci::device_control_flr) {
     reset();  // the bit itself reads 0 again, as reset() restores it
   }
@@ -220,7 +229,7 @@ void GpuFunction::present(std::optional<CardId> card) {
 
 void GpuFunction::leave_enumerated() {
   constexpr uint64_t prefetchable = 0x60'0000'0000, registers = 0xFCA0'0000;
-  graphics_.set(ext_rebar + 8, (graphics_.read(ext_rebar + 8) & ~(0x3Fu << 8)) | bar0_max_index_ << 8);
+  if (resizable_) graphics_.set(ext_rebar + 8, (graphics_.read(ext_rebar + 8) & ~(0x3Fu << 8)) | bar0_max_index_ << 8);
   apply_resize();
   const uint64_t doorbells = prefetchable + bar0_bytes_;
   graphics_.write(0x10, static_cast<uint32_t>(prefetchable), 0xF);

@@ -11,9 +11,15 @@
 
 namespace usbgpu::emulator {
 
+// What a card offers for BAR 0. Its own firmware straps it at 256 MiB; a card of before ReBAR has nothing else.
+struct BarOptions {
+  bool resizable = true;
+  uint64_t largest = 0;  // bytes, a power of two of 256 MiB at least; 0: all of VRAM
+};
+
 class GpuFunction final : public Endpoint {
  public:
-  GpuFunction(Gpu& gpu, pci::Link link);
+  GpuFunction(Gpu& gpu, pci::Link link, const BarOptions& bars);
 
   Completion config_read(unsigned function, unsigned reg, uint32_t& value) override;
   Completion config_write(unsigned function, unsigned reg, uint32_t value, unsigned byte_enables) override;
@@ -49,6 +55,7 @@ class GpuFunction final : public Endpoint {
 
  private:
   void define_graphics(pci::Link link);
+  void define_resizable_bars();
   void define_audio(pci::Link link);
   void apply_resize();
   uint64_t bar_base(unsigned reg) const;
@@ -56,7 +63,8 @@ class GpuFunction final : public Endpoint {
   Gpu& gpu_;
   GpuIdentity identity_;
   ConfigSpace graphics_, audio_;
-  uint32_t bar0_max_index_;  // resizable BAR: log2(MiB) of the largest size
+  const bool resizable_;
+  uint32_t bar0_max_index_;  // log2(MiB) of the largest size
   uint64_t bar0_bytes_ = 0, bar2_bytes_ = 0;
   unsigned crs_left_ = 0;
 };

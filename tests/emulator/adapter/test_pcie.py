@@ -123,6 +123,30 @@ def test_unsupported_bar_size_is_clamped(wire):
     assert size_of_bar(wire, 0x10, True) == 256 << 20
 
 
+@pytest.mark.parametrize("bar, largest", [(GIB, GIB), (512 << 20, 512 << 20), (64 * GIB, 4 * GIB), ("large", 4 * GIB)])
+def test_a_card_may_offer_smaller_bars_only(bar, largest):
+    wire = Wire(vram_bytes=4 * GIB, bar=bar).bring_up()
+    wire.config_write(4, 0x208, 2 << 5 | 40 << 8)
+    assert size_of_bar(wire, 0x10, True) == largest
+    assert 1 << (wire.config(4, 0x204).bit_length() - 1 - 4 + 20) == largest
+
+
+def test_a_card_without_resizable_bar():
+    wire = Wire(vram_bytes=4 * GIB, bar="small").bring_up()
+    assert 0x0015 not in walk_extended(wire, 4) and {0x000B, 0x0001, 0x0004} <= set(walk_extended(wire, 4))
+    assert size_of_bar(wire, 0x10, True) == 256 << 20 and size_of_bar(wire, 0x18, True) == 2 << 20
+    before = [wire.config(4, register) for register in range(0x200, 0x218, 4)]
+    for register in range(0x200, 0x218, 4):
+        wire.config_write(4, register, 0xFFFFFFFF)
+    assert [wire.config(4, register) for register in range(0x200, 0x218, 4)] == before == [0] * 6
+
+
+@pytest.mark.parametrize("bar", ["tiny", 0, 128 << 20, 3 * GIB, True])
+def test_impossible_bars(bar):
+    with pytest.raises(ValueError, match="bar"):
+        Wire(bar=bar)
+
+
 def test_aperture_beyond_the_memory():
     wire = Wire(vram_bytes=16 << 20).bring_up()
     wire.write32(VRAM + (16 << 20), 5)
