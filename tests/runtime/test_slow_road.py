@@ -12,6 +12,7 @@ from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.runtime import Device, recovery
 from torch_usbgpu.runtime.queue import Road
 from torch_usbgpu.runtime.slow_road import SlowRoad, SramStage, VramStage
+from torch_usbgpu.usb.faulty import Fault, FaultyHandle
 from torch_usbgpu.usb.legacy import LegacyAdapter
 
 from ..chip import CHIP
@@ -135,16 +136,40 @@ def test_every_rung(cable, rung):
     assert (add_one(cable, np.zeros(5000, np.float32)) == 1).all()
 
 
-def test_failed_transfers_are_repeated():
+@pytest.mark.parametrize("kind, op, request_number", [
+    ("timeout", "controlWrite", 0xF2), ("timeout", "bulkWrite", None), ("io", "bulkWrite", None)])
+def test_failed_transfers_are_repeated_at_usb2(kind, op, request_number):
     """The device goes on as if nothing had happened."""
-    for options, switch in ((dict(usb="high"), "timeout:F2"), (dict(firmware="legacy"), "timeout:bulk-in")):
-        handle = EmulatedAdapter(CHIP, vram_bytes=1 << 30, **options)
-        with Device(handle) as device:
-            device.kernels = device.load(compiler.compile(SOURCE, device.arch))
-            add_one(device, np.zeros(9000, np.float32))
-            handle.inject(f"{switch}:20")
-            for _ in range(5):
-                assert (add_one(device, np.zeros(9000, np.float32)) == 1).all()
+    handle = FaultyHandle(EmulatedAdapter(CHIP, vram_bytes=1 << 30, usb="high"), [])
+    with Device(handle) as device:
+        device.kernels = device.load(compiler.compile(SOURCE, device.arch))
+        add_one(device, np.zeros(9000, np.float32))
+        for skip in range(3):
+            handle.faults = [Fault(kind, op, request_number, skip=skip)]
+            assert (add_one(device, np.zeros(9000, np.float32)) == 1).all()
+            assert handle.faults[0].hits == 1
+
+
+def test_failed_fetches_are_repeated_on_legacy():
+    """Bulk-only, because the wrapper has no asynchronous transfers. A read of the window is done twice without harm."""
+    handle = FaultyHandle(EmulatedAdapter(CHIP, vram_bytes=1 << 30, firmware="legacy"), [])
+    with Device(handle) as device:
+        assert device.adapter.describe()["transport"] == "bulk-only"
+        data = np.arange(3000, dtype=np.int32)
+        at = device.alloc(data.nbytes)
+        device.copy_in(at, data)
+        device.synchronize()
+        get, hits = device.road.stage.get, []
+
+        def failing(nbytes):
+            handle.faults = [Fault("timeout", "bulkRead", skip=3)] if not hits else []
+            hits.append(nbytes)
+            return get(nbytes)
+
+        device.road.stage.get = failing
+        back = np.empty_like(data)
+        device.copy_out(back, at)
+        assert (back == data).all() and len(hits) == 4      # three pieces, one of them twice
 
 
 def test_replug_at_another_speed_or_firmware():
