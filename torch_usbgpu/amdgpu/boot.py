@@ -27,7 +27,7 @@ from .nbio import Nbio
 from .psp import Psp
 from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, Registers
 from .sdma import Sdma
-from .smu import Smu
+from .smu import SMU_SECONDS, Smu
 
 if TYPE_CHECKING:
     from .gpu import Gpu
@@ -40,6 +40,7 @@ FIRMWARE_DONE = 1 << 31
 FIRMWARE_SECONDS = 1.0          # Linux waits as long for a hot-plugged board
 FIRMWARE_SECONDS_AFTER_RESET = 10.0
 MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
+SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
 ALL_ONES = 0xFFFF_FFFF
 
@@ -364,14 +365,22 @@ def shut_down(gpu: Gpu) -> None:
     """Stop everything that runs, keep everything that is loaded, and say in SCRATCH_REG6 whether that went well."""
     if not gpu.booted:
         return
+    clean = not gpu.failed
+    gpu.smu.patience_s = SMU_STOP_SECONDS
     try:
-        gpu.sdma.stop()
-        gpu.gfx.stop()
-        gpu.smu.stop()
-        gpu.interrupts.stop()
-        gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
+        for block in (gpu.sdma, gpu.gfx, gpu.smu, gpu.interrupts):
+            try:
+                block.stop()
+            except LinkError:
+                raise
+            except UsbGpuError as error:        # one block that does not obey is no reason to leave the others on
+                clean = False
+                log.warning("the GPU is not left clean: %s", error.found)
+        gpu.regs.write("SCRATCH_REG6", CLEAN if clean else RUNNING)
     except DeviceLost as error:
         log.info("nothing to shut down: %s", error.found)
-    except UsbGpuError as error:
-        # The mark stays at RUNNING, so that the next process resets the board.
-        log.warning("the GPU was not left clean: %s", error.found)
+    except LinkError as error:
+        # Nothing else would get through. The mark stays at RUNNING, so that the next process resets the board.
+        log.warning("the GPU could not be left clean: %s", error.found)
+    finally:
+        gpu.smu.patience_s = SMU_SECONDS

@@ -21,11 +21,13 @@ LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
 TABLE_LENGTH, FINE_GRAINED = 0xFF, 1 << 31
 NO_LIMIT_MHZ = 0xFFFF
 POWER_SOURCE_AC = 0
+SMU_SECONDS = 10.0              # for an answer; a healthy SMU takes microseconds
 
 
 class Smu:
     def __init__(self, gpu) -> None:
         self._gpu = gpu
+        self.patience_s = SMU_SECONDS
         self._version = gpu.chip["ip_versions"]["MP1"]
         generation = self._version.split(".")[0] + ".0.x"
         self._messages, self._tables = enum("smu_msg")[generation], enum("smu_table")[generation]
@@ -174,8 +176,8 @@ class Smu:
             return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
 
     # ---- mailboxes
-    def send(self, message: str, argument: int = 0, timeout_s: float = 10.0) -> int:
-        """One message; returns the answer's argument.
+    def send(self, message: str, argument: int = 0, timeout_s: float | None = None) -> int:
+        """One message; returns the answer's argument. It may take `patience_s` unless a time-out is given.
 
         Raises:
             SmuSilent: no answer in time.
@@ -187,6 +189,7 @@ class Smu:
         regs.write("MP1_SMN_C2PMSG_66", self._messages[message])
         # The answer's argument lies eight registers before the answer: one stream fetches both.
         count = regs.address("MP1_SMN_C2PMSG_90") - regs.address("MP1_SMN_C2PMSG_82") + 1
+        timeout_s = self.patience_s if timeout_s is None else timeout_s
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
         while (answer := regs.read_block("MP1_SMN_C2PMSG_82", count))[-1] == 0:
             if time.monotonic() > deadline:

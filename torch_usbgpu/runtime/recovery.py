@@ -194,7 +194,8 @@ def reset(device: Device, at_least: str | None = None) -> Report:
 
     def climb() -> None:
         device.road.stop = None
-        reports.append(_climb(device, first, at_least))
+        with device.gpu.lock:       # nobody else looks at a GPU that is being reset
+            reports.append(_climb(device, first, at_least))
 
     if not device.stream.exclusively(climb, WAIT_SECONDS):
         device.road.stop = None
