@@ -117,7 +117,10 @@ def _print_status(rows: list[Status]) -> None:
 def _short(place: str | None) -> str:
     """Installed files by their folder: nobody needs their hashes here."""
     path = Path(place or "")
-    return f"{path.parent.parent} (installed)" if path.parent.name == "sha256" else place or ""
+    if path.parent.name != "sha256":
+        return place or ""
+    folder = path.parent.parent
+    return "installed" if folder == user_directory() else f"{folder} (installed)"
 
 
 def _releases(report: Report) -> str:
