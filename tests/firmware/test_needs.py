@@ -27,6 +27,21 @@ def test_kinds(chip, kinds):
     assert [file.kind for file in needs.of_chip(chip) if not file.boards] == kinds
 
 
+def test_the_page_names_them():
+    """docs/firmware.md: blocks' versions per chip, and the boards with files of their own."""
+    import re
+    page = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| Navi (\d\d) .*?\| (.*) \|$", page, re.MULTILINE))
+    assert {f"navi{number}" for number in rows} == set(needs.chips())
+    for number, row in rows.items():
+        psp, sdma, core, special = (cell.strip() for cell in row.split("|"))
+        names = {file.name for file in needs.of_chip(f"navi{number}") if not file.boards}
+        assert {f"psp_{psp}_sos.bin", f"smu_{psp}.bin", f"sdma_{sdma}.bin", f"gc_{core}_mec.bin"} <= names
+        others = {file.name for file in needs.of_chip(f"navi{number}") if file.boards}
+        assert bool(special) == bool(others) and ("rlc_1" in special) == any("rlc_1" in name for name in others)
+        assert ("_kicker" in special) == any("_kicker" in name for name in others)
+
+
 @pytest.mark.parametrize("card, special", [
     ("744c:c8", set()), ("744B:00", {"psp_13_0_0_sos_kicker.bin", "smu_13_0_0_kicker.bin", "gc_11_0_0_imu_kicker.bin",
                                      "gc_11_0_0_rlc_kicker.bin"}),
