@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch_usbgpu.errors import (BootError, ConfigError, DeviceLost, DeviceNotFound, DeviceStopped, GpuHang, LinkError,
-                                 LinkTimeout, PcieLinkDown, RecoveryFailed, UnsupportedChip, UsbGpuError)
+                                 LinkTimeout, PcieLinkDown, RecoveryFailed, UnsupportedChip, UsbGpuError, WrongMode)
 from torch_usbgpu.usb import OpenedHandle
 
 from .queue import Failure
@@ -266,15 +266,17 @@ def _hand_over(device: Device) -> UsbGpuError | None:
 
 
 def _ends_it(rung: Rung, error: UsbGpuError) -> bool:
-    """Nothing further up can help: there is no adapter to talk to, or another card behind it."""
-    if isinstance(error, (DeviceLost, DeviceNotFound, UnsupportedChip)):
+    """Nothing further up can help: there is no adapter to talk to, it is another kind of adapter now,
+    or another card is behind it."""
+    if isinstance(error, (DeviceLost, DeviceNotFound, UnsupportedChip, WrongMode)):
         return rung.name not in ("re-arm", "clear halt")
     return rung.name == "re-open" and isinstance(error, LinkTimeout)
 
 
 def _prove(device: Device) -> None:
-    """A trip over each queue and back. Code goes along: what was lost may have held some."""
+    """A trip over each queue and back. Code goes along each time: what was lost may have held some."""
     device.road.patience_s = PROOF_SECONDS
+    device.stream.discard_pending()
     device.stream.clear_error_block()
     device.stream.synchronize()
     device.road.prove()
