@@ -18,9 +18,10 @@ BELOW = {
     "compiler": {"errors", "private_files"},
     "kernels": {"errors", "compiler", "runtime"},
     "runtime": {"errors", "private_files", "usb", "pcie", "amdgpu", "compiler", "kernels", "_runtime"},
+    "firmware": {"errors", "private_files", "amdgpu"},
     "tracing": {"errors", "usb", "amdgpu"},
     "diagnosis": {"errors", "usb", "pcie", "amdgpu", "compiler", "runtime"},
-    "cli": {"errors", "diagnosis", "private_files", "usb", "amdgpu", "tracing", "runtime"},
+    "cli": {"errors", "diagnosis", "firmware", "private_files", "usb", "amdgpu", "tracing", "runtime"},
     # the device half
     "emulator": {"errors", "_emulator", "emulated_firmware"},
     "emulated_firmware": {"errors", "private_files"},

@@ -242,6 +242,27 @@ def test_sources_that_anybody_could_change(tmp_path, folder, file, refused):
         private_files.check_source(tmp_path / "firmware" / "file.bin")
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("folder, link, refused", [(0o755, False, False), (0o755, True, False), (0o1777, False, True), (0o1777, True, True)])
+def test_sources_of_another_user(tmp_path, folder, link, refused):
+    """A colleague's folder is the user's choice; in a folder such as /tmp anybody could have made it."""
+    (tmp_path / "way").mkdir()
+    (tmp_path / "way").chmod(folder)
+    theirs = tmp_path / "way" / "theirs"
+    if link:
+        (tmp_path / "far").mkdir()
+        theirs.symlink_to(tmp_path / "far")
+    else:
+        theirs.mkdir()
+    os.chown(theirs, 4711, 4711, follow_symlinks=False)
+    (theirs / "file.bin").touch()
+    if refused:
+        with pytest.raises(UnsafePlace, match="belongs to another user"):
+            private_files.check_source(theirs / "file.bin")
+    else:
+        private_files.check_source(theirs / "file.bin")
+
+
 # ---- content by hash
 
 def test_content(tmp_path):

@@ -135,7 +135,6 @@ class Container:
             "ucode_version": self.ucode_version,
             "ucode_size_bytes": len(self.body) if ucode_bytes is None else ucode_bytes,
             "ucode_array_offset_bytes": UCODE_OFFSET,
-            "crc32": zlib.crc32(bytes(self.body)),
         }
         for name, where in described["fields"].items():
             value = self.values.get(name, common.get(name.split(".")[-1]) if ".header." in f".{name}" else None)
@@ -240,6 +239,18 @@ FILES = {"sos": sos_file, "smu": smu_file, "sdma": sdma_file, "imu": imu_file, "
          "mec": lambda chip: cp_file("MEC", chip)}
 
 
+def _with_common_fields(data: bytes, kind: str, chip: str) -> bytes:
+    """Which block a file is for, and the checksum over what follows the common header."""
+    facts, fields = _facts("firmware_files.json"), _layout("common_firmware_header")["fields"]
+    version = _chip(chip)["ip_versions"][facts["ip_of_kind"][kind]].split(".")
+    filled = bytearray(data)
+    struct.pack_into("<HH", filled, fields["ip_version_major"][0], int(version[0]), int(version[1]))
+    if kind in facts["crc32_kinds"]:
+        struct.pack_into("<I", filled, fields["crc32"][0],
+                         zlib.crc32(filled[_layout("common_firmware_header")["size"]:]))
+    return bytes(filled)
+
+
 KICKER_KINDS = ("sos", "smu", "imu", "rlc")
 
 
@@ -263,7 +274,7 @@ def write_images(chip: str, directory: str | Path) -> list[Path]:
         if kind in KICKER_KINDS and _has_kicker(chip):
             files.append(names[kind].replace(".bin", "_kicker.bin"))
         for file in files:
-            (directory / file).write_bytes(make(chip))
+            (directory / file).write_bytes(_with_common_fields(make(chip), kind, chip))
             written.append(directory / file)
     return written
 

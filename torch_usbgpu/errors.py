@@ -159,6 +159,12 @@ class SmuSilent(BootError):
     code = "USBGPU-206"
 
 
+class DownloadError(UsbGpuError, OSError):
+    """Something could not be fetched, or is not what was promised."""
+    code = "USBGPU-207"
+    default_action = "Check the connection and the address, or install from a package or folder."
+
+
 class GpuHang(UsbGpuError):
     """The GPU did not finish in time. `kernel` names what it was at, where known."""
     code = "USBGPU-301"

@@ -1,7 +1,7 @@
 """Files that are the user's alone: places, reading, atomic writing, content by its hash, locks.
 
-What lies in these folders is sent to a GPU that can write the host's memory (compiled kernels, firmware), written to a
-dock's flash, or believed (who holds an adapter). So a folder is used only if nobody else can change what is in it: it
+What lies in these folders is run by the GPU (compiled kernels, firmware), written to a dock's flash, or believed (who
+holds an adapter). So a folder is used only if nobody else can change what is in it: it
 is ours and has mode 0700, and no folder or link on the way to it belongs to, or can be written by, another user.
 (A folder with the sticky bit, such as /tmp, lets nobody replace what is ours.) docs/security.md has the whole list.
 
@@ -152,20 +152,23 @@ def _exists(path: Path) -> bool:
 def _check_way(path: Path, any_owner: bool = False) -> None:
     """Every folder and link from the root to `path`, as far as they exist, must be out of the reach of other users."""
     at, pending, links = Path(path.anchor), list(reversed(path.parts[1:])), 0
-    _check_step(at, at.lstat(), any_owner)
+    at_status = at.lstat()
+    _check_step(at, at_status, any_owner)
     while pending:
         part = pending.pop()
         if part == "..":
             at = at.parent
+            at_status = at.lstat()
             continue
         candidate = at / part
         try:
             status = candidate.lstat()
         except FileNotFoundError:
             return
-        _check_step(candidate, status, any_owner)
+        # Where anybody may create names, as in /tmp, whose it is counts even for what the user chose.
+        _check_step(candidate, status, any_owner and not at_status.st_mode & 0o002)
         if not stat.S_ISLNK(status.st_mode):
-            at = candidate
+            at, at_status = candidate, status
             continue
         links += 1
         if links > _MAX_LINKS:
@@ -173,15 +176,14 @@ def _check_way(path: Path, any_owner: bool = False) -> None:
         target = Path(os.readlink(candidate))
         if target.is_absolute():
             at = Path(target.anchor)
+            at_status = at.lstat()
         pending += [part for part in reversed(target.parts) if part != target.anchor]
 
 
 def _check_step(path: Path, status: os.stat_result, any_owner: bool) -> None:
-    link = stat.S_ISLNK(status.st_mode)
-    # A link in a folder such as /tmp leads where its maker wants, whoever owns what is there.
-    if (link or not any_owner) and not _trusted(status.st_uid):
+    if not any_owner and not _trusted(status.st_uid):
         raise _unsafe(path, "belongs to another user", owner=_user_name(status.st_uid))
-    if link:
+    if stat.S_ISLNK(status.st_mode):
         return
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX:

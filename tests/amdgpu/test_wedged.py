@@ -16,11 +16,10 @@ from ..chip import CHIP, CHIPS
 
 @pytest.fixture
 def impatient(monkeypatch):
-    for module in (psp, smu):
-        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
-    for method in (psp.Psp._await_fence, smu.Smu.send, smu.Smu.request_mode1_reset):
-        defaults = tuple(0.3 if value == 5.0 else value for value in method.__defaults__)
-        monkeypatch.setattr(method, "__defaults__", defaults)
+    for function in (psp.Psp._await_fence, smu.Smu.request_mode1_reset):
+        monkeypatch.setattr(function, "__defaults__", (0.3,))
+    monkeypatch.setattr(psp, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(smu, "SMU_SECONDS", 0.3)
     monkeypatch.setattr(boot, "FIRMWARE_SECONDS", 0.3)
 
 

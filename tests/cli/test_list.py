@@ -54,7 +54,7 @@ def test_no_libusb_is_an_error(monkeypatch):
 def bus(monkeypatch, tmp_path):
     """Docks on a pretended bus, with the system's own account of them, and folders for the locks."""
     monkeypatch.setattr(private_files, "runtime_directory", lambda: private_files.directory(tmp_path / "run"))
-    monkeypatch.setattr(attached, "SYSFS", tmp_path / "sys")
+    monkeypatch.setattr(libusb, "SYSFS", tmp_path / "sys")
     monkeypatch.setattr(attached.sys, "platform", "linux")
     monkeypatch.delenv("USBGPU_DEVICE", raising=False)
     devices = []

@@ -156,6 +156,22 @@ def test_explicit_compiler_wins_and_is_the_only_one(tmp_path, monkeypatch):
 
 
 @posix
+@pytest.mark.parametrize("folder, file", [(0o777, 0o755), (0o755, 0o777)])
+def test_a_compiler_that_any_user_could_replace_is_not_started(no_pip_compiler, tmp_path, monkeypatch, folder, file):
+    (tmp_path / "bin").mkdir()
+    clang = _fake_clang(tmp_path / "bin" / "clang")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    clang.chmod(file)
+    (tmp_path / "bin").chmod(folder)
+    with pytest.raises(CompilerMissing, match="can be written by other users"):
+        toolchain.find()
+    clang.chmod(0o755)
+    (tmp_path / "bin").chmod(0o755)
+    toolchain._find_cached.cache_clear()
+    assert toolchain.find().command == (str(clang),)
+
+
+@posix
 def test_replaced_compiler_is_asked_again(no_pip_compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     _fake_clang(tmp_path / "clang", "clang version 21.1.0")

@@ -91,7 +91,7 @@ def test_blank_serials_tell_nothing(serial, unique):
     assert Identity("custom", serial=serial).unique_serial == unique
 
 
-@pytest.mark.parametrize("mode", ["stock", "rom", "bootstub", "usb4", "unknown"])
+@pytest.mark.parametrize("mode", ["stock", "rom", "bootstub", "usb4", "unknown", "custom", "legacy"])
 def test_every_other_mode_has_its_error(mode):
     error = wrong_mode(Identity(mode))
     assert error.code == "USBGPU-104" and error.state["mode"] == mode and error.action

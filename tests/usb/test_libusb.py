@@ -280,6 +280,21 @@ def test_the_udev_rule_keeps_the_dock_awake_and_is_not_for_everybody():
     assert "uaccess" in text and "0666" not in text and libusb.UDEV_FILE in text
 
 
+@pytest.mark.parametrize("before, may_sleep", [("auto", False), ("on", False), (None, False), ("locked", True)])
+def test_autosuspend_is_forbidden_where_we_may(monkeypatch, tmp_path, before, may_sleep):
+    monkeypatch.setattr(libusb, "SYSFS", tmp_path)
+    monkeypatch.setattr(libusb.sys, "platform", "linux")
+    control = tmp_path / "2-1.4" / "power" / "control"
+    control.parent.mkdir(parents=True)
+    if before == "locked":
+        control.mkdir()                 # not even root can write there
+    elif before:
+        control.write_text(f"{before}\n")
+    assert libusb.open_adapter(context=Context(Device())).may_sleep == may_sleep
+    if control.is_file():
+        assert control.read_text().strip() == "on"
+
+
 def _hold(directory, ready, go):
     libusb.private_files.platformdirs.user_runtime_dir = lambda name: directory
     with libusb.adapter_lock("2-1.4"):

@@ -29,7 +29,7 @@ from .power import PowerOptions
 from .psp import Psp
 from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, MP0_C2PMSG_35, MP0_C2PMSG_81, Registers
 from .sdma import Sdma
-from .smu import Smu
+from .smu import SMU_SECONDS, Smu
 
 if TYPE_CHECKING:
     from .gpu import Gpu
@@ -42,6 +42,7 @@ FIRMWARE_DONE = 1 << 31
 FIRMWARE_SECONDS = 2.0          # Linux waits as long (amdgpu_discovery.c), "generally 60 to 100 ms"
 FIRMWARE_SECONDS_AFTER_RESET = 10.0
 MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
+SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
 POWER_ACTION = "Switch the dock off at its power supply, wait ten seconds, switch it on again."
 LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; all supported cards have 8 GiB or more
@@ -434,14 +435,22 @@ def shut_down(gpu: Gpu) -> None:
     """Stop everything that runs, keep everything that is loaded, and say in SCRATCH_REG6 whether that went well."""
     if not gpu.booted:
         return
+    clean = not gpu.failed
+    gpu.smu.patience_s = SMU_STOP_SECONDS
     try:
-        gpu.sdma.stop()
-        gpu.gfx.stop()
-        gpu.smu.stop()
-        gpu.interrupts.stop()
-        gpu.regs.write("SCRATCH_REG6", RUNNING if gpu.failed else CLEAN)
+        for block in (gpu.sdma, gpu.gfx, gpu.smu, gpu.interrupts):
+            try:
+                block.stop()
+            except LinkError:
+                raise
+            except UsbGpuError as error:        # one block that does not obey is no reason to leave the others on
+                clean = False
+                log.warning("the GPU is not left clean: %s", error.found)
+        gpu.regs.write("SCRATCH_REG6", CLEAN if clean else RUNNING)
     except DeviceLost as error:
         log.info("nothing to shut down: %s", error.found)
-    except UsbGpuError as error:
-        # The mark stays at RUNNING, so that the next process resets the board.
-        log.warning("the GPU was not left clean: %s", error.found)
+    except LinkError as error:
+        # Nothing else would get through. The mark stays at RUNNING, so that the next process resets the board.
+        log.warning("the GPU could not be left clean: %s", error.found)
+    finally:
+        gpu.smu.patience_s = SMU_SECONDS

@@ -4,6 +4,7 @@ Layouts: structs.json (*_firmware_header_*), after Linux amdgpu_ucode.h and amdg
 """
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import struct
@@ -11,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
-from ..errors import FirmwareMismatch, FirmwareMissing
+from .. import private_files
+from ..errors import FirmwareMismatch, FirmwareMissing, UnsafePlace
 from .facts import enum, get_field, load, struct_size
+from .firmware_folder import FirmwareFolder
 
 SYSTEM_DIRECTORIES = (Path("/lib/firmware/amdgpu"), Path("/usr/lib/firmware/amdgpu"),
                       Path("/lib/firmware/updates/amdgpu"))
@@ -25,8 +26,8 @@ _PSP_TYPES = {value: name for name, value in enum("psp_fw_type").items()}
 
 
 def user_directory() -> Path:
-    """Where a user may put firmware files on any system."""
-    return Path(platformdirs.user_cache_dir("torch_usbgpu")) / "firmware"
+    """Where `usbgpu firmware install` puts files, and a user may, on any system."""
+    return private_files.data_directory() / "firmware"
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ class FirmwareFile:
         self.name, self.kind, self.data, self.origin = name, kind, data, origin or name
         if len(data) < struct_size(_COMMON):
             raise self._mismatch("is too short to be firmware", bytes=len(data))
-        size, header = self._common("size_bytes"), self._common("header_size_bytes")
-        offset = self._common("ucode_array_offset_bytes")
+        size, header = self.common("size_bytes"), self.common("header_size_bytes")
+        offset = self.common("ucode_array_offset_bytes")
         if size != len(data):
             raise self._mismatch("is not as long as its header says", header=size, bytes=len(data))
         if not struct_size(_COMMON) <= header <= offset <= size:
             raise self._mismatch("has an impossible header", header_size=header, array_offset=offset)
-        self.header_version = f"{self._common('header_version_major')}.{self._common('header_version_minor')}"
-        self.version = self._common("ucode_version")
+        self.header_version = f"{self.common('header_version_major')}.{self.common('header_version_minor')}"
+        self.version = self.common("ucode_version")
         self.start_address: int | None = None    # of RS64 engines
         try:
             slices = _PARSERS[kind](self)
@@ -64,7 +65,8 @@ class FirmwareFile:
                                      bytes=size)
         self.slices = {part.name: part for part in slices if part.size}
 
-    def _common(self, field: str) -> int:
+    def common(self, field: str) -> int:
+        """A field of the header that all kinds share."""
         return get_field(self.data, _COMMON, field)
 
     def field(self, struct_name: str, field: str) -> int:
@@ -92,7 +94,7 @@ def _parse_sos(file: FirmwareFile) -> list[Slice]:
     file.expect_version("2.0", "2.1")
     count = file.field("psp_firmware_header_v2_0", "psp_fw_bin_count")
     first = 40 if file.header_version == "2.1" else 36
-    base = file._common("ucode_array_offset_bytes")
+    base = file.common("ucode_array_offset_bytes")
     parts = []
     for i in range(count):
         kind, _, offset, size = struct.unpack_from("<4I", file.data, first + 16 * i)
@@ -102,12 +104,12 @@ def _parse_sos(file: FirmwareFile) -> list[Slice]:
 
 def _parse_smu(file: FirmwareFile) -> list[Slice]:
     file.expect_version("2.0", "2.1")
-    return [Slice("SMU", file._common("ucode_array_offset_bytes"), file._common("ucode_size_bytes"))]
+    return [Slice("SMU", file.common("ucode_array_offset_bytes"), file.common("ucode_size_bytes"))]
 
 
 def _parse_sdma(file: FirmwareFile) -> list[Slice]:
     file.expect_version("2.0", "3.0")
-    base = file._common("ucode_array_offset_bytes")
+    base = file.common("ucode_array_offset_bytes")
     if file.header_version == "3.0":
         layout = "sdma_firmware_header_v3_0"
         return [Slice("SDMA_UCODE_TH0", base, file.field(layout, "ucode_size_bytes"))]
@@ -121,14 +123,14 @@ def _parse_engine(file: FirmwareFile) -> list[Slice]:
     layout, engine = "gfx_firmware_header_v2_0", file.kind.upper()
     file.start_address = (file.field(layout, "ucode_start_addr_lo")
                           | file.field(layout, "ucode_start_addr_hi") << 32)
-    return [Slice(f"RS64_{engine}", file._common("ucode_array_offset_bytes"), file.field(layout, "ucode_size_bytes")),
+    return [Slice(f"RS64_{engine}", file.common("ucode_array_offset_bytes"), file.field(layout, "ucode_size_bytes")),
             Slice(f"RS64_{engine}_P0_STACK", file.field(layout, "data_offset_bytes"),
                   file.field(layout, "data_size_bytes"))]
 
 
 def _parse_imu(file: FirmwareFile) -> list[Slice]:
     file.expect_version("1.0")
-    layout, base = "imu_firmware_header_v1_0", file._common("ucode_array_offset_bytes")
+    layout, base = "imu_firmware_header_v1_0", file.common("ucode_array_offset_bytes")
     code = file.field(layout, "imu_iram_ucode_size_bytes")
     return [Slice("IMU_I", base, code), Slice("IMU_D", base + code, file.field(layout, "imu_dram_ucode_size_bytes"))]
 
@@ -145,7 +147,7 @@ def _parse_rlc(file: FirmwareFile) -> list[Slice]:
     parts = [part("RLC_IRAM", inner, "rlc_iram"), part("RLC_DRAM_BOOT", inner, "rlc_dram")]
     if layout == "rlc_firmware_header_v2_3":
         parts += [part("RLC_P", "", "rlcp"), part("RLC_V", "", "rlcv")]
-    return [*parts, Slice("RLC_G", file._common("ucode_array_offset_bytes"), file._common("ucode_size_bytes"))]
+    return [*parts, Slice("RLC_G", file.common("ucode_array_offset_bytes"), file.common("ucode_size_bytes"))]
 
 
 _PARSERS = {"sos": _parse_sos, "smu": _parse_smu, "sdma": _parse_sdma, "pfp": _parse_engine, "me": _parse_engine,
@@ -169,10 +171,7 @@ class FirmwareStore:
         self.chip = chip
         self.kicker = kicker
         self.revision = revision
-        self.directories = list(directories)
-        if named := os.environ.get(ENVIRONMENT):
-            self.directories.insert(0, Path(named))
-        self.directories += [user_directory(), *SYSTEM_DIRECTORIES]
+        self.directories = search_directories(directories)
         self._open: dict[str, FirmwareFile] = {}
 
     def file_name(self, kind: str) -> str:
@@ -190,8 +189,8 @@ class FirmwareStore:
         """
         if kind not in self._open:
             name = self.file_name(kind)
-            data, origin = self._read(name)
-            self._open[kind] = FirmwareFile(name, kind, data, origin)
+            data, path = find_file(name, self.directories)
+            self._open[kind] = FirmwareFile(name, kind, data, str(path))
         return self._open[kind]
 
     def load_order(self) -> list[tuple[str, str]]:
@@ -199,45 +198,80 @@ class FirmwareStore:
         return [("", step.strip("[]")) if step.startswith("[") else tuple(step.split(":"))
                 for step in self.chip["firmware"]["load_order"]]
 
-    def _read(self, name: str) -> tuple[bytes, str]:
-        unreadable = []
-        for directory in self.directories:
-            for base in (Path(directory) / name, Path(directory) / "amdgpu" / name):
-                for suffix, unpack in ((".bin", bytes), (".bin.xz", lzma.decompress), (".bin.zst", _unpack_zstd)):
-                    path = base.with_name(name.removesuffix(".bin") + suffix)
-                    try:
-                        return unpack(path.read_bytes()), str(path)
-                    except (FileNotFoundError, NotADirectoryError):
-                        continue
-                    except _NoZstd:
-                        unreadable.append(f"{path} (compressed with zstd; pip install zstandard)")
-                    except (OSError, lzma.LZMAError) as error:
-                        unreadable.append(f"{path} ({error})")
-        searched = ", ".join(str(directory) for directory in self.directories)
-        state = {"searched": searched}
-        if unreadable:
-            state["unreadable"] = ", ".join(unreadable)
-        raise FirmwareMissing(
-            f"Firmware file {name} was not found.",
-            f"Put the amdgpu folder of linux-firmware into {user_directory()}, or name its folder in {ENVIRONMENT}. "
-            "Debian has it in the package firmware-amd-graphics.", **state)
+
+# ---- files on disk
+
+# The largest that a card of these chips loads has half a megabyte; an archive may claim anything.
+LARGEST_FILE_BYTES = 64 << 20
+SUFFIXES = ("", ".xz", ".zst")        # as distributions compress them
 
 
-class _NoZstd(Exception):
-    pass
+def search_directories(given: Iterable[str | Path] = ()) -> list[Path]:
+    """Where files are looked for, in order."""
+    named = os.environ.get(ENVIRONMENT)
+    return [*([Path(named)] if named else []), *map(Path, given), user_directory(), *SYSTEM_DIRECTORIES]
 
 
-def _unpack_zstd(data: bytes) -> bytes:
-    try:
-        from compression import zstd          # Python 3.14
-        return zstd.decompress(data)
-    except ImportError:
-        pass
-    try:
+def find_file(name: str, directories: Iterable[Path]) -> tuple[bytes, Path]:
+    """Content and place of the first file of this name, as installed, plain or compressed.
+
+    Raises:
+        FirmwareMissing: it is nowhere, or could be read nowhere.
+        FirmwareMismatch: it was installed and has changed since.
+    """
+    directories, unreadable = list(directories), []
+    for directory in directories:
+        try:
+            if installed := FirmwareFolder(directory).read(name):
+                return installed
+        except FirmwareMismatch:
+            raise
+        except OSError as error:
+            unreadable.append(f"{directory} ({_reason(error)})")
+        for base in (directory / name, directory / "amdgpu" / name):
+            for suffix in SUFFIXES:
+                path = base.with_name(name + suffix)
+                try:
+                    data = unpack(path.read_bytes(), suffix)
+                    private_files.check_source(path)
+                    return data, path
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except (OSError, ValueError) as error:
+                    unreadable.append(f"{path} ({_reason(error)})")
+    state = {"searched": ", ".join(map(str, directories))}
+    action = (f"Run `usbgpu firmware install --download`, which fetches it from linux-firmware, or name a folder that "
+              f"has it in {ENVIRONMENT}.")
+    if unreadable:
+        state["unreadable"] = ", ".join(unreadable)
+        action = "Correct or remove what cannot be read, or run `usbgpu firmware install`."
+    raise FirmwareMissing(f"Firmware file {name} was not found.", action, **state)
+
+
+def _reason(error: Exception) -> str:
+    return error.found if isinstance(error, UnsafePlace) else str(error)
+
+
+def unpack(data: bytes, suffix: str, limit: int = LARGEST_FILE_BYTES) -> bytes:
+    """The content of a file whose name ends in `suffix`: ".xz", ".zst" or anything else, which is not compressed.
+
+    Raises:
+        ValueError: it is damaged, or unpacks to more than `limit` bytes.
+    """
+    if suffix == ".xz":
+        stream = lzma.LZMAFile(io.BytesIO(data))
+    elif suffix == ".zst":
         import zstandard
-    except ImportError:
-        raise _NoZstd from None
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+        stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
+    else:
+        return data
+    try:
+        content = stream.read(limit + 1)
+    except Exception as error:        # each library has classes of its own
+        raise ValueError(f"cannot be unpacked: {error}") from error
+    if len(content) > limit:
+        raise ValueError(f"unpacks to more than {limit} bytes")
+    return content
 
 
 def needs_kicker(device: int, revision: int) -> bool:

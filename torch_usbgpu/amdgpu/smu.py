@@ -24,13 +24,14 @@ LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
 TABLE_LENGTH, FINE_GRAINED = 0xFF, 1 << 31
 NO_LIMIT_MHZ = 0xFFFF
 ANSWERING = "Get"             # what messages with a result are called
-ANSWER_SECONDS = 5.0          # Linux: 2 s (smu_cmn.c, usec_timeout * 20)
 POWER_SOURCE_AC = 0
+SMU_SECONDS = 5.0               # for an answer; a healthy SMU takes microseconds (Linux smu_cmn.c waits 2 s)
 
 
 class Smu:
     def __init__(self, gpu) -> None:
         self._gpu = gpu
+        self.patience_s = SMU_SECONDS
         self._version = gpu.chip["ip_versions"]["MP1"]
         generation = self._version.split(".")[0] + ".0.x"
         self._messages, self._tables = enum("smu_msg")[generation], enum("smu_table")[generation]
@@ -142,7 +143,7 @@ class Smu:
         self.send("SetSoftMaxByFreq", clock | highest_mhz)
 
     # ---- power
-    def power_limit(self, timeout_s: float = 10.0) -> int:
+    def power_limit(self, timeout_s: float = SMU_SECONDS) -> int:
         """Watts that the board may draw now."""
         return self.send("GetPptLimit", POWER_SOURCE_AC << 16, timeout_s) & 0xFFFF
 
@@ -175,19 +176,19 @@ class Smu:
             raise BootError("The SMU did not take the power limit.", asked_w=watts, set_w=taken)
 
     # ---- what it measures
-    def metrics(self, timeout_s: float = 10.0) -> Metrics:
+    def metrics(self, timeout_s: float = SMU_SECONDS) -> Metrics:
         """A fresh reading: one message, and one read of the table in VRAM."""
         table = self._fetch("SMU_METRICS", struct_size(layout("smu_metrics", self._version)), timeout_s)
         return parse_metrics(table, self._version)
 
-    def _fetch(self, table: str, nbytes: int, timeout_s: float = 10.0) -> bytes:
+    def _fetch(self, table: str, nbytes: int, timeout_s: float = SMU_SECONDS) -> bytes:
         with self._gpu.lock:
             self.send("TransferTableSmu2Dram", self._tables[table], timeout_s)
             return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
 
     # ---- mailboxes
-    def send(self, message: str, argument: int = 0, timeout_s: float = ANSWER_SECONDS) -> int:
-        """One message; returns the answer's argument.
+    def send(self, message: str, argument: int = 0, timeout_s: float | None = None) -> int:
+        """One message; returns the answer's argument. It may take `patience_s` unless a time-out is given.
 
         Raises:
             SmuSilent: no answer in time.
@@ -200,6 +201,7 @@ class Smu:
         # The answer's argument lies eight registers before the answer: one stream fetches both, the argument first,
         # though the SMU writes it first too. What is still our own argument may have been read too early.
         count = regs.address("MP1_SMN_C2PMSG_90") - regs.address("MP1_SMN_C2PMSG_82") + 1
+        timeout_s = self.patience_s if timeout_s is None else timeout_s
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
         while (answer := regs.read_block("MP1_SMN_C2PMSG_82", count))[-1] == 0:
             if time.monotonic() > deadline:
@@ -214,7 +216,7 @@ class Smu:
             return regs.read("MP1_SMN_C2PMSG_82")
         return answer[0]
 
-    def request_mode1_reset(self, timeout_s: float = ANSWER_SECONDS) -> None:
+    def request_mode1_reset(self, timeout_s: float = SMU_SECONDS) -> None:
         """Ask for a reset of the whole GPU, over the debug mailbox (works for all supported chips)."""
         regs = self._gpu.regs
         regs.write("MP1_SMN_C2PMSG_54", 0)

@@ -16,6 +16,7 @@ from ..errors import UsbGpuError
 COMMANDS = {"adapter": ("adapter", "The dock itself: what it is, its firmware, its power."),
             "doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
             "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
+            "firmware": ("firmware", "AMD's firmware files: status, install, verify."),
             "list": ("listing", "Docks that are plugged in."),
             "reset": ("reset", "Reset a card that no program uses."),
             "smi": ("smi", "Memory, clocks, temperature, power, link and queue of every card.")}

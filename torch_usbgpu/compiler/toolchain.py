@@ -25,7 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CompileError, CompilerMissing
+from .. import private_files
+from ..errors import CompileError, CompilerMissing, UnsafePlace
 from . import cache
 
 INCLUDE = Path(__file__).parent / "include"
@@ -101,6 +102,9 @@ def _probe(command: tuple[str, ...], origin: str) -> Compiler | str:
     time of change, because a hit in the kernel cache must not start any process."""
     try:
         status = os.stat(command[0])
+        private_files.check_source(command[0])
+    except UnsafePlace as error:
+        return error.found
     except OSError as error:
         return str(error.strerror)
     key = hashlib.sha256(f"probe|{command}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()

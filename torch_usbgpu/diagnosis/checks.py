@@ -9,13 +9,13 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
-from ..errors import ConfigError, UsbGpuError
+from ..errors import ConfigError, LinkTimeout, UsbGpuError
 from . import rates, selftest
-from .findings import Finding, finding, from_error
+from .findings import Finding, finding, from_error, with_process
 from .states import OK, PROBLEM, WARNING
 
 SKIPPED = "skipped"
@@ -37,10 +37,10 @@ class Examination:
     """What the checks share: opened things, findings, facts for a bug report.
 
     Args:
-        spec: a value of USBGPU_DEVICE, as it was given.
+        given: a value of USBGPU_DEVICE, or an adapter that is open (an OpenedHandle).
     """
 
-    spec: str
+    given: Any
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     rates: list[rates.Rate] = field(default_factory=list)
@@ -54,6 +54,11 @@ class Examination:
     def gbps(self) -> float | None:
         return self.facts.get("usb_gbps")
 
+    @property
+    def fast(self) -> bool:
+        """Are the rates of the open firmware to be expected?"""
+        return self.facts.get("mode") != "legacy"
+
     def note(self, found: Finding) -> None:
         """A warning: the examination goes on."""
         self.findings.append(found)
@@ -61,7 +66,7 @@ class Examination:
     def close(self) -> None:
         """Never raises: the first cause is what counts."""
         for thing in (self.device, None if self.device else self.opened and self.opened.handle):
-            if thing is not None:
+            if thing is not None and hasattr(thing, "close"):
                 with contextlib.suppress(UsbGpuError, OSError):
                     thing.close()
         self.device = self.opened = None
@@ -81,9 +86,14 @@ def look_at_software(exam: Examination) -> str:
 def open_dock(exam: Examination) -> str:
     from .. import usb
 
-    spec = usb.parse_spec(exam.spec)
-    # "auto" would put the emulated GPU in the place of a missing dock, which is what the doctor is asked about.
-    exam.opened = usb.open_handle("usb" if spec.kind == "auto" else exam.spec)
+    if not isinstance(exam.given, str):
+        exam.opened = exam.given
+    else:
+        # "auto" would put the emulated GPU in the place of a missing dock, which is what the doctor is asked about.
+        exam.opened = usb.open_handle("usb" if usb.parse_spec(exam.given).kind == "auto" else exam.given)
+    if exam.opened.may_sleep:
+        exam.note(finding("autosuspend", f"The system may put {exam.opened.label} to sleep (power/control is not on), "
+                                         "and this user may not change it."))
     return exam.opened.label
 
 
@@ -114,9 +124,11 @@ def look_at_usb_link(exam: Examination) -> str:
 
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
-    link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
+    link = {}
+    with contextlib.suppress(LinkTimeout):      # the register of the link's width is no part of the protocol
+        link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
     exam.facts |= link
-    exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps))
+    exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
     known = link.get("pcie_generation") and link.get("pcie_lanes")
     return f"up, generation {link['pcie_generation']}, {link['pcie_lanes']} lanes" if known else "up"
 
@@ -159,9 +171,7 @@ def look_at_firmware_files(exam: Examination) -> str:
             errors.append(error)
     exam.facts["firmware"] = found
     if errors:
-        first = from_error(errors[0])
-        raise Stop(finding(first.state.name, " ".join(error.found for error in errors), error=first.error,
-                           **first.details))
+        raise Stop(replace(from_error(errors[0]), seen=" ".join(error.found for error in errors)))
     return f"{len(found)} files"
 
 
@@ -210,13 +220,13 @@ def run_kernel(exam: Examination) -> str:
 
 def measure_rates(exam: Examination) -> str:
     try:
-        exam.rates += rates.measure_device(exam.device, exam.gbps)
+        exam.rates += rates.measure_device(exam.device, exam.gbps, exam.fast)
     except ValueError as error:
         raise Stop(finding("data-changed", f"{error}.")) from error
     slow = [rate for rate in exam.rates if not rate.enough]
     if slow:
         exam.note(finding("slow-transfers", "; ".join(
-            f"{rate}, {rate.expected / rates.MB:g} expected" for rate in slow) + "."))
+            f"{rate}, {rates.shown(rate.expected)} expected" for rate in slow) + "."))
     return ", ".join(map(str, exam.rates))
 
 
@@ -258,7 +268,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    spec: str
+    device: str
     findings: list[Finding]
     outcomes: list[Outcome]
     rates: list[rates.Rate]
@@ -269,24 +279,29 @@ class Report:
         return all(found.severity != PROBLEM for found in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"device": self.spec, "works": self.works, "findings": [found.as_dict() for found in self.findings],
+        return {"device": self.device, "works": self.works, "findings": [found.as_dict() for found in self.findings],
                 "checks": [outcome.as_dict() for outcome in self.outcomes],
                 "rates": [rate.as_dict() for rate in self.rates], "facts": self.facts}
 
 
-def examine(spec: str, tell: Callable[[Outcome], None] = lambda outcome: None) -> Report:
-    """Run all checks on the device that `spec` (a value of USBGPU_DEVICE) names.
+def examine(given: Any, tell: Callable[[Outcome], None] = lambda outcome: None) -> Report:
+    """Run all checks.
 
     Args:
+        given: a value of USBGPU_DEVICE; or an OpenedHandle, or any object with python-libusb1's transfer methods, which
+            is closed at the end if it can be.
         tell: called with the outcome of each check as soon as it is known.
 
     Raises:
-        ConfigError: `spec` names no device, or an environment variable holds nonsense.
+        ConfigError: `given` names no device, or an environment variable holds nonsense.
     """
     from .. import usb
 
-    usb.parse_spec(spec)
-    exam, outcomes = Examination(spec), []
+    if isinstance(given, str):
+        usb.parse_spec(given)
+    elif not isinstance(given, usb.OpenedHandle):
+        given = usb.OpenedHandle(given, "given")
+    exam, outcomes = Examination(given), []
     failed: dict[str, str] = {}          # check -> the one whose problem is the cause
     with _patience():
         try:
@@ -303,7 +318,7 @@ def examine(spec: str, tell: Callable[[Outcome], None] = lambda outcome: None) -
     findings = sorted(exam.findings, key=lambda found: found.severity != PROBLEM)
     if not findings:
         findings = [finding("all-well", f"{exam.facts['card']}: {outcomes[-1].seen}.")]
-    return Report(spec, findings, outcomes, exam.rates, exam.facts)
+    return Report(given if isinstance(given, str) else given.label, findings, outcomes, exam.rates, exam.facts)
 
 
 def _skip(check: Check, failed: dict[str, str]) -> Outcome | None:
@@ -320,7 +335,7 @@ def _look(check: Check, exam: Examination) -> Outcome:
     except ConfigError:             # not a state of the machine, but a wrong word of the user's
         raise
     except UsbGpuError as error:
-        found = from_error(error)
+        found = with_process(from_error(error))
     except Exception as error:      # a fault of ours, or a machine that nobody thought of: say so, but go on
         found = finding("other-error", f"{type(error).__name__} in check {check.name!r}: {error}")
     else:

@@ -1,7 +1,8 @@
 """What the doctor found: a state of states.py, with what was seen."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import (
@@ -41,6 +42,7 @@ def finding(name: str, seen: str, *, action: str | None = None, severity: str | 
                    {key: value for key, value in details.items() if value is not None}, error)
 
 
+COMMAND_CHARACTERS = 200
 MODES = {"stock": "stock-firmware", "rom": "dock-in-rom", "bootstub": "dock-in-bootstub", "usb4": "dock-in-usb4-mode",
          "unknown": "unknown-firmware", "legacy": "legacy-firmware"}
 
@@ -80,6 +82,19 @@ def from_error(error: UsbGpuError) -> Finding:
     details = {key: value for key, value in error.state.items() if key not in ("seen", "action", "severity", "error")}
     return finding(name, error.found, action=error.action if better else None, severity="problem", error=error.code,
                    **details)
+
+
+def with_process(found: Finding) -> Finding:
+    """A process that holds the dock is shown by its command too, where the system tells."""
+    pid = found.details.get("pid")
+    if found.state.name != "busy" or not isinstance(pid, int):
+        return found
+    try:
+        # Linux; elsewhere the number must do
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return found
+    return replace(found, details={**found.details, "command": command[:COMMAND_CHARACTERS]}) if command else found
 
 
 def _link_state(error: PcieLinkDown) -> str:

@@ -75,6 +75,10 @@ STATES = (
           "Plug the dock straight into the computer, without a hub, with another cable.", "fault=slow:4"),
     State("D115", "data-changed", PROBLEM, "Bytes that were copied to the GPU and back came back changed.",
           "Use another cable; if it stays, do not trust this dock or card.", ""),
+    State("D116", "autosuspend", WARNING,
+          "The system may suspend the dock while it is idle; transfers fail after that.",
+          "Install the udev rules: usbgpu doctor --udev-rules | sudo tee /etc/udev/rules.d/70-usbgpu.rules; then run "
+          "`sudo udevadm control --reload` and plug the dock in again.", "fault=autosuspend"),
 
     State("D201", "no-card", PROBLEM,
           "The PCIe link is down and nobody answers: no card is in the slot, or it has no 12 V.",
@@ -92,7 +96,7 @@ STATES = (
           "Install fresh copies: usbgpu firmware install.", "fault=firmware-corrupted"),
     State("D303", "psp-silent", PROBLEM, "The GPU's security processor (PSP) does not answer.", POWER,
           "fault=psp-silent"),
-    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "state=wedged"),
+    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "fault=smu-silent"),
     State("D305", "board-was-dirty", WARNING,
           "The last program left the GPU running; the boot had to reset it. It works now.",
           "Nothing to do now; let programs end by themselves rather than by `kill -9`.", "state=dirty"),

@@ -159,6 +159,11 @@ def _drain_program(road: "Road", chunk: Chunk, to: int) -> bytes:
             + fence(road.fence_address, chunk.sequence))
 
 
+def _place(road: "Road", programs: list[bytes]) -> list[int]:
+    """SdmaRing.place; what the engine was not told of may be written twice."""
+    return attempt(road, lambda: road.sdma.place(programs), clear=True)
+
+
 def _first_waiting(road: "Road", chunks: list[Chunk]) -> int:
     """Index of the first chunk that the engine has not drained."""
     return next((index for index, chunk in enumerate(chunks) if not road.reached(chunk.sequence)), len(chunks))
@@ -224,7 +229,7 @@ def copy_in(road: "Road", to: int, data: memoryview) -> None:
     for first, last in _batches(source.nbytes, CHUNK_IN, program_bytes, road.sdma.room()):
         chunks = _cut(road, source, first, last)
         programs = [_drain_program(road, chunk, to + number * CHUNK_IN) for number, chunk in enumerate(chunks, first)]
-        end = road.sdma.place(programs)[-1]
+        end = _place(road, programs)[-1]
         attempt(road, lambda: road.sdma.ring(end))
         _send_all(road, chunks)
         road.wait_for(chunks[-1].sequence, lambda sent=chunks: _send_waiting(road, sent))
@@ -244,7 +249,7 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
                 sequences.append(road.next_sequence())
                 programs.append(copy_linear(road.gpu.memory.sram_va, source + number * CHUNK_OUT, nbytes)
                                 + fence(road.fence_address, sequences[-1]) + fence(road.release_address, 0))
-            ends = road.sdma.place(programs)
+            ends = _place(road, programs)
             try:
                 for end, sequence in zip(ends, sequences):
                     piece = target[start * CHUNK_OUT:(start + 1) * CHUNK_OUT]
@@ -278,7 +283,7 @@ def _forget_chunk(road: "Road") -> None:
 def read_sram(road: "Road", nbytes: int) -> bytes:
     """What lies in the adapter's SRAM from slot 0 on; both engines are idle."""
     for left in reversed(range(TRIES)):
-        end, = road.sdma.place([fence(road.release_address, 0)])
+        end, = _place(road, [fence(road.release_address, 0)])
         try:
             return _receive_chunk(road, end, nbytes)
         except LinkError as error:
@@ -291,6 +296,6 @@ def read_sram(road: "Road", nbytes: int) -> bytes:
 def prove(road: "Road") -> None:
     """The copy engine stores a number, and the host sees it."""
     sequence = road.next_sequence()
-    end, = road.sdma.place([fence(road.fence_address, sequence)])
+    end, = _place(road, [fence(road.fence_address, sequence)])
     road.sdma.ring(end)
     road.wait_for(sequence, lambda: False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch_usbgpu.errors import (BootError, ConfigError, DeviceLost, DeviceNotFound, DeviceStopped, GpuHang, LinkError,
-                                 LinkTimeout, PcieLinkDown, RecoveryFailed, UnsupportedChip, UsbGpuError)
+                                 LinkTimeout, PcieLinkDown, RecoveryFailed, UnsupportedChip, UsbGpuError, WrongMode)
 from torch_usbgpu.usb import OpenedHandle
 
 from .queue import Failure
@@ -194,7 +194,8 @@ def reset(device: Device, at_least: str | None = None) -> Report:
 
     def climb() -> None:
         device.road.stop = None
-        reports.append(_climb(device, first, at_least))
+        with device.gpu.lock:       # nobody else looks at a GPU that is being reset
+            reports.append(_climb(device, first, at_least))
 
     if not device.stream.exclusively(climb, WAIT_SECONDS):
         device.road.stop = None
@@ -265,8 +266,9 @@ def _hand_over(device: Device) -> UsbGpuError | None:
 
 
 def _ends_it(rung: Rung, error: UsbGpuError) -> bool:
-    """Nothing further up can help: there is no adapter to talk to, or another card behind it."""
-    if isinstance(error, (DeviceLost, DeviceNotFound, UnsupportedChip)):
+    """Nothing further up can help: there is no adapter to talk to, it is another kind of adapter now,
+    or another card is behind it."""
+    if isinstance(error, (DeviceLost, DeviceNotFound, UnsupportedChip, WrongMode)):
         return rung.name not in ("re-arm", "clear halt")
     return rung.name == "re-open" and isinstance(error, LinkTimeout)
 

@@ -174,6 +174,6 @@ class SlowRoad(Road):
         """One copy by the copy engine; the fence says when it is done."""
         sequence = self.next_sequence()
         program = copies.copy_linear(to, source, nbytes) + copies.fence(self.fence_address, sequence)
-        end, = self.sdma.place([program])
+        end, = attempt(self, lambda: self.sdma.place([program]), clear=True)     # unseen before the doorbell
         attempt(self, lambda: self.sdma.ring(end))
         self.wait_for(sequence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import usb1
@@ -14,7 +13,6 @@ from ..errors import DeviceLost
 from . import libusb
 from .identity import Identity, identify, tell_generation, tell_mode
 
-SYSFS = Path("/sys/bus/usb/devices")
 FREE, BUSY, NO_PERMISSION = "free", "busy", "no permission"
 
 
@@ -79,6 +77,6 @@ def _told_by_system(bus_port: str, name: str) -> str | None:
     if sys.platform != "linux":
         return None
     try:
-        return (SYSFS / bus_port / name).read_text(errors="replace").strip() or None
+        return (libusb.SYSFS / bus_port / name).read_text(errors="replace").strip() or None
     except OSError:
         return None

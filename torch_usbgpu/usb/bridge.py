@@ -86,7 +86,13 @@ class Bridge(Transfers):
 
     def _link_status(self) -> tuple[int | None, int | None]:
         """(PCIe generation, lanes) by the PHY's own register."""
-        value = self.read_xdata(XDATA_LINK_STATUS, 1, bank=PHY_PLANE)[0]
+        try:
+            value = self.read_xdata(XDATA_LINK_STATUS, 1, bank=PHY_PLANE)[0]
+        except errors.DeviceLost:
+            raise
+        except errors.LinkError as error:       # nothing depends on it
+            log.debug("the PHY does not tell the link's speed: %s", error.found)
+            return None, None
         generation, lanes = value & 0xF, value >> 4
         return (generation, lanes) if generation in GT_PER_S and lanes in (1, 2, 4, 8) else (None, None)
 

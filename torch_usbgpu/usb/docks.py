@@ -15,7 +15,7 @@ from pathlib import Path
 
 import usb1
 
-from ..errors import ConfigError, DeviceBusy, DeviceNotFound, FlashError
+from ..errors import ConfigError, DeviceBusy, DeviceLost, DeviceNotFound, FlashError, PermissionDenied
 from . import libusb
 from .flashing import FLASHABLE, Stage, refused_mode
 from .identity import Identity, identify
@@ -44,12 +44,8 @@ def look(spec: str) -> tuple[str, Identity]:
             opened.handle.close()
     with _usb() as context:
         adapter = _the_one(context, wanted.detail)
-        with libusb.adapter_lock(adapter.bus_port), libusb.translated(adapter):
-            handle = adapter.device.open()
-            try:
-                return f"USB {adapter.bus_port}", identify(handle, ask_device=False)
-            finally:
-                handle.close()
+        with libusb.adapter_lock(adapter.bus_port):
+            return f"USB {adapter.bus_port}", _identify(adapter)
 
 
 def open_dock(spec: str, modes: Collection[str] = FLASHABLE) -> tuple[OpenedHandle, Identity]:
@@ -65,12 +61,8 @@ def open_dock(spec: str, modes: Collection[str] = FLASHABLE) -> tuple[OpenedHand
     else:
         with _usb() as context:
             adapter = _the_one(context, wanted.detail)
-            with libusb.adapter_lock(adapter.bus_port), libusb.translated(adapter):
-                handle = adapter.device.open()
-                try:
-                    seen = identify(handle, ask_device=False)
-                finally:
-                    handle.close()
+            with libusb.adapter_lock(adapter.bus_port):
+                seen = _identify(adapter)
         if seen.mode not in modes:
             raise refused_mode(seen)
         mounted = mounted_disks(adapter.bus_port)
@@ -108,19 +100,30 @@ def restart(opened: OpenedHandle, timeout_s: float, tell: Callable[[str], None])
     return _wait_for_another(before, timeout_s)
 
 
+def _identify(adapter: libusb.FoundAdapter) -> Identity:
+    with libusb.translated(adapter):
+        handle = adapter.device.open()
+        try:
+            return identify(handle, ask_device=False)
+        finally:
+            handle.close()
+
+
 def _wait_for_another(before: set[tuple[int, int]], timeout_s: float) -> Identity:
     """A dock that was not on the bus before: a replugged one has a new address."""
-    deadline = time.monotonic() + timeout_s
+    deadline, refused_since = time.monotonic() + timeout_s, None
     while time.monotonic() < deadline:
         with _usb() as context:
             new = [adapter for adapter in libusb.find(context) if _place(adapter.device) not in before]
             if new and (new[0].ids not in libusb.BOOTSTUB or time.monotonic() + SETTLE_SECONDS > deadline):
-                with libusb.translated(new[0]):
-                    handle = new[0].device.open()
-                    try:
-                        return identify(handle, ask_device=False)
-                    finally:
-                        handle.close()
+                try:
+                    return _identify(new[0])
+                except DeviceLost:
+                    pass
+                except PermissionDenied:        # the system may still be about to apply its rules
+                    refused_since = refused_since or time.monotonic()
+                    if time.monotonic() - refused_since > SETTLE_SECONDS:
+                        raise
         time.sleep(POLL_SECONDS)
     raise FlashError(f"The dock did not come back within {timeout_s:.0f} s. Its new firmware is in the flash and has "
                      "been compared.", "Unplug it from USB and power, plug it in again, then: usbgpu adapter info",

@@ -73,29 +73,30 @@ def open_adapter(chip: str | None = None) -> OpenedHandle:
     for switch in opening:
         name, _, detail = switch.partition(":")
         images = OPENING[name](detail, chip) or images
+    may_sleep = any(switch.partition(":")[0] == "autosuspend" for switch in opening)
     try:
         handle = emulator.EmulatedAdapter(chip, **options)
     except (ValueError, OSError) as error:
         raise ConfigError(f"USBGPU_EMULATOR: {error}.",
                           f"Correct the environment variable. Also known: fault={', fault='.join(OPENING)}.") from error
-    return _opened(handle, (images or firmware_directory(chip),))
+    return _opened(handle, (images or firmware_directory(chip),), may_sleep)
 
 
-def _opened(handle, images: tuple[Path, ...]) -> OpenedHandle:
+def _opened(handle, images: tuple[Path, ...], may_sleep: bool) -> OpenedHandle:
     def reopen() -> OpenedHandle:
         handle.reopen()
         try:
             handle.getProduct()
         except usb1.USBErrorNoDevice:
             handle.close()
-            libusb.choose([], None)     # what an empty bus is answered with
-        return _opened(handle, images)
+            libusb.choose([], None, insist=False)     # what an empty bus is answered with
+        return _opened(handle, images, may_sleep)
 
     try:
         serial = handle.getSerialNumber()
     except usb1.USBError:       # a fault switch may already be at work
         serial = ""
-    return OpenedHandle(handle, "emulated", images, reopen, None if serial in ("", "ffffffff") else serial)
+    return OpenedHandle(handle, "emulated", images, reopen, None if serial in ("", "ffffffff") else serial, may_sleep)
 
 
 # ---- switches of the moment of opening: (what stands behind the colon, chip) -> directory of firmware images, or None
@@ -144,6 +145,10 @@ def _firmware_corrupted(_detail: str, chip: str) -> Path:
     return images
 
 
+def _autosuspend(_detail: str, _chip: str) -> None:
+    """The dock itself never sees it: open_adapter() tells it on."""
+
+
 def _no_compiler(_detail: str, _chip: str) -> None:
     """For the rest of the process."""
     os.environ["USBGPU_CLANG"] = "none"
@@ -159,7 +164,7 @@ def _fallback_compiler(_detail: str, _chip: str) -> None:
 OPENING: dict[str, Callable[[str, str], Path | None]] = {
     "no-libusb": _no_libusb, "absent": _absent, "no-permission": _no_permission, "busy": _busy, "claimed": _claimed,
     "firmware-missing": _firmware_missing, "firmware-corrupted": _firmware_corrupted,
-    "no-compiler": _no_compiler, "fallback-compiler": _fallback_compiler,
+    "autosuspend": _autosuspend, "no-compiler": _no_compiler, "fallback-compiler": _fallback_compiler,
 }
 
 

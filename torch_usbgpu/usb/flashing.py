@@ -32,8 +32,8 @@ TUNNEL_PATIENCE_S = 1.5     # to see that a link stays down because the host has
 
 # What cannot be undone, and what can go wrong.
 LEAVING_STOCK = (
-    "Afterwards the dock is neither an NVMe enclosure nor a USB4 dock: only this driver can use it. Its maker's warranty "
-    "may end.",
+    "Afterwards the dock is neither an NVMe enclosure nor a USB4 dock: only this driver can use it. Its maker's "
+    "warranty may end.",
     "The vendor's firmware comes from this dock alone. Keep the backup: there is no other copy of it.",
 )
 ALWAYS = (

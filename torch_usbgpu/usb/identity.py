@@ -37,8 +37,10 @@ _PROBE_MS = 200
 _STANDARD_IN, _GET_DESCRIPTOR, _DEVICE, _STRING, _ENGLISH = 0x80, 6, 1, 3, 0x0409
 
 MODE_ERRORS = {
+    # Told to who expected another one, for instance after the dock was flashed.
+    "custom": ("The adapter runs the open firmware.", "Open it anew: its protocol is chosen when it is opened."),
     "legacy": ("The adapter runs the patched stock firmware.",
-               "Flash the open (custom) firmware to it: usbgpu adapter flash FILE."),
+               "Open it anew: its protocol is chosen when it is opened."),
     "rom": ("The adapter is in its ROM bootloader: it has no working firmware.",
             "Flash the open (custom) firmware to it: usbgpu adapter flash FILE."),
     "stock": ("The adapter runs its vendor's firmware, as an NVMe enclosure.",

@@ -48,6 +48,7 @@ ASMEDIA_VENDOR = 0x174C
 # A cold boot of the newer firmware waits 1.75 s in its bootstub, then enumerates again with its own ids.
 BOOTSTUB_SECONDS, LOOK_AGAIN_SECONDS = 3.0, 0.1
 THUNDERBOLT = Path("/sys/bus/thunderbolt/devices")
+SYSFS = Path("/sys/bus/usb/devices")
 
 UDEV_FILE = "/etc/udev/rules.d/70-usbgpu.rules"      # before 73-seat-late.rules, which acts on uaccess
 _PERMISSION_ACTION = {
@@ -196,7 +197,8 @@ def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=No
         raise
     known_by = {"serial": identity.unique_serial} if identity.unique_serial else {"bus_port": adapter.bus_port}
     return OpenedHandle(LibusbHandle(handle, context, resources), f"USB {adapter.bus_port}",
-                        reopen=lambda: open_adapter(**known_by, modes=modes), serial=identity.serial)
+                        reopen=lambda: open_adapter(**known_by, modes=modes), serial=identity.serial,
+                        may_sleep=disable_autosuspend(adapter.bus_port))
 
 
 def _open(adapter: FoundAdapter):
@@ -221,19 +223,23 @@ def _bring_up(handle, adapter: FoundAdapter, modes: Collection[str]) -> Identity
             handle.setConfiguration(CONFIGURATION)
         handle.claimInterface(INTERFACE)
         handle.setInterfaceAltSetting(INTERFACE, ALTERNATE)
-    _disable_autosuspend(adapter.bus_port)
     return identity
 
 
-def _disable_autosuspend(bus_port: str) -> None:
-    """SRAM transfers fail after an autosuspend. Needs rights that not everybody has; the udev rule can do it too."""
-    control = Path("/sys/bus/usb/devices") / bus_port / "power" / "control"
+def disable_autosuspend(bus_port: str) -> bool:
+    """SRAM transfers fail after an autosuspend. Needs rights that not everybody has; the udev rule can do it too.
+
+    Returns: whether the system may still suspend the adapter.
+    """
+    control = SYSFS / bus_port / "power" / "control"
     if sys.platform == "linux":
         try:
             if control.read_text().strip() != "on":
                 control.write_text("on")
         except OSError as error:
             log.info("autosuspend of %s stays as it is: %s", bus_port, error)
+            return control.exists()
+    return False
 
 
 @contextlib.contextmanager

@@ -54,6 +54,8 @@ class OpenedHandle:
     firmware_dirs: tuple[Path, ...] = field(default=())
     reopen: Callable[[], OpenedHandle] | None = field(default=None, compare=False)
     serial: str | None = None
+    # The system may suspend the adapter when it is idle, and we may not forbid it. SRAM transfers fail after that.
+    may_sleep: bool = False
 
 
 @dataclass(frozen=True)
