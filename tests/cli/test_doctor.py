@@ -14,9 +14,7 @@ from torch_usbgpu.diagnosis.states import OK, PROBLEM
 
 from .conftest import ROOT, usbgpu
 
-PENDING = {"legacy-firmware"}
-PROVOKED = [pytest.param(state, marks=[pytest.mark.xfail] if state.name in PENDING else []) for state in STATES
-            if state.switch or state.severity == OK]
+PROVOKED = [state for state in STATES if state.switch or state.severity == OK]
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ def test_changed_bytes_are_found(emulator, monkeypatch):
 
     def damaged(self, array, gpu_va):
         copied(self, array, gpu_va)
-        if array.nbytes == rates.COPY_BYTES:
+        if array.nbytes == rates.AMOUNTS[True][1]:
             array[12345] ^= 1
 
     monkeypatch.setattr(Device, "copy_out", damaged)

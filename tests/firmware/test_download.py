@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+import time
 
 import pytest
 
@@ -145,6 +146,33 @@ def test_files_of_a_release(server, monkeypatch):
         download.release_files(["a.bin", "b.bin"], "20990101", pattern)
 
 
+@pytest.mark.parametrize("first", ["down", "lies"])
+def test_the_next_server_is_asked(server, monkeypatch, first):
+    sums = {f"{n}.bin": hashlib.sha256(b"%d" % n).hexdigest() for n in range(4)}
+    monkeypatch.setitem(load("firmware_files")["releases"], "20990101", sums)
+    monkeypatch.setitem(load("firmware_files"), "file_urls", [f"{server.url}/one/{{release}}/{{name}}", f"{server.url}/two/{{release}}/{{name}}"])
+    for n in range(4):
+        server.files[f"/two/20990101/{n}.bin"] = b"%d" % n
+        if first == "lies":
+            server.files[f"/one/20990101/{n}.bin"] = b"<html>prove that you are no robot</html>"
+    assert {name: file.data for name, file in download.release_files(sums, "20990101").items()} == {f"{n}.bin": b"%d" % n for n in range(4)}
+    assert len(server.asked) == 5               # the first server was given up after one file
+    server.files.clear()
+    with pytest.raises(DownloadError, match="404"):
+        download.release_files(sums, "20990101")
+
+
+def test_leftovers_of_killed_processes_go(server, home):
+    import os
+    folder = download.private_files.cache_folder("downloads")
+    for name, age in (("old.part", 90000), ("new.part", 10)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with download.fetched(f"{server.url}/file", SUM):
+        assert len(list(folder.iterdir())) == 2
+    assert [path.name for path in folder.iterdir()] == ["new.part"]
+
+
 LISTING = f"""-----BEGIN PGP SIGNED MESSAGE-----
 Hash: SHA256
 
@@ -168,7 +196,8 @@ def test_published_sums(monkeypatch):
 
 def test_facts():
     facts = load("firmware_files")
-    assert all(facts[key].startswith("https://") for key in ("file_url", "archive_url", "sums_url"))
+    assert all(url.startswith("https://") for url in (*facts["file_urls"], facts["archive_url"], facts["sums_url"]))
+    assert all("{name}" in url and "{release}" in url for url in facts["file_urls"])
     for sums in facts["releases"].values():
         assert all(len(digest) == 64 and int(digest, 16) for digest in sums.values())
         assert len(set(sums.values())) == len(sums)

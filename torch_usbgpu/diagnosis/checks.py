@@ -9,11 +9,11 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
-from ..errors import ConfigError, UsbGpuError
+from ..errors import ConfigError, LinkTimeout, UsbGpuError
 from . import rates, selftest
 from .findings import Finding, finding, from_error, with_process
 from .states import OK, PROBLEM, WARNING
@@ -124,7 +124,9 @@ def look_at_usb_link(exam: Examination) -> str:
 
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
-    link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
+    link = {}
+    with contextlib.suppress(LinkTimeout):      # the register of the link's width is no part of the protocol
+        link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
     exam.facts |= link
     exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
     known = link.get("pcie_generation") and link.get("pcie_lanes")
@@ -169,9 +171,7 @@ def look_at_firmware_files(exam: Examination) -> str:
             errors.append(error)
     exam.facts["firmware"] = found
     if errors:
-        first = from_error(errors[0])
-        raise Stop(finding(first.state.name, " ".join(error.found for error in errors), error=first.error,
-                           **first.details))
+        raise Stop(replace(from_error(errors[0]), seen=" ".join(error.found for error in errors)))
     return f"{len(found)} files"
 
 
@@ -226,7 +226,7 @@ def measure_rates(exam: Examination) -> str:
     slow = [rate for rate in exam.rates if not rate.enough]
     if slow:
         exam.note(finding("slow-transfers", "; ".join(
-            f"{rate}, {rate.expected / rates.MB:g} expected" for rate in slow) + "."))
+            f"{rate}, {rates.shown(rate.expected)} expected" for rate in slow) + "."))
     return ", ".join(map(str, exam.rates))
 
 
