@@ -247,10 +247,13 @@ def test_while_a_kernel_runs(device):
 def test_the_power_limit_holds_under_load(monkeypatch):
     """Asked from the thread that waits for nothing, while waves run: power stays below, and the clock pays for it."""
     readings = {}
-    for limit in ("", "118"):
+    for limit, clocks in (("", "high"), ("118", "auto")):
         monkeypatch.setenv("USBGPU_POWER_LIMIT", limit)
+        monkeypatch.setenv("USBGPU_CLOCKS", clocks)
         with Device("emulated:navi33") as device:
             kernels = device.load(compiler.compile(SOURCE, device.arch))
+            resting = device.metrics().clocks_mhz["GFXCLK"]
+            assert (resting < 1000) == (clocks == "auto")
             device.launch(kernels["work"], 64, 64, [device.alloc(256), np.int32(1_500_000)])
             device.stream.flush()
             time.sleep(0.1)
@@ -261,7 +264,7 @@ def test_the_power_limit_holds_under_load(monkeypatch):
     free, limited = readings[""], readings["118"]
     assert 120 < free.power_w <= 132 and free.throttling_percent == {}
     assert 110 < limited.power_w <= 118 and "PPT0" in limited.throttling_percent
-    assert limited.clocks_mhz["GFXCLK"] < free.clocks_mhz["GFXCLK"]
+    assert 2000 < limited.clocks_mhz["GFXCLK"] < free.clocks_mhz["GFXCLK"]     # raised by itself, and cut
     assert limited.activity_percent["graphics"] > 90 < free.activity_percent["graphics"]
 
 
