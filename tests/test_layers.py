@@ -104,7 +104,7 @@ def test_the_driver_imports_without_torch():
             f"package = types.ModuleType('torch_usbgpu'); package.__path__ = [{str(PACKAGE)!r}]\n"
             "sys.modules['torch_usbgpu'] = package\n"
             "import torch_usbgpu.usb, torch_usbgpu.pcie, torch_usbgpu.amdgpu, torch_usbgpu.compiler, torch_usbgpu.runtime\n"
-            "import torch_usbgpu.diagnosis, torch_usbgpu.cli.doctor, torch_usbgpu.cli.listing\n"
+            "import torch_usbgpu.diagnosis, torch_usbgpu.cli.doctor, torch_usbgpu.cli.listing, torch_usbgpu.cli.firmware\n"
             "import torch_usbgpu.cli.emulator, torch_usbgpu.emulator.debugger\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def test_install_status_verify(package, images):  # noqa: F811
     again = document("install", package)
     assert again["new"] == again["changed"] == [] and len(again["same"]) == len(images)
     text = usbgpu("firmware", "status", check=0).stdout
-    assert "All files are there" in text and "(installed)" in text
+    assert "All files are there" in text and "installed" in text
 
 
 def test_the_driver_uses_them(package, monkeypatch):
@@ -76,6 +76,23 @@ def test_only_what_a_card_needs(package, images):  # noqa: F811
     assert answer["complete_chips"] == ["navi48"]
     usbgpu("firmware", "status", "--card", "7551:c8", check=0)
     usbgpu("firmware", "status", "--card", "navi48", check=1)
+
+
+@pytest.mark.parametrize("device, options, special", [
+    ("emulated:navi31", "", []), ("emulated:navi31", "board=Radeon Pro W7900D", ["psp_13_0_0_sos_kicker.bin"]), ("emulated:navi44", "", [])])
+def test_the_card_in_the_dock(home, monkeypatch, device, options, special):  # noqa: F811
+    monkeypatch.setenv("USBGPU_DEVICE", device)
+    monkeypatch.setenv("USBGPU_EMULATOR", options)
+    rows = document("status", "--card", "attached", check=1)["files"]
+    assert {row["chip"] for row in rows} == {device.split(":")[1]}
+    assert [row["name"] for row in rows if "psp" in row["name"] and "kicker" in row["name"]] == special
+
+
+def test_no_card_in_the_dock(home, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("USBGPU_DEVICE", "emulated")
+    monkeypatch.setenv("USBGPU_EMULATOR", "fault=no-card")
+    done = usbgpu("firmware", "status", "--card", "attached", "--json", check=2)
+    assert done.stdout == "" and "USBGPU-1" in done.stderr
 
 
 def test_an_older_release_without_the_files_of_few_boards(home, images):  # noqa: F811

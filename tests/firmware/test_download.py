@@ -4,7 +4,9 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+import time
 
+import httpx
 import pytest
 
 from torch_usbgpu.amdgpu.facts import load
@@ -126,6 +128,26 @@ def test_unencrypted_without_a_sum(url):
         download.fetch(url)
 
 
+@pytest.mark.parametrize("path, sum_known, fine", [
+    ("/file", False, True), ("/safe", False, True), ("/unsafe", False, False), ("/around", False, False), ("/unsafe", True, True)])
+def test_encrypted_all_the_way(monkeypatch, path, sum_known, fine):
+    """Without a sum no step may be unencrypted, not even one in between."""
+    moved = {"/safe": "https://b.example/file", "/unsafe": "http://b.example/file", "/around": "http://b.example/back",
+             "/back": "https://a.example/file"}
+
+    def answer(request):
+        if target := moved.get(request.url.path):
+            return httpx.Response(302, headers={"Location": target})
+        return httpx.Response(200, content=CONTENT)
+    real = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **options: real(transport=httpx.MockTransport(answer), **options))
+    if fine:
+        assert download.fetch(f"https://a.example{path}", SUM if sum_known else None) == CONTENT
+    else:
+        with pytest.raises(DownloadError, match="unencrypted"):
+            download.fetch(f"https://a.example{path}")
+
+
 @pytest.mark.parametrize("text, url", [("https://x/y", True), ("HTTP://x", True), ("/a/b.deb", False), ("C:\\a.deb", False),
                                        ("file:///x", False), ("ftp://x", False)])
 def test_what_an_address_is(text, url):
@@ -143,6 +165,33 @@ def test_files_of_a_release(server, monkeypatch):
     server.files["/20990101/amdgpu/b.bin"] = b"evil"
     with pytest.raises(DownloadError, match="not what was promised"):
         download.release_files(["a.bin", "b.bin"], "20990101", pattern)
+
+
+@pytest.mark.parametrize("first", ["down", "lies"])
+def test_the_next_server_is_asked(server, monkeypatch, first):
+    sums = {f"{n}.bin": hashlib.sha256(b"%d" % n).hexdigest() for n in range(4)}
+    monkeypatch.setitem(load("firmware_files")["releases"], "20990101", sums)
+    monkeypatch.setitem(load("firmware_files"), "file_urls", [f"{server.url}/one/{{release}}/{{name}}", f"{server.url}/two/{{release}}/{{name}}"])
+    for n in range(4):
+        server.files[f"/two/20990101/{n}.bin"] = b"%d" % n
+        if first == "lies":
+            server.files[f"/one/20990101/{n}.bin"] = b"<html>prove that you are no robot</html>"
+    assert {name: file.data for name, file in download.release_files(sums, "20990101").items()} == {f"{n}.bin": b"%d" % n for n in range(4)}
+    assert len(server.asked) == 5               # the first server was given up after one file
+    server.files.clear()
+    with pytest.raises(DownloadError, match="404"):
+        download.release_files(sums, "20990101")
+
+
+def test_leftovers_of_killed_processes_go(server, home):
+    import os
+    folder = download.private_files.cache_folder("downloads")
+    for name, age in (("old.part", 90000), ("new.part", 10)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with download.fetched(f"{server.url}/file", SUM):
+        assert len(list(folder.iterdir())) == 2
+    assert [path.name for path in folder.iterdir()] == ["new.part"]
 
 
 LISTING = f"""-----BEGIN PGP SIGNED MESSAGE-----
@@ -168,7 +217,8 @@ def test_published_sums(monkeypatch):
 
 def test_facts():
     facts = load("firmware_files")
-    assert all(facts[key].startswith("https://") for key in ("file_url", "archive_url", "sums_url"))
+    assert all(url.startswith("https://") for url in (*facts["file_urls"], facts["archive_url"], facts["sums_url"]))
+    assert all("{name}" in url and "{release}" in url for url in facts["file_urls"])
     for sums in facts["releases"].values():
         assert all(len(digest) == 64 and int(digest, 16) for digest in sums.values())
         assert len(set(sums.values())) == len(sums)

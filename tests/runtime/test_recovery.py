@@ -346,3 +346,44 @@ def test_closing_a_dock_that_is_gone_is_quiet(dock):
     dock.adapter.unplug()
     dock.device.close()
     dock.device.close()
+
+
+# ---- engines that hang, and what cures them
+
+@pytest.mark.filterwarnings("ignore:The content of the GPU's memory:RuntimeWarning")
+@pytest.mark.parametrize("switches, rung", [
+    (["queue-hang:until=queue"], "queue reset"), (["queue-hang:until=engine"], "MEC reset"),
+    (["queue-hang:until=reset"], "mode-1 reset"), (["queue-hang:until=power"], "power cycle"),
+    (["queue-hang:until=power", "smu-silent:until=power"], "power cycle"),
+    (["sdma-hang:until=queue"], "queue reset"), (["sdma-hang:until=engine"], "queue reset"),
+    (["sdma-hang:until=reset"], "mode-1 reset"), (["sdma-hang:until=power"], "power cycle"),
+])
+def test_the_rung_that_cures_a_hang_is_found(dock, monkeypatch, switches, rung):
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.5")
+    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.5)
+    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.2)
+    dock.device.synchronize()
+    dock.adapter.inject(*switches)
+    with pytest.raises((errors.GpuHang, errors.LinkTimeout)):
+        dock.assert_works()
+    report = dock.device.reset()
+    assert report.rung == rung, str(report)
+    dock.assert_kept(report.vram_lost)
+    dock.assert_works()
+
+
+@pytest.mark.filterwarnings("ignore:The content of the GPU's memory:RuntimeWarning")
+def test_a_queue_that_nothing_cures(dock, monkeypatch):
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.5")
+    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.5)
+    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.2)
+    dock.device.synchronize()
+    dock.adapter.inject("queue-hang")
+    with pytest.raises(errors.GpuHang) as first:
+        dock.assert_works()
+    with pytest.raises(errors.RecoveryFailed) as caught:
+        dock.device.reset()
+    assert caught.value.__cause__ is first.value and len(caught.value.report) == 4
+    dock.adapter.heal()
+    assert dock.device.reset("mode-1 reset").vram_lost
+    dock.assert_works()

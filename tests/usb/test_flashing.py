@@ -1,7 +1,9 @@
 """Flashing emulated docks, end to end and with everything going wrong on the way."""
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 
 import pytest
 import usb1
@@ -246,8 +248,8 @@ def test_a_drive_in_the_enclosure():
         def drive_is_ready(self):
             return True
 
-        def __getattr__(self, name):
-            raise AssertionError(name)
+        def read(self, progress):
+            return stock_dock_of_asmedia()
     with pytest.raises(FlashError, match="drive") as refused:
         make_plan(WithDrive(), identify(EmulatedAdapter("probe", firmware="stock")), parse_file(CUSTOM))
     assert refused.value.stage == "look"
@@ -317,10 +319,10 @@ def transfers_of(source: str, data: bytes) -> tuple[int, int]:
     return begin, handle.number
 
 
-@pytest.mark.parametrize("source", ["stock", "custom"])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.8, 0.99])
-def test_the_cable_is_pulled_and_the_command_run_again(source, share, backups):
-    data = CUSTOM_3801
+@pytest.mark.parametrize("source, data, ids", [
+    ("stock", CUSTOM_3801, "3801:0001"), ("custom", CUSTOM_3801, "3801:0001"), ("stock", PATCHED, "add1:0001")])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.7, 0.99])
+def test_the_cable_is_pulled_and_the_command_run_again(source, data, ids, share, backups):
     begin, end = transfers_of(source, data)
     cut = begin + 1 + int(share * (end - begin - 1))
     dock = EmulatedAdapter("probe", firmware=source)
@@ -334,12 +336,12 @@ def test_the_cable_is_pulled_and_the_command_run_again(source, share, backups):
     assert lost.value.state["stage"] in ("image", "verify", "commit")
     dock.replug()
     mode = identify(dock).mode
-    assert mode in ("rom", source, "custom")
+    assert mode in ("rom", source, "custom", "legacy")
     if mode == source == "stock":
         assert read_flash(dock).verified
     flash(dock, data, backups=backups)
     dock.replug()
-    assert identify(dock).ids == "3801:0001"
+    assert identify(dock).ids == ids
     verified = [FlashContent(backups._store.get(digest)).verified for digest in backups._store]
     assert True in verified                 # the first backup survived
 
@@ -358,6 +360,30 @@ def test_a_transfer_fails_once(source, share, failure, backups):
     flash(dock, CUSTOM, Meddler(dock, meddle), backups=backups)
     dock.replug()
     assert identify(dock).product == "custom v0.2"
+
+
+@pytest.mark.parametrize("failure", [usb1.USBErrorTimeout, usb1.USBErrorPipe])
+@pytest.mark.parametrize("source", ["stock", "custom"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_looking_is_tried_twice(source, share, failure):
+    begin, _end = transfers_of(source, CUSTOM)
+    at, times = max(8, int(share * begin)), [1]
+
+    def meddle(number, name, arguments):
+        if number >= at and times and name in ("bulkRead", "controlRead"):
+            times.pop()
+            raise failure()
+    handle = Meddler(EmulatedAdapter("probe", firmware=source), meddle)
+    flash(handle.handle, CUSTOM, handle)
+    assert not times
+
+    def broken(number, name, arguments):
+        if number >= at and name in ("bulkRead", "controlRead"):
+            raise usb1.USBErrorTimeout()    # any other error for good would mean that the dock is gone
+    handle = Meddler(EmulatedAdapter("probe", firmware=source), broken)
+    with pytest.raises(FlashError, match="nothing was written") as failed:
+        flash(handle.handle, CUSTOM, handle)
+    assert failed.value.stage == "look" and not {0xE1, 0xE3, 0xE8} & set(handle.commands)
 
 
 @pytest.mark.parametrize("times, works", [(1, True), (2, True), (3, False)])
@@ -465,3 +491,24 @@ def test_backups_are_private_and_kept(backups, tmp_path):
     first.path.write_bytes(b"damaged")
     assert backups.find_verified(content.data[:IMAGE_OFFSET]) is None
     nobody_watches(Stage.LOOK, 0, 1)
+
+
+# ---- with the open firmware itself
+
+GENUINE = os.environ.get("USBGPU_TEST_DOCK_FIRMWARE", "")
+
+
+@pytest.mark.skipif(not Path(GENUINE).is_file(), reason="USBGPU_TEST_DOCK_FIRMWARE names no image")
+@pytest.mark.parametrize("source", ["stock", "rom", "custom", f"image:{GENUINE}"])
+def test_the_genuine_image(source, backups):
+    """It is recognised, goes into every dock, and its own code lets the flash be driven by registers."""
+    data = Path(GENUINE).read_bytes()
+    data = data if data[:1] != b"\x02" else flash_image.wrap(data)
+    dock = EmulatedAdapter("probe", firmware=source)
+    plan = flash(dock, data, backups=backups)
+    assert plan.image.identity.kind == "custom"
+    dock.replug()
+    assert identify(dock).mode == "custom" and read_flash(dock).image.data == data
+    flash(dock, CUSTOM_3801, backups=backups)
+    dock.replug()
+    assert identify(dock).ids == "3801:0001"

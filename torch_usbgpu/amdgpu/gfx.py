@@ -231,7 +231,11 @@ class Gfx:
         """
         regs = self._gpu.regs
         starts = self._read_start_addresses()
-        self.dequeue()
+        stuck = False
+        try:
+            self.dequeue()
+        except BootError:
+            stuck = True
         if not self._is_gfx12:       # there the pipe reset does it
             regs.write("GRBM_SOFT_RESET", soft_reset_cp=1, soft_reset_cpc=1)
             time.sleep(SETTLE_SECONDS)
@@ -239,6 +243,17 @@ class Gfx:
         self._pulse_engines(starts)
         self._write_apertures()
         self._enable_mec()
+        if stuck:                       # it did not listen to requests; did the restart end it?
+            self._check_queues_are_off()
+
+    def _check_queues_are_off(self) -> None:
+        try:
+            for number in (0, 1):
+                self._select(me=COMPUTE_ME, queue=number)
+                if self._gpu.regs.field("CP_HQD_ACTIVE", "active"):
+                    raise BootError(f"Compute queue {number} survives a restart of its engine.")
+        finally:
+            self._select()
 
     # ---- the compute queue
     def create_queue(self) -> HardwareQueue:
@@ -301,14 +316,16 @@ class Gfx:
     def dequeue(self) -> None:
         """Take the queues off the engine, killing their waves."""
         regs = self._gpu.regs
-        for number in (0, 1):
-            self._select(me=COMPUTE_ME, queue=number)
-            if regs.field("CP_HQD_ACTIVE", "active"):
-                regs.write("CP_HQD_DEQUEUE_REQUEST", DEQUEUE_RESET_WAVES)
-                regs.write("SPI_COMPUTE_QUEUE_RESET", reset=1)
-                regs.wait("CP_HQD_ACTIVE", lambda value: value & 1 == 0, f"compute queue {number} to stop",
-                          DEQUEUE_SECONDS)
-        self._select()
+        try:
+            for number in (0, 1):
+                self._select(me=COMPUTE_ME, queue=number)
+                if regs.field("CP_HQD_ACTIVE", "active"):
+                    regs.write("CP_HQD_DEQUEUE_REQUEST", DEQUEUE_RESET_WAVES)
+                    regs.write("SPI_COMPUTE_QUEUE_RESET", reset=1)
+                    regs.wait("CP_HQD_ACTIVE", lambda value: value & 1 == 0, f"compute queue {number} to stop",
+                              DEQUEUE_SECONDS)
+        finally:
+            self._select()
 
     # ---- scratch
     def plan_scratch(self) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from ..usb.identity import DRIVEN, Identity
 
 CONFIRMATION = "flash this dock"
 WAIT_SECONDS = 120
+MOST_FILE_BYTES = 16 << 20     # of the order of the largest SPI flashes
 STAGES = {Stage.LOOK: "reading", Stage.BACKUP: "saving", Stage.IMAGE: "writing", Stage.VERIFY: "comparing",
           Stage.COMMIT: "committing", Stage.RESTART: "waiting"}
 
@@ -49,7 +50,7 @@ def group() -> None:
 @click.option("--flash", "read_flash", is_flag=True, help="Read the flash too, for which a disk in the dock is "
               "detached.")
 def info(spec: str | None, as_json: bool, read_flash: bool) -> None:
-    """Show what the dock is, and with --flash what is in its flash. Changes nothing."""
+    """Show what the dock is, and with --flash what is in its flash."""
     spec = _spec(spec)
     label, identity = docks.look(spec)
     facts: dict[str, Any] = {"device": label, **identity.as_dict()}
@@ -221,6 +222,8 @@ def _finish(report: dict[str, Any], as_json: bool, text: str) -> int:
 
 
 def _read_image(file: Path, expected: str | None) -> ImageFile:
+    if file.stat().st_size > MOST_FILE_BYTES:
+        raise ImageRefused(f"{file} is far too large for the dock's flash.", bytes=file.stat().st_size)
     data = file.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if expected is not None and expected.lower() != digest:

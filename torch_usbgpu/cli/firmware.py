@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,8 +20,9 @@ from ..firmware.examine import Report, examine
 from ..firmware.install import Plan, Status, carry_out, plan, status_of
 from ..private_files import LockHeld
 
-CARD_HELP = ("Only for this card: a chip (navi31, gfx1100, ...) or PCI device and revision (744c:c8). Repeatable. "
-             "Without it: every supported card.")
+ATTACHED = "attached"
+CARD_HELP = ("Only for this card: a chip (navi31, gfx1100, ...), PCI device and revision (744c:c8), or \"attached\": "
+             "the one in the dock. Repeatable. Without it: every supported card.")
 cards_option = click.option("--card", "cards", multiple=True, metavar="CARD", help=CARD_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
@@ -31,6 +33,29 @@ def group() -> None:
 
     The files belong to AMD and are not part of this package; linux-firmware and the distributions' packages have them.
     """
+
+
+def _needed(cards: tuple[str, ...]) -> list[needs.NeededFile]:
+    return needs.of_cards(tuple(_attached_card() if card == ATTACHED else card for card in cards))
+
+
+def _attached_card() -> str:
+    """PCI device and revision of the card in the dock, which is opened for a moment and not started.
+
+    Raises:
+        DeviceNotFound, DeviceBusy, LinkError, UnsupportedChip
+    """
+    from .. import usb
+    from ..amdgpu import Gpu, boot
+    spec = os.environ.get("USBGPU_DEVICE", "usb")
+    opened = usb.open_handle("usb" if spec == "auto" else spec)
+    try:
+        gpu = Gpu(usb.adapter_for(opened.handle))
+        boot.open_adapter(gpu)
+        boot.find_gpu(gpu)
+        return f"{gpu.pci.device:04x}:{gpu.pci.revision:02x}"
+    finally:
+        opened.handle.close()
 
 
 # ---- status
@@ -47,7 +72,7 @@ def status(cards, directories, as_json) -> int:
     board is named with --card.
     """
     places = search_directories(directories)
-    rows = [status_of(needed, places) for needed in needs.of_cards(cards)]
+    rows = [status_of(needed, places) for needed in _needed(cards)]
     complete = not any(row.counts for row in rows)
     if as_json:
         click.echo(json.dumps({"searched": [str(place) for place in places], "complete": complete,
@@ -92,7 +117,10 @@ def _print_status(rows: list[Status]) -> None:
 def _short(place: str | None) -> str:
     """Installed files by their folder: nobody needs their hashes here."""
     path = Path(place or "")
-    return f"{path.parent.parent} (installed)" if path.parent.name == "sha256" else place or ""
+    if path.parent.name != "sha256":
+        return place or ""
+    folder = path.parent.parent
+    return "installed" if folder == user_directory() else f"{folder} (installed)"
 
 
 def _releases(report: Report) -> str:
@@ -132,7 +160,7 @@ def verify(source, cards, as_json) -> int:
     SHA-256 of installed files. "releases" are those of linux-firmware whose file has this SHA-256, of the known ones.
     AMD's signature is checked by the GPU itself, when it starts. Exit status 1: a file is not what its name says.
     """
-    wanted = needs.of_cards(cards)
+    wanted = _needed(cards)
     if source is not None:
         with _bar("Reading") as progress:
             found = sources.read_files(source, [needed.name for needed in wanted], progress)
@@ -190,7 +218,7 @@ def install(source, from_release, release, sha256, file_url, cards, folder, dry_
         raise click.UsageError("Name a SOURCE, or use --download.")
     if (release or file_url) and not from_release:
         raise click.UsageError("--release and --file-url go with --download.")
-    wanted = needs.of_cards(cards)
+    wanted = _needed(cards)
     found, origin = _collect(wanted, source, release, sha256, file_url)
     steps = plan(wanted, found, origin, folder)
     if not dry_run:

@@ -100,7 +100,7 @@ def collect(spec: str = "auto", boot: bool = False, before: list[dict] | None = 
     elif wanted.kind == "emulated":
         mine = [device for device in running if device["device"] == "emulated"
                 and wanted.detail in (None, device.get("chip"), device.get("arch"))]
-        return mine or [_look(spec, boot)]
+        return mine + [_look(spec, boot)] if boot or not mine else mine
     pids, ports = {device["pid"] for device in running}, {device["device"] for device in running}
     idle = []
     try:

@@ -3,7 +3,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +18,11 @@ from ..amdgpu.firmware import LARGEST_FILE_BYTES
 from ..errors import ConfigError, DownloadError
 from .sources import Progress, SourceFile
 
+log = logging.getLogger(__name__)
+
 SECONDS_WITHOUT_DATA = 30
 LARGEST_ARCHIVE_BYTES = 2 << 30         # a release of linux-firmware has two thirds of a GiB
+LEFTOVER_SECONDS = 86400
 _MAX_REDIRECTS = 5
 
 
@@ -39,7 +45,8 @@ def fetched(url: str, sha256: str | None = None, progress: Progress | None = Non
         DownloadError
     """
     folder = private_files.cache_folder("downloads")
-    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+    _remove_leftovers(folder)
+    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{os.getpid()}.part"
     digest = hashlib.sha256()
     try:
         private_files.write(path, _stream(url, sha256 is not None, LARGEST_ARCHIVE_BYTES, progress, digest),
@@ -49,6 +56,14 @@ def fetched(url: str, sha256: str | None = None, progress: Progress | None = Non
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Of processes that were killed."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def fetch(url: str, sha256: str | None = None) -> bytes:
@@ -63,18 +78,32 @@ def release_files(names: Iterable[str], release: str, file_url: str | None = Non
                   progress: Progress | None = None) -> dict[str, SourceFile]:
     """Files of a release whose sums are known, one by one: a fiftieth of the whole archive.
 
+    Args:
+        file_url: where from, with {release} and {name} in it. Without: linux-firmware's servers, one after the other.
+
     Raises:
-        DownloadError
+        DownloadError: of the first server.
     """
     facts = load("firmware_files")
     sums = facts["releases"][release]
     wanted = [name for name in names if name in sums]
+    patterns = [file_url] if file_url else list(facts["file_urls"])
     found = {}
     for done, name in enumerate(wanted):
         if progress:
             progress(done, len(wanted))
-        url = _filled(file_url or facts["file_url"], name=name, release=release)
-        found[name] = SourceFile(fetch(url, sums[name]), url)
+        failed: DownloadError | None = None
+        for pattern in list(patterns):
+            url = _filled(pattern, name=name, release=release)
+            try:
+                found[name] = SourceFile(fetch(url, sums[name]), url)
+                break
+            except DownloadError as error:
+                log.warning("%s: %s", url, error.found)
+                failed = failed or error
+                patterns.append(patterns.pop(0))        # the next file is asked for elsewhere first
+        else:
+            raise failed or DownloadError("No server is known.", "Use --file-url.")
     if progress:
         progress(len(wanted), len(wanted))
     return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ..amdgpu.facts import load, struct_size
 from ..amdgpu.firmware import FirmwareFile
 from ..errors import FirmwareMismatch
-from .needs import NeededFile, chips
+from .needs import NeededFile, chips, known_names
 
 _MAX_SHOWN = 3
 
@@ -56,8 +56,8 @@ def examine(needed: NeededFile, data: bytes) -> Report:
     if str(file.common("ip_version_major")) != expected:
         problems.append(f"is for another generation: {ip} {file.common('ip_version_major')}, not {expected}")
     after = struct_size("common_firmware_header")
-    if (known := _known_as(digest)) and needed.name not in known:
-        problems.append(f"has the content of {', '.join(sorted(known))}")
+    if others := _belongs_to_others(needed, digest):
+        problems.append(f"has the content of {', '.join(others)}")
     if needed.kind in facts["crc32_kinds"] and zlib.crc32(data[after:]) != file.common("crc32"):
         problems.append("is damaged: its checksum does not match")
     images = {}
@@ -126,7 +126,14 @@ def _releases(name: str, digest: str) -> tuple[str, ...]:
                         if sums.get(name) == digest))
 
 
-def _known_as(digest: str) -> set[str]:
-    """The names that linux-firmware gives this content, as far as we know it: neighbours look alike from inside."""
-    return {name for sums in load("firmware_files")["releases"].values() for name, known in sums.items()
-            if known == digest}
+def _belongs_to_others(needed: NeededFile, digest: str) -> list[str]:
+    """Files of other chips or kinds that have this content in a known release: neighbours look alike from inside.
+
+    That two files of one chip are the same (a board's own and the plain one) is for linux-firmware to decide.
+    """
+    known = {name for sums in load("firmware_files")["releases"].values() for name, sum_of in sums.items()
+             if sum_of == digest}
+    files = known_names()
+    if any((files[name].chip, files[name].kind) == (needed.chip, needed.kind) for name in known if name in files):
+        return []
+    return sorted(known)

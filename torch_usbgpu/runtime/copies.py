@@ -188,13 +188,14 @@ def _send(road: "Road", chunks: list[Chunk], start: int, on_wire: "deque[Pending
             on_wire[0].wait(TRANSFER_SECONDS)
             on_wire.popleft()
         road.give_way()
-        arm = road.adapter.submit_sram_arm_out(chunk.slot, chunk.wire)
-        image = chunk.image()
-        arm.wait(TRANSFER_SECONDS)
-        if index >= 2:      # the window's last chunk has been drained
-            road.wait_for(chunks[index - 2].sequence, lambda sent=chunks[:index]: _send_waiting(road, sent))
-        road.note(chunk.slot, image)
-        on_wire.append(road.adapter.submit_sram_data(image))
+        with road.adapter.lock:     # no other thread's packet between an arm and its data
+            arm = road.adapter.submit_sram_arm_out(chunk.slot, chunk.wire)
+            image = chunk.image()
+            arm.wait(TRANSFER_SECONDS)
+            if index >= 2:      # the window's last chunk has been drained
+                road.wait_for(chunks[index - 2].sequence, lambda sent=chunks[:index]: _send_waiting(road, sent))
+            road.note(chunk.slot, image)
+            on_wire.append(road.adapter.submit_sram_data(image))
     for pending in on_wire:
         pending.wait(TRANSFER_SECONDS)
 

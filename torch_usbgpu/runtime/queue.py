@@ -288,7 +288,8 @@ class Road:
         try:
             kernel = self.kernel_at(self.progress.read().at)
             state |= self.gpu.describe_hang()
-            self.gpu.stop_queues()
+            if self.patience_s is None:     # else: recovery is at it, and goes on by itself
+                self.gpu.stop_queues()
         except UsbGpuError as error:        # the hang is the first cause
             state["stopping it"] = error.found
         what = f"Kernel {kernel}" if kernel else "The GPU"

@@ -274,8 +274,9 @@ def _ends_it(rung: Rung, error: UsbGpuError) -> bool:
 
 
 def _prove(device: Device) -> None:
-    """A trip over each queue and back. Code goes along: what was lost may have held some."""
+    """A trip over each queue and back. Code goes along each time: what was lost may have held some."""
     device.road.patience_s = PROOF_SECONDS
+    device.stream.discard_pending()
     device.stream.clear_error_block()
     device.stream.synchronize()
     device.road.prove()

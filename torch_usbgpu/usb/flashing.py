@@ -27,7 +27,7 @@ from .scsi import Bot
 
 log = logging.getLogger(__name__)
 
-WRITE_TRIES = 3
+LOOK_TRIES, WRITE_TRIES = 2, 3
 TUNNEL_PATIENCE_S = 1.5     # to see that a link stays down because the host has it
 
 # What cannot be undone, and what can go wrong.
@@ -157,10 +157,6 @@ def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: F
     """
     known = backups is not None and backups.holds_image(file.image)
     image = file.image.identity if known and file.image.identity.kind == "unknown" else file.image.require_known()
-    if identity.mode == "stock" and road.drive_is_ready():
-        raise FlashError("There is a drive in the enclosure, and it works: after flashing it would be out of reach.",
-                         "Take the drive out, or name the dock with the GPU by --device.",
-                         stage=Stage.LOOK.value)
     before = _look(road, identity, watch)
     notes = list(_back_up(before, identity, backups, save, without_backup))
     config, source, write_config = _choose_config(before, image.kind, file, config_from)
@@ -174,7 +170,8 @@ def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: F
 
 def _look(road: Road, identity: Identity, watch: Watcher) -> FlashContent | None:
     try:
-        return road.read(lambda done, total: watch(Stage.LOOK, done, total))
+        drive = identity.mode == "stock" and _patiently(road.drive_is_ready)
+        content = _patiently(lambda: road.read(lambda done, total: watch(Stage.LOOK, done, total)))
     except DeviceLost:
         raise
     except LinkError as error:
@@ -183,6 +180,23 @@ def _look(road: Road, identity: Identity, watch: Watcher) -> FlashContent | None
                              "Power-cycle the dock and try again.", stage=Stage.LOOK.value) from error
         log.warning("the ROM does not let its flash be read: %s", error.found)     # nobody knows whether it does
         return None
+    if drive:
+        raise FlashError("There is a drive in the enclosure, and it works: after flashing it would be out of reach.",
+                         "Take the drive out, or name the dock with the GPU by --device.", stage=Stage.LOOK.value)
+    return content
+
+
+def _patiently(look: Callable):
+    """Looking does no harm, so it is tried again."""
+    for attempt in range(LOOK_TRIES):
+        try:
+            return look()
+        except DeviceLost:
+            raise
+        except LinkError as error:
+            if attempt + 1 == LOOK_TRIES:
+                raise
+            log.info("trying again: %s", error.found)
 
 
 def _back_up(before: FlashContent | None, identity: Identity, backups: BackupStore | None, save: bool,

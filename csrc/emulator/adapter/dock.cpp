@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <optional>
 
 namespace usbgpu::emulator {
 
@@ -102,6 +103,10 @@ void Dock::inject(const std::vector<std::string>& switches) {
     faults_.lost_landing = sram_.lost_landing();
     faults_.add(switches);
     apply_faults();
+    // What is due at once does not wait for a transfer: the one that is on its way feels it.
+    if (faults_.link_down.due()) faults_.link_down = {}, xdata_.lose_link();
+    if (faults_.adapter_hang.due()) faults_.adapter_hang = {}, hung_ = true;
+    if (faults_.unplug.due()) faults_.unplug = {}, unplug();
   }
   events_.notify();
 }
@@ -150,7 +155,7 @@ void Dock::replug() {
   else profile_ = strapped_;
   if (speaks_custom()) profile_.identity.serial = flash_.serial();
   power_up();
-  gone_ = stale_ = false;
+  gone_ = stale_ = hung_ = false;
   events_.notify();
 }
 
@@ -227,10 +232,12 @@ bool Dock::begin(const char* what, Status& status) {
   {
     std::unique_lock lock(faults_mutex_);
     const bool unplugs = faults_.unplug.strikes(), loses_link = faults_.link_down.strikes();
+    if (faults_.adapter_hang.strikes()) hung_ = true;
     lock.unlock();
     if (unplugs) unplug();
     if (loses_link) lose_link();
   }
+  if (hung_ && !gone_) return status = Status::timeout, false;
   if (gone_ || stale_) return status = Status::no_device, false;
   delay_.settle();
   delay_.transfer_began();
@@ -451,6 +458,12 @@ void Dock::check_bulk_in(size_t length) {
   }
 }
 
+// A bulk IN that brings something: does it end early?
+bool Dock::cuts() {
+  std::lock_guard lock(faults_mutex_);
+  return faults_.short_bulk.strikes();
+}
+
 Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience& patience) {
   ++bulk_in_;
   Status status{};
@@ -461,11 +474,7 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
   std::unique_lock endpoint_lock(in_mutex_, std::defer_lock);
   if (!lock_endpoint(endpoint_lock, until, patience, status)) return {status, 0};
   if (endpoint == 0x81 && speaks_custom()) check_bulk_in(into.size());
-  bool cut = false;
-  {
-    std::lock_guard lock(faults_mutex_);
-    cut = faults_.short_bulk.strikes();
-  }
+  std::optional<bool> cut;
   const size_t packet_bytes = profile_.bulk_packet();
   size_t done = 0;
   std::vector<uint8_t> packet;
@@ -504,8 +513,9 @@ Outcome Dock::bulk_in(uint8_t endpoint, std::span<uint8_t> into, const Patience&
         progress = run > 0;
       }
     }
-    if (progress && cut) {
-      done = std::min<size_t>(done, packet_bytes / 2);
+    if (progress && !cut) cut = cuts();
+    if (progress && *cut) {
+      done = done > packet_bytes / 2 ? packet_bytes / 2 : done / 2;
       break;
     }
     if (progress && (ended || done == into.size())) break;

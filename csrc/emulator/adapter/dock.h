@@ -113,6 +113,7 @@ class Dock {
   void cpu_restart();
   void apply_faults();
   void lose_link();
+  bool cuts();
   void power_up();  // with the firmware mutex held
   bool speaks_custom() const { return is_custom(profile_.firmware); }
   CustomFirmware& firmware() {
@@ -145,6 +146,7 @@ class Dock {
   std::timed_mutex out_mutex_, in_mutex_;  // transfers of one endpoint do not overtake each other
   std::mutex faults_mutex_;
   std::atomic<bool> gone_{false}, stale_{false};
+  std::atomic<bool> hung_{false};  // a fault: the 8051 spins for ever, as after a stream read without a completion
   std::atomic<uint64_t> streams_done_{0}, stream_generation_{0};
   std::atomic<unsigned> alternate_{0};
   std::atomic<uint64_t> transfers_{0}, control_out_{0}, control_in_{0}, bulk_out_{0}, bulk_in_{0}, bytes_out_{0},

@@ -87,7 +87,7 @@ std::array<uint8_t, 3> version(const std::string& text, const std::string& word)
 }  // namespace
 
 const char* const Faults::names =
-    "unplug-after:N unplug[:after=N] link-down[:after=N] no-link no-card ur[:N][:after=N] lost-landing[:N][:after=N] "
+    "unplug-after:N unplug[:after=N] link-down[:after=N] adapter-hang[:after=N] no-link no-card ur[:N][:after=N] lost-landing[:N][:after=N] "
     "short-bulk[:N][:after=N] timeout:WHAT[:N][:after=N] stall:WHAT[:N][:after=N] no-release crs:N tlp-error:N "
     "slow:N "
     "psp-silent smu-silent queue-hang sdma-hang (each [:after=N][:until=CURE]) wrong-result card:VENDOR:DEVICE[:GC] "
@@ -110,11 +110,11 @@ void Faults::add(const std::vector<std::string>& switches) {
     } else if (kind == "unplug-after") {
       s.no_options();
       unplug = {s.count(1, {}), 1};
-    } else if (kind == "unplug" || kind == "link-down") {
+    } else if (kind == "unplug" || kind == "link-down" || kind == "adapter-hang") {
       s.at_most(1);
       Trigger once = s.trigger(1);
       once.times = 1;
-      (kind == "unplug" ? unplug : link_down) = once;
+      (kind == "unplug" ? unplug : kind == "link-down" ? link_down : adapter_hang) = once;
     } else if (kind == "ur") {
       unsupported = s.trigger(1);
     } else if (kind == "lost-landing") {

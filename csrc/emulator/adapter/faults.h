@@ -22,6 +22,7 @@ struct Trigger {
   uint64_t after = 0, times = 0;
 
   bool armed() const { return times != 0; }
+  bool due() const { return times != 0 && after == 0; }
   bool strikes() {
     if (!times) return false;
     if (after) return --after, false;
@@ -33,6 +34,7 @@ struct Trigger {
 struct Faults {
   Trigger unplug;                            // transfers
   Trigger link_down;                         // transfers
+  Trigger adapter_hang;                      // transfers
   Trigger unsupported;                       // memory TLPs; ends with the card's power
   Trigger lost_landing;                      // armed SRAM writes
   Trigger short_bulk;                        // bulk INs that end after their first packet
