@@ -203,6 +203,20 @@ def test_at_high_speed():
     assert adapter.memory_read(gpu.bars[0].address, 5000) == DATA
 
 
+def test_usb4_mode_is_told_from_an_empty_slot():
+    adapter = Adapter(EmulatedAdapter(chip="probe", firmware="usb4"))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    with pytest.raises(errors.WrongMode) as caught:
+        adapter.raise_link()
+    assert caught.value.mode == "usb4"
+    adapter = Adapter(EmulatedAdapter(chip="probe", usb="high", faults=["no-card"]))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    with pytest.raises(errors.PcieLinkDown):
+        adapter.raise_link(timeout_s=1.5)
+
+
 @pytest.mark.parametrize("firmware", ["legacy", "stock", "rom", "bootstub"])
 def test_other_firmware_is_refused(firmware):
     with pytest.raises(errors.WrongMode):

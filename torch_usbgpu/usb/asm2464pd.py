@@ -25,7 +25,7 @@ from .. import errors
 from . import tlp
 from .bridge import Bridge
 from .facts import FACTS
-from .identity import wrong_mode
+from .identity import Identity, wrong_mode
 from .pending import Pending
 from .transfers import BULK_IN, BULK_OUT
 
@@ -72,10 +72,11 @@ class Adapter(Bridge):
             (getTransfer, clearHalt, setInterfaceAltSetting, getProduct, getDeviceSpeed, close).
         guard_seconds: pause after the bulk part of a stream write. The firmware looks at control events
             before bulk events, so a request that follows within microseconds can cut off the last packet.
+        identity: what is known of it already.
     """
 
-    def __init__(self, handle, *, guard_seconds: float = 0.0) -> None:
-        super().__init__(handle)
+    def __init__(self, handle, *, guard_seconds: float = 0.0, identity: Identity | None = None) -> None:
+        super().__init__(handle, identity)
         self.guard_seconds = guard_seconds
         self._was_super_speed = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
