@@ -1,10 +1,12 @@
 """What is believed or executed lies where nobody else can write, whole or not at all, and one process holds a lock."""
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
 import stat
+import sys
 
 import pytest
 
@@ -368,6 +370,24 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
         go.set()
         process.join(20)
         assert process.exitcode == 0 and private_files.holder(tmp_path / "lock").pid == os.getpid()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="calls fork() of the C library")
+def test_a_child_that_python_did_not_make(tmp_path):
+    """A library may fork without Python's handlers: its child has the file open, and the lock goes all the same."""
+    lock, (read, write) = Lock(tmp_path / "lock"), os.pipe()
+    child = ctypes.CDLL(None).fork()
+    if child == 0:
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        lock.release()
+        Lock(tmp_path / "lock").release()
+    finally:
+        os.write(write, b"x")
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
 
 
 def test_a_lock_through_a_link(tmp_path):

@@ -286,6 +286,10 @@ PYBIND11_MODULE(_runtime, module) {
       .def_property_readonly("submissions", &StreamDevice::submissions);
 
   module.def("ring_image", &ring_image, py::arg("entries"), py::arg("window_bytes"), py::arg("entry_dwords"));
-  module.def("set_current", [](StreamDevice* device) { current = device; }, py::keep_alive<0, 1>());
+  // Never let go: tensors may die after the modules whose globals kept the device, and give their blocks back to it.
+  module.def("set_current", [](py::object device) {
+    current = device.cast<StreamDevice*>();
+    device.release();
+  });
   module.attr("api") = py::capsule(&api, kApiCapsule);
 }

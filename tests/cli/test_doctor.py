@@ -51,9 +51,10 @@ def test_all_well_says_what_was_done(emulator):
     # The sheet's rates, less what a transfer costs besides its bytes.
     assert 3.2 < measured["PIO write"] <= 3.6 and 1.6 < measured["PIO read"] <= 1.8
     assert 550 < measured["SRAM write"] <= 700 and measured["copy to the GPU"] > 276
-    assert report["facts"]["arch"] == "gfx1201" and report["facts"]["found"] == "cold"
-    assert report["facts"]["pcie_lanes"] == 2 and report["facts"]["pcie_generation"] == 3
-    assert report["facts"]["usb_gbps"] == 10 and len(report["facts"]["firmware"]) >= 6
+    card = report["facts"]["card"]
+    assert card["arch"] == "gfx1201" and card["found"] == "cold" and card["links"]["narrowest"]["lanes"] == 2
+    assert report["facts"]["dock"]["pcie_lanes"] == 2 and report["facts"]["dock"]["usb_gbps"] == 10
+    assert len(report["facts"]["firmware_files"]) >= 6 and report["facts"]["dock"]["firmware"] == "v0.1"
 
 
 def test_the_link_decides_what_is_expected(emulator):
@@ -136,7 +137,7 @@ def test_changed_bytes_are_found(emulator, monkeypatch):
 def test_warm_after_the_doctor(emulator):
     """The doctor leaves the board in order."""
     emulator("state=warm")
-    assert examined(status=0)["facts"]["found"] in ("warm", "dirty", "cold")
+    assert examined(status=0)["facts"]["card"]["found"] in ("warm", "dirty", "cold")
     from torch_usbgpu import diagnosis, usb
     opened = usb.open_handle("emulated")
     real, handle = usb.open_handle, opened.handle
@@ -147,7 +148,7 @@ def test_warm_after_the_doctor(emulator):
         report = diagnosis.examine("emulated")
     finally:
         usb.open_handle = real
-    assert report.works and report.facts["found"] == "warm"
+    assert report.works and report.facts["card"]["found"] == "warm"
 
 
 def test_text_is_plain_when_it_is_no_terminal(emulator):

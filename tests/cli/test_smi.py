@@ -1,6 +1,7 @@
 """`usbgpu smi` and `usbgpu reset`, against other processes' cards, idle docks, and docks in trouble."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -122,6 +123,24 @@ def test_watch(user):
     assert watching.returncode == 0 and errors == ""
     assert first["devices"][0]["rates"] is None and second["devices"][0]["rates"]["transfers"] > 0
     assert first["time"] < second["time"] and first["devices"][0]["pid"] == user.pid
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo terminals here")
+def test_watch_on_a_terminal(user):
+    ours, theirs = os.openpty()
+    watching = subprocess.Popen([sys.executable, "-m", "torch_usbgpu.cli", "smi", "--watch", "0.2"], stdout=theirs,
+                                env={**os.environ, "PYTHONPATH": str(ROOT), "USBGPU_DEVICE": "emulated", "TERM": "xterm",
+                                     "COLUMNS": "150"})
+    os.close(theirs)
+    shown, deadline = b"", time.monotonic() + 20
+    while shown.count(b"Radeon RX 7600") < 3 and time.monotonic() < deadline:
+        shown += os.read(ours, 65536)
+    watching.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):          # Linux: EIO at the end
+        while os.read(ours, 65536):
+            pass
+    assert watching.wait(20) == 0 and b"\x1b[" in shown and b"W of 132 W" in shown
+    os.close(ours)
 
 
 def test_nobody_and_nothing():

@@ -6,6 +6,7 @@ import http.server
 import threading
 import time
 
+import httpx
 import pytest
 
 from torch_usbgpu.amdgpu.facts import load
@@ -125,6 +126,26 @@ def test_no_server():
 def test_unencrypted_without_a_sum(url):
     with pytest.raises(DownloadError, match="anybody on the way"):
         download.fetch(url)
+
+
+@pytest.mark.parametrize("path, sum_known, fine", [
+    ("/file", False, True), ("/safe", False, True), ("/unsafe", False, False), ("/around", False, False), ("/unsafe", True, True)])
+def test_encrypted_all_the_way(monkeypatch, path, sum_known, fine):
+    """Without a sum no step may be unencrypted, not even one in between."""
+    moved = {"/safe": "https://b.example/file", "/unsafe": "http://b.example/file", "/around": "http://b.example/back",
+             "/back": "https://a.example/file"}
+
+    def answer(request):
+        if target := moved.get(request.url.path):
+            return httpx.Response(302, headers={"Location": target})
+        return httpx.Response(200, content=CONTENT)
+    real = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **options: real(transport=httpx.MockTransport(answer), **options))
+    if fine:
+        assert download.fetch(f"https://a.example{path}", SUM if sum_known else None) == CONTENT
+    else:
+        with pytest.raises(DownloadError, match="unencrypted"):
+            download.fetch(f"https://a.example{path}")
 
 
 @pytest.mark.parametrize("text, url", [("https://x/y", True), ("HTTP://x", True), ("/a/b.deb", False), ("C:\\a.deb", False),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from torch_usbgpu import compiler, private_files
-from torch_usbgpu.errors import GpuFault
+from torch_usbgpu.errors import GpuFault, UsbGpuError
 from torch_usbgpu.runtime import Device, status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -247,10 +247,13 @@ def test_while_a_kernel_runs(device):
 def test_the_power_limit_holds_under_load(monkeypatch):
     """Asked from the thread that waits for nothing, while waves run: power stays below, and the clock pays for it."""
     readings = {}
-    for limit in ("", "118"):
+    for limit, clocks in (("", "high"), ("118", "auto")):
         monkeypatch.setenv("USBGPU_POWER_LIMIT", limit)
+        monkeypatch.setenv("USBGPU_CLOCKS", clocks)
         with Device("emulated:navi33") as device:
             kernels = device.load(compiler.compile(SOURCE, device.arch))
+            resting = device.metrics().clocks_mhz["GFXCLK"]
+            assert (resting < 1000) == (clocks == "auto")
             device.launch(kernels["work"], 64, 64, [device.alloc(256), np.int32(1_500_000)])
             device.stream.flush()
             time.sleep(0.1)
@@ -261,7 +264,7 @@ def test_the_power_limit_holds_under_load(monkeypatch):
     free, limited = readings[""], readings["118"]
     assert 120 < free.power_w <= 132 and free.throttling_percent == {}
     assert 110 < limited.power_w <= 118 and "PPT0" in limited.throttling_percent
-    assert limited.clocks_mhz["GFXCLK"] < free.clocks_mhz["GFXCLK"]
+    assert 2000 < limited.clocks_mhz["GFXCLK"] < free.clocks_mhz["GFXCLK"]     # raised by itself, and cut
     assert limited.activity_percent["graphics"] > 90 < free.activity_percent["graphics"]
 
 
@@ -348,3 +351,33 @@ def test_closing_ends_it(place):
     assert len(leftovers(place)) == 2
     device.close()
     assert leftovers(place) == []
+
+
+@pytest.mark.parametrize(("switches", "words"), [
+    (("smu-silent",), "did not answer"), (("link-down",), "PCIe"), (("unplug",), "went away"),
+    (("stall:F0:1",), "pcie_"), (("stall:E4:1",), "read_xdata")])
+def test_a_fault_while_it_is_asked(switches, words):
+    """The answer says what is missing, soon; the program goes on as if nobody had asked."""
+    device = Device("emulated")
+    block, array, back = device.alloc(4096), np.arange(1024, dtype=np.int32), np.empty(1024, np.int32)
+    device.copy_in(block, array)
+    device.copy_out(back, block)
+    device.handle.inject(*switches)
+    started = time.monotonic()
+    told, = status.ask_all()
+    assert time.monotonic() - started < 3
+    assert words in told["missing"] and told["metrics"] is None and told["card"] == device.gpu.name
+    if switches[0] in ("smu-silent", "link-down", "unplug"):
+        with pytest.raises(UsbGpuError) as caught:
+            device.metrics()
+        assert words in caught.value.found
+    device.handle.heal()
+    if switches[0] in ("smu-silent", "stall:F0:1", "stall:E4:1"):
+        back[:] = 0
+        device.copy_out(back, block)
+        assert (back == array).all() and status.ask_all()[0]["queue"]["state"] == "idle"
+    else:
+        with pytest.raises(UsbGpuError):
+            device.copy_out(back, block)
+        assert status.ask_all()[0]["state"] == "failed"
+    device.close()

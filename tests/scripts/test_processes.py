@@ -87,3 +87,9 @@ def test_unknown_device_is_named_with_the_valid_ones():
 def test_no_adapter():
     done = run(FIRST_LINES, USBGPU_DEVICE="usb:250-1")
     assert done.returncode == 1 and "USBGPU-101" in done.stderr
+
+
+def test_a_tensor_that_dies_after_the_runtimes_modules():
+    """Something else keeps the main module's names, so they go last: the memory is given back to a device that is
+    still there. (This module of torch is one that does so.)"""
+    output("import torch, torch_usbgpu, torch.testing._internal.common_utils\nx = torch.ones(3, device='usbgpu')")

@@ -21,8 +21,8 @@ from ..firmware.install import Plan, Status, carry_out, plan, status_of
 from ..private_files import LockHeld
 
 ATTACHED = "attached"
-CARD_HELP = ("Only for this card: a chip (navi31, gfx1100, ...), PCI device and revision (744c:c8), or \"attached\", the "
-             "one in the dock. Repeatable. Without it: every supported card.")
+CARD_HELP = ("Only for this card: a chip (navi31, gfx1100, ...), PCI device and revision (744c:c8), or \"attached\": "
+             "the one in the dock. Repeatable. Without it: every supported card.")
 cards_option = click.option("--card", "cards", multiple=True, metavar="CARD", help=CARD_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 

@@ -52,12 +52,12 @@ class Examination:
 
     @property
     def gbps(self) -> float | None:
-        return self.facts.get("usb_gbps")
+        return self.facts.get("dock", {}).get("usb_gbps")
 
     @property
     def fast(self) -> bool:
         """Are the rates of the open firmware to be expected?"""
-        return self.facts.get("mode") != "legacy"
+        return self.facts.get("dock", {}).get("mode") != "legacy"
 
     def note(self, found: Finding) -> None:
         """A warning: the examination goes on."""
@@ -101,7 +101,7 @@ def look_at_dock_firmware(exam: Examination) -> str:
     from .. import usb
 
     identity = usb.identify(exam.opened.handle)
-    exam.facts |= {"dock": exam.opened.label, **identity.as_dict()}
+    exam.facts["dock"] = {"label": exam.opened.label, **identity.as_dict()}
     exam.adapter = usb.adapter_for(exam.opened.handle)
     if identity.mode == "legacy":
         exam.note(finding("legacy-firmware", f"The dock calls itself {identity.product!r}.", ids=identity.ids))
@@ -111,6 +111,7 @@ def look_at_dock_firmware(exam: Examination) -> str:
 
 
 def look_at_usb_link(exam: Examination) -> str:
+    exam.adapter.start()
     gbps = exam.gbps
     if gbps is None:
         return "the system does not tell its speed"
@@ -118,31 +119,34 @@ def look_at_usb_link(exam: Examination) -> str:
         exam.note(finding("usb2-link", f"The dock is connected at {gbps:g} Gb/s.", usb_gbps=gbps))
     elif gbps < 10:
         exam.note(finding("usb-5g-link", f"The dock is connected at {gbps:g} Gb/s.", usb_gbps=gbps))
-    exam.adapter.start()
     return f"{gbps:g} Gb/s"
 
 
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
-    link = {}
+    shown = {}
     with contextlib.suppress(LinkTimeout):      # the register of the link's width is no part of the protocol
-        link = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
-    exam.facts |= link
+        shown = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
+    exam.facts["dock"] |= shown
     exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
-    known = link.get("pcie_generation") and link.get("pcie_lanes")
-    return f"up, generation {link['pcie_generation']}, {link['pcie_lanes']} lanes" if known else "up"
+    known = shown.get("pcie_generation") and shown.get("pcie_lanes")
+    return f"up, generation {shown['pcie_generation']} x{shown['pcie_lanes']}" if known else "up"
 
 
 def look_at_card(exam: Examination) -> str:
     from ..amdgpu import Gpu, boot
+    from ..pcie import link
 
     exam.gpu = Gpu(exam.adapter, exam.opened.firmware_dirs)
     for step in boot.FIND:
         boot.do(exam.gpu, step)
     gpu = exam.gpu
-    exam.facts |= {"card": gpu.name, "chip": gpu.chip_name, "arch": gpu.arch, "vram_bytes": gpu.vram_bytes,
-                   "pci_id": f"{gpu.pci.vendor:04x}:{gpu.pci.device:04x} rev {gpu.pci.revision:02x}",
-                   "bar0_bytes": gpu.pci.bars[0].size}
+    exam.facts["card"] = {
+        "name": gpu.name, "chip": gpu.chip_name, "arch": gpu.arch, "vram_bytes": gpu.vram_bytes,
+        "pci_id": f"{gpu.pci.vendor:04x}:{gpu.pci.device:04x} rev {gpu.pci.revision:02x}",
+        "bar0_bytes": gpu.pci.bars[0].size}
+    with contextlib.suppress(LinkTimeout):
+        exam.facts["card"]["links"] = link.describe(exam.adapter, gpu.pci)
     return f"{gpu.name} ({gpu.chip_name}, {gpu.arch}), {gpu.vram_bytes >> 30} GiB"
 
 
@@ -153,7 +157,7 @@ def look_at_state(exam: Examination) -> str:
         state = "warm"
     else:
         state = "dirty" if exam.gpu.psp.is_alive() else "cold"
-    exam.facts["found"] = state
+    exam.facts["card"]["found"] = state
     return {"warm": "left in order by this driver", "cold": "as after power-on",
             "dirty": "left running by its last user; the boot resets it"}[state]
 
@@ -169,7 +173,7 @@ def look_at_firmware_files(exam: Examination) -> str:
             found[file.name] = {"from": file.origin, "version": f"{file.version:#x}"}
         except UsbGpuError as error:
             errors.append(error)
-    exam.facts["firmware"] = found
+    exam.facts["firmware_files"] = found
     if errors:
         raise Stop(replace(from_error(errors[0]), seen=" ".join(error.found for error in errors)))
     return f"{len(found)} files"
@@ -202,7 +206,7 @@ def boot_gpu(exam: Examination) -> str:
     exam.facts["boot"] = {"milliseconds": round(sum(step.seconds for step in gpu.boot_log) * 1e3),
                           "transfers": sum(step.transfers for step in gpu.boot_log),
                           "compute_units": gpu.compute_units}
-    if exam.facts["found"] == "dirty":
+    if exam.facts["card"]["found"] == "dirty":
         exam.note(finding("board-was-dirty", "The GPU was running when the dock was opened, and not left by this "
                                              "driver in order; it has been reset."))
     return f"{exam.facts['boot']['transfers']} transfers, {gpu.compute_units} compute units"
@@ -223,6 +227,9 @@ def measure_rates(exam: Examination) -> str:
         exam.rates += rates.measure_device(exam.device, exam.gbps, exam.fast)
     except ValueError as error:
         raise Stop(finding("data-changed", f"{error}.")) from error
+    stats = exam.device.link_stats()
+    exam.facts["link_stats"] = {name: stats[name] for name in ("control_out", "control_in", "bulk_out", "bulk_in",
+                                                               "errors", "retries")}
     slow = [rate for rate in exam.rates if not rate.enough]
     if slow:
         exam.note(finding("slow-transfers", "; ".join(
@@ -317,7 +324,7 @@ def examine(given: Any, tell: Callable[[Outcome], None] = lambda outcome: None) 
             exam.close()
     findings = sorted(exam.findings, key=lambda found: found.severity != PROBLEM)
     if not findings:
-        findings = [finding("all-well", f"{exam.facts['card']}: {outcomes[-1].seen}.")]
+        findings = [finding("all-well", f"{exam.facts['card']['name']}: {outcomes[-1].seen}.")]
     return Report(given if isinstance(given, str) else given.label, findings, outcomes, exam.rates, exam.facts)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from torch_usbgpu import _runtime
-from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory, UsbGpuError
+from torch_usbgpu.errors import DeviceStopped, LaunchError, OutOfMemory, PcieLinkDown, UsbGpuError
 from torch_usbgpu.usb import OpenedHandle
 
 from . import codeobject, recovery, report, status
@@ -172,6 +172,8 @@ class Device:
         """
         self.road.refuse_if_failed()
         with self.gpu.visit(report.VISIT_SECONDS):
+            if not self.adapter.link_is_up():       # a stream read would now hang the dock
+                raise PcieLinkDown("The PCIe link between the adapter and the GPU is down.")
             return self.gpu.smu.metrics(report.SMU_SECONDS)
 
     def _listen(self) -> status.Endpoint | None:

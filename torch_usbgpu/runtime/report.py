@@ -63,8 +63,10 @@ class Reporter:
         with self._lock:       # one question at a time: each takes the GPU's only mailbox
             try:
                 with device.gpu.visit(VISIT_SECONDS):
-                    told = {**nothing, "missing": None, "queue": self._queue(device, look=True),
-                            "link": device.adapter.describe()}
+                    link = device.adapter.describe()
+                    told = {**nothing, "missing": None, "link": link, "queue": self._queue(device, look=True)}
+                    if not link["pcie_link_up"]:    # a stream read would now hang the dock
+                        return {**told, "missing": "the PCIe link is down"}
                     if time.monotonic() < self._quiet_until:
                         return {**told, "missing": "the power controller does not answer"}
                     try:
