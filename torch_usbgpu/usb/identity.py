@@ -47,7 +47,7 @@ MODE_ERRORS = {
     "stock": ("The adapter runs its vendor's firmware, as an NVMe enclosure.",
               "Flash the open (custom) firmware to it: usbgpu adapter flash FILE."),
     "bootstub": ("The adapter stays in its bootstub: it has no application firmware that starts.",
-                 "Flash the open (custom) firmware to it."),
+                 "Unplug it, wait ten seconds, plug it in again; if it stays, use its own flashing tool."),
     "usb4": ("The adapter is in USB4/Thunderbolt mode: the card hangs on the host's PCIe tunnel, and what is left of "
              "the adapter is a USB 2 function. Its firmware is not used in this mode.",
              "Use a port or a cable that is USB3 only, so that it comes up as a USB3 device."),
