@@ -20,11 +20,11 @@ from ..chip import CHIP, CHIPS
 # Most USB transfers of a start from cold, warm, and dirty (with its reset), by what BAR 0 can be. Lower them when the
 # boot gets cheaper.
 TRANSFERS = {
-    "large": {"navi31": (699, 268, 667), "navi32": (696, 268, 664), "navi33": (659, 268, 627),
-              "navi44": (700, 284, 668), "navi48": (729, 284, 697)},
-    "small": {"navi31": (1200, 277, 680), "navi32": (1197, 277, 677), "navi33": (1160, 277, 640),
-              "navi44": (1225, 293, 681), "navi48": (1254, 293, 710)}}
-COLD_MODELLED_SECONDS = {"large": 0.049, "small": 0.080}        # by the yardstick of usb/stats.py
+    "large": {"navi31": (714, 268, 682), "navi32": (711, 268, 679), "navi33": (674, 268, 642),
+              "navi44": (715, 284, 683), "navi48": (744, 284, 712)},
+    "small": {"navi31": (1215, 277, 695), "navi32": (1212, 277, 692), "navi33": (1175, 277, 655),
+              "navi44": (1240, 293, 696), "navi48": (1269, 293, 725)}}
+COLD_MODELLED_SECONDS = {"large": 0.050, "small": 0.077}        # by the yardstick of usb/stats.py
 # What the project promises: cold and warm.
 MOST_TRANSFERS, MOST_MODELLED_SECONDS = (1500, 300), 0.080
 

@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, DeviceLost, LinkError, PspSilent, SmuSilent, UsbGpuError
+from ..errors import (BootError, DeviceLost, FirmwareMismatch, LinkError, PcieLinkDown, PspSilent, SmuSilent,
+                      UnsupportedChip, UsbGpuError)
 from ..pcie import config
 from . import discovery, layout
 from .discovery import identify_chip
@@ -24,8 +25,9 @@ from .interrupts import Interrupts
 from .layout import MIB, PLACES
 from .memory import Memory
 from .nbio import Nbio
+from .power import PowerOptions
 from .psp import Psp
-from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, Registers
+from .registers import CONFIG_MEMSIZE, MP0_C2PMSG_33, MP0_C2PMSG_35, MP0_C2PMSG_81, Registers
 from .sdma import Sdma
 from .smu import SMU_SECONDS, Smu
 
@@ -37,11 +39,13 @@ log = logging.getLogger(__name__)
 Step = Callable[["Gpu"], str | None]
 
 FIRMWARE_DONE = 1 << 31
-FIRMWARE_SECONDS = 1.0          # Linux waits as long for a hot-plugged board
+FIRMWARE_SECONDS = 2.0          # Linux waits as long (amdgpu_discovery.c), "generally 60 to 100 ms"
 FIRMWARE_SECONDS_AFTER_RESET = 10.0
 MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
 SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
+POWER_ACTION = "Switch the dock off at its power supply, wait ten seconds, switch it on again."
+LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; all supported cards have 8 GiB or more
 ALL_ONES = 0xFFFF_FFFF
 
 
@@ -67,14 +71,25 @@ def find_gpu(gpu: Gpu) -> str:
 def await_board_firmware(gpu: Gpu) -> None:
     """The board's own firmware trains memory before anything can be read from it."""
     gpu.regs = Registers(gpu.adapter, gpu.pci.bars[5].address, gpu.pci.bars[5].size)
-    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware", FIRMWARE_SECONDS, error=PspSilent)
+    _await_firmware(gpu, "the board's own firmware", FIRMWARE_SECONDS)
 
 
 def await_board_firmware_again(gpu: Gpu) -> None:
     """After a loss of power it starts anew; else it is there already."""
-    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET, error=PspSilent)
+    _await_firmware(gpu, "the board's own firmware", FIRMWARE_SECONDS_AFTER_RESET)
+
+
+def _await_firmware(gpu: Gpu, what: str, timeout_s: float) -> None:
+    """Linux asks C2PMSG_33, but goes on whatever the answer, and tinygrad does not ask: so in the end a security
+    processor that shows life otherwise will do."""
+    try:
+        gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES, what, timeout_s,
+                      error=PspSilent)
+    except PspSilent:
+        loader, system = gpu.regs.read(MP0_C2PMSG_35), gpu.regs.read(MP0_C2PMSG_81)
+        if ALL_ONES in (loader, system) or not (loader & FIRMWARE_DONE or system):
+            raise
+        log.warning("the board's own firmware does not say that it is ready, but the security processor runs")
 
 
 def read_vram_size(gpu: Gpu) -> str:
@@ -83,8 +98,9 @@ def read_vram_size(gpu: Gpu) -> str:
         raise BootError("The GPU does not know its memory size: the board is not ready or does not answer.",
                         memory_size=f"{size:#x}")
     gpu.vram_bytes = size * MIB
-    if gpu.vram_bytes < layout.BOOT_REGION_BYTES + layout.TOP_RESERVED_BYTES + 2 * MIB:
-        raise BootError("The GPU has too little memory.", bytes=gpu.vram_bytes)
+    if gpu.vram_bytes < LEAST_VRAM_BYTES:
+        raise UnsupportedChip(f"The GPU has {size} MiB of memory; {LEAST_VRAM_BYTES // MIB} MiB is the least that "
+                              "this driver works with.", "Use a card with more memory.")
     return f"{size} MiB"
 
 
@@ -162,7 +178,8 @@ def reset_if_used(gpu: Gpu) -> str:
     if not gpu.psp.is_alive():
         return "cold"
     if not gpu.smu.is_alive():
-        raise SmuSilent("The GPU is wedged: its security processor runs, but its power controller does not answer.")
+        raise SmuSilent("The GPU is wedged: its security processor runs, but its power controller does not answer.",
+                        POWER_ACTION)
     mode1_reset(gpu)
     return "was in use; reset"
 
@@ -173,11 +190,15 @@ def mode1_reset(gpu: Gpu) -> None:
     gpu.smu.request_mode1_reset()
     time.sleep(MODE1_RESET_SECONDS)
     config.assign_bars(gpu.adapter, gpu.pci)         # they usually survive; placed anew if not
-    gpu.regs.wait(MP0_C2PMSG_33, lambda value: value & FIRMWARE_DONE != 0 and value != ALL_ONES,
-                  "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET, error=PspSilent)
+    _await_firmware(gpu, "the board's own firmware after the reset", FIRMWARE_SECONDS_AFTER_RESET)
     gpu.regs.wait(CONFIG_MEMSIZE, lambda value: value not in (0, ALL_ONES), "the GPU's memory after the reset")
     if gpu.psp.is_alive():
         raise BootError("The GPU did not take the reset.")
+
+
+def power_cycle(gpu: Gpu) -> None:
+    """The last means against a board that does not start: nothing of its state is left."""
+    gpu.adapter.power_cycle()
 
 
 # ---- bringing it up
@@ -250,7 +271,16 @@ def restart_copy_engine(gpu: Gpu) -> None:
 
 
 def raise_clocks(gpu: Gpu) -> str:
-    return gpu.smu.start(gpu.power)
+    """Optional for function: a board that refuses what nobody asked for runs with the clocks it has."""
+    try:
+        return gpu.smu.start(gpu.power)
+    except SmuSilent:
+        raise
+    except BootError as error:
+        if gpu.power != PowerOptions():
+            raise
+        log.warning("the clocks stay as they are: %s", error.found)
+        return f"left as they are ({error.found})"
 
 
 def mark_running(gpu: Gpu) -> None:
@@ -304,8 +334,38 @@ WARM: tuple[Step, ...] = (
 
 
 def run(gpu: Gpu) -> None:
-    """Boot by the shortest road that is safe."""
+    """Boot by the shortest road that is safe; if that fails, once more with the card's power switched off and on.
+
+    A board may hang in a state that only a loss of power ends: its power controller silent, or a boot cut short in
+    the middle of the security processor's start. So the user need not pull the plug.
+    """
     gpu.boot_log.clear()
+    try:
+        road = _start(gpu)
+    except (BootError, LinkError, FirmwareMismatch) as error:
+        if not _may_be_wedged(error):
+            raise
+        log.warning("%s The card's power is switched off and on.", error.found)
+        try:
+            do(gpu, power_cycle)
+            road = _start(gpu) + " after a power cycle"
+        except DeviceLost:
+            raise
+        except UsbGpuError as second:
+            # What was wrong first is what the user is to know.
+            state = {**error.state, "after_power_cycle": second.found}
+            raise type(error)(error.found, POWER_ACTION, **state) from error
+    _log_total(gpu, road)
+
+
+def _may_be_wedged(error: UsbGpuError) -> bool:
+    if isinstance(error, FirmwareMismatch):      # the boot loader may refuse what it has been given before
+        return error.state["boot_step"] == start_security_processor.__name__
+    # A link that does not come up was powered a moment ago.
+    return not isinstance(error, (DeviceLost, PcieLinkDown))
+
+
+def _start(gpu: Gpu) -> str:
     for step in FIND:
         do(gpu, step)
     warm = False
@@ -316,9 +376,19 @@ def run(gpu: Gpu) -> None:
         return "warm start" if warm else "cold start"
 
     do(gpu, decide, "decide_state")
-    for step in WARM if warm else COLD:
+    if warm:
+        try:
+            for step in WARM:
+                do(gpu, step)
+            return "warm start"
+        except DeviceLost:
+            raise
+        except (BootError, LinkError) as error:
+            log.warning("the warm start failed, so the board is reset: %s", error.found)
+            gpu.adapter.recover()
+    for step in COLD:
         do(gpu, step)
-    _log_total(gpu, "warm start" if warm else "cold start")
+    return "cold start"
 
 
 def _log_total(gpu: Gpu, road: str) -> None:

@@ -227,7 +227,8 @@ class Gpu:
             return self.adapter.memory_read(self.vram_base + paddr, nbytes)
         self._check_dwords(paddr, nbytes)
         with self.adapter.lock:
-            words = [self.regs.read(MM_DATA) for _ in self._select_vram(paddr, nbytes)]
+            # Streams of one dword: a bulk transfer is shorter than the control transfer that fetches a completion.
+            words = [self.regs.read_block(MM_DATA, 1)[0] for _ in self._select_vram(paddr, nbytes)]
         return struct.pack(f"<{len(words)}I", *words)
 
     def _check_dwords(self, paddr: int, nbytes: int) -> None:

@@ -33,11 +33,13 @@ READY = 1 << 31
 RING_TYPE = enum("psp_ring_type")["KM_GPCOM"]     # 1 (RBI) would be accepted and never executed
 FRAME_BYTES = struct_size("psp_gfx_rb_frame")
 FRAMES_AT_ONCE = 16              # a boot takes 15 commands
+UNANSWERED = 0xFFFF_FFFF          # no status of a response
 RING_DWORDS = layout.PSP_RING_BYTES // 4
 RESPONSE = struct_fields("psp_gfx_cmd_resp")["resp.status"][0]
 TMR_SIZE = struct_fields("psp_gfx_cmd_resp")["resp.tmr_size"][0]
 COMMAND_HEAD_BYTES = 64           # all parameters of our commands lie in here
 TMR_BOTH_ADDRESSES = 2
+ANSWER_SECONDS = 5.0              # Linux: 1 s for a component (psp_v13_0.c), 2 s for a command (amdgpu_psp.c)
 SETTLE_SECONDS = 0.02             # Linux and tinygrad sleep 20 ms around ring creation and after SOS
 
 
@@ -77,7 +79,7 @@ class Psp:
             names.append(component)
         time.sleep(SETTLE_SECONDS)
         self._gpu.regs.wait(self._message(81), lambda value: value != 0, "the PSP's operating system to come up",
-                             error=PspSilent)
+                             ANSWER_SECONDS, error=PspSilent)
         return " ".join(names)
 
     def _load_component(self, name: str, content: bytes, command: int) -> None:
@@ -96,7 +98,7 @@ class Psp:
 
     def _await_loader(self, component: str) -> int:
         return self._gpu.regs.wait(self._message(35), lambda value: value & READY != 0,
-                                   f"the PSP's boot loader to take {component}", error=PspSilent)
+                                   f"the PSP's boot loader to take {component}", ANSWER_SECONDS, error=PspSilent)
 
     def start(self) -> None:
         """Create the command ring."""
@@ -104,14 +106,15 @@ class Psp:
         if regs.read(self._message(71)) != 0:
             regs.write(self._message(64), _CONTROL["DESTROY_RINGS"])
             time.sleep(SETTLE_SECONDS)
-        regs.wait(self._message(64), lambda value: value & READY != 0, "the PSP's ring mailbox", error=PspSilent)
+        regs.wait(self._message(64), lambda value: value & READY != 0, "the PSP's ring mailbox", ANSWER_SECONDS,
+                  error=PspSilent)
         address = self._gpu.memory.mc(PLACES["psp_ring"])
         regs.write_many([(self._message(69), address & 0xFFFF_FFFF), (self._message(70), address >> 32),
                          (self._message(71), layout.PSP_RING_BYTES)])
         regs.write(self._message(64), RING_TYPE << 16)
         time.sleep(SETTLE_SECONDS)
         regs.wait(self._message(64), lambda value: value & 0x8000_FFFF == READY, "the PSP to create its ring",
-                  error=PspSilent)
+                  ANSWER_SECONDS, error=PspSilent)
         self._wptr = regs.read(self._message(67))
         self._gpu.vram_write(PLACES["psp_command"], bytes(struct_size("psp_gfx_cmd_resp") + 4))
         self._fence = self._frames_written = 0
@@ -214,6 +217,7 @@ class Psp:
             self._write_frames()
         self._fence += 1
         gpu.vram_write(PLACES["psp_command"], buffer)
+        gpu.vram_write(PLACES["psp_command"] + RESPONSE, UNANSWERED.to_bytes(4, "little"))
         memory.flush_hdp()
         self._wptr = (self._wptr + FRAME_BYTES // 4) % RING_DWORDS
         gpu.regs.write(self._message(67), self._wptr)
@@ -241,15 +245,20 @@ class Psp:
             put_field(frame, "psp_gfx_rb_frame", field, value)
         return bytes(frame)
 
-    def _await_fence(self, what: str, timeout_s: float = 10.0) -> bytes:
-        """The response. It lies right before the fence, so one read fetches both."""
+    def _await_fence(self, what: str, timeout_s: float = ANSWER_SECONDS) -> bytes:
+        """The response. It lies right before the fence, so one read fetches both: the fence last, though it is
+        written last. A response that was read before it was there is fetched again."""
+        place = PLACES["psp_command"] + RESPONSE
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
         while True:
-            data = self._gpu.vram_read(PLACES["psp_command"] + RESPONSE, layout.PSP_FENCE + 4 - RESPONSE)
+            data = self._gpu.vram_read(place, layout.PSP_FENCE + 4 - RESPONSE)
             if struct.unpack_from("<I", data, len(data) - 4)[0] == self._fence:
-                return data[:-4]
+                break
             if time.monotonic() > deadline:
                 raise PspSilent(f"The PSP did not answer within {timeout_s:g} s to {what}.", **self.describe_fault(),
                                 **self._gpu.memory.describe_fault())
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_SECONDS)
+        if struct.unpack_from("<I", data)[0] == UNANSWERED:
+            data = self._gpu.vram_read(place, layout.PSP_FENCE + 4 - RESPONSE)
+        return data[:-4]

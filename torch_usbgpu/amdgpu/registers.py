@@ -17,7 +17,7 @@ from .facts import load
 # Registers at fixed dword addresses, usable before the discovery table is known.
 MM_INDEX, MM_DATA, MM_INDEX_HI = 0x0, 0x1, 0x6
 CONFIG_MEMSIZE = 0xDE3
-MP0_C2PMSG_33 = 0x16061
+MP0_C2PMSG_33, MP0_C2PMSG_35, MP0_C2PMSG_81 = 0x16061, 0x16063, 0x16091
 RSMU_INDEX, RSMU_DATA = 0x14, 0x15
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2e-3, 10e-3     # between polls

@@ -4,6 +4,7 @@ Sources: Linux drivers/gpu/drm/amd/pm/swsmu/smu_cmn.c, smu13/; tinygrad AM_SMU.
 """
 from __future__ import annotations
 
+import logging
 import time
 
 from ..errors import BootError, ConfigError, SmuSilent
@@ -13,6 +14,8 @@ from .metrics import Metrics, PowerRange, layout, parse_metrics, parse_power_ran
 from .power import CLOCKS_VARIABLE, LIMIT_VARIABLE, PowerOptions
 from .registers import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
+log = logging.getLogger(__name__)
+
 _RESULT = {value: name for name, value in enum("smu_result").items()}
 OK = enum("smu_result")["OK"]
 CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")     # in the order in which the reference driver sets them
@@ -20,8 +23,9 @@ CLOCKS = ("UCLK", "FCLK", "SOCCLK", "GFXCLK")     # in the order in which the re
 LOWEST, HIGHEST = "GetMinDpmFreq", "GetMaxDpmFreq"
 TABLE_LENGTH, FINE_GRAINED = 0xFF, 1 << 31
 NO_LIMIT_MHZ = 0xFFFF
+ANSWERING = "Get"             # what messages with a result are called
 POWER_SOURCE_AC = 0
-SMU_SECONDS = 10.0              # for an answer; a healthy SMU takes microseconds
+SMU_SECONDS = 5.0               # for an answer; a healthy SMU takes microseconds (Linux smu_cmn.c waits 2 s)
 
 
 class Smu:
@@ -105,7 +109,14 @@ class Smu:
         return [self.send("GetDpmFreqByIndex", clock | level) & 0xFFFF for level in range(min(count, TABLE_LENGTH))]
 
     def _end(self, name: str, end: str) -> int:
-        return self.send(end, enum("smu_clk")[name] << 16) & 0xFFFF
+        try:
+            return self.send(end, enum("smu_clk")[name] << 16) & 0xFFFF
+        except SmuSilent:
+            raise
+        except BootError as error:       # it does not know the message: walk the table, as tinygrad does
+            log.info("%s", error.found)
+            levels = self.clock_levels(name)
+            return levels[0 if end == LOWEST else -1] if levels else 0
 
     def _in_range(self, name: str, mhz: int) -> int:
         lowest, highest = self._end(name, LOWEST), self._end(name, HIGHEST)
@@ -132,7 +143,7 @@ class Smu:
         self.send("SetSoftMaxByFreq", clock | highest_mhz)
 
     # ---- power
-    def power_limit(self, timeout_s: float = 10.0) -> int:
+    def power_limit(self, timeout_s: float = SMU_SECONDS) -> int:
         """Watts that the board may draw now."""
         return self.send("GetPptLimit", POWER_SOURCE_AC << 16, timeout_s) & 0xFFFF
 
@@ -165,12 +176,12 @@ class Smu:
             raise BootError("The SMU did not take the power limit.", asked_w=watts, set_w=taken)
 
     # ---- what it measures
-    def metrics(self, timeout_s: float = 10.0) -> Metrics:
+    def metrics(self, timeout_s: float = SMU_SECONDS) -> Metrics:
         """A fresh reading: one message, and one read of the table in VRAM."""
         table = self._fetch("SMU_METRICS", struct_size(layout("smu_metrics", self._version)), timeout_s)
         return parse_metrics(table, self._version)
 
-    def _fetch(self, table: str, nbytes: int, timeout_s: float = 10.0) -> bytes:
+    def _fetch(self, table: str, nbytes: int, timeout_s: float = SMU_SECONDS) -> bytes:
         with self._gpu.lock:
             self.send("TransferTableSmu2Dram", self._tables[table], timeout_s)
             return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
@@ -187,7 +198,8 @@ class Smu:
         regs.write("MP1_SMN_C2PMSG_90", 0)
         regs.write("MP1_SMN_C2PMSG_82", argument)
         regs.write("MP1_SMN_C2PMSG_66", self._messages[message])
-        # The answer's argument lies eight registers before the answer: one stream fetches both.
+        # The answer's argument lies eight registers before the answer: one stream fetches both, the argument first,
+        # though the SMU writes it first too. What is still our own argument may have been read too early.
         count = regs.address("MP1_SMN_C2PMSG_90") - regs.address("MP1_SMN_C2PMSG_82") + 1
         timeout_s = self.patience_s if timeout_s is None else timeout_s
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
@@ -200,9 +212,11 @@ class Smu:
         if result != OK:
             raise BootError(f"The SMU refused {message}: {_RESULT.get(result, 'unknown answer')}.",
                             argument=f"{argument:#x}", result=f"{result:#x}")
+        if answer[0] == argument and message.startswith(ANSWERING):
+            return regs.read("MP1_SMN_C2PMSG_82")
         return answer[0]
 
-    def request_mode1_reset(self, timeout_s: float = 10.0) -> None:
+    def request_mode1_reset(self, timeout_s: float = SMU_SECONDS) -> None:
         """Ask for a reset of the whole GPU, over the debug mailbox (works for all supported chips)."""
         regs = self._gpu.regs
         regs.write("MP1_SMN_C2PMSG_54", 0)

@@ -95,7 +95,7 @@ STATES = (
           "Install fresh copies: usbgpu firmware install --download", "fault=firmware-corrupted"),
     State("D303", "psp-silent", PROBLEM, "The GPU's security processor (PSP) does not answer.", POWER,
           "fault=psp-silent"),
-    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "state=wedged"),
+    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "fault=smu-silent"),
     State("D305", "board-was-dirty", WARNING,
           "The last program left the GPU running; the boot had to reset it. It works now.",
           "Nothing to do now; let programs end by themselves rather than by `kill -9`.", "state=dirty"),
