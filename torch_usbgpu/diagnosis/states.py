@@ -90,11 +90,10 @@ STATES = (
           "Use a card with a supported GPU (the README lists them).", "fault=card:10de:2684"),
 
     State("D301", "firmware-missing", PROBLEM, "Files of AMD's firmware for this card are not on this computer.",
-          "Install them: usbgpu firmware install (from linux-firmware, or a package of it).",
-          "fault=firmware-missing"),
+          "Install them: usbgpu firmware install --download", "fault=firmware-missing"),
     State("D302", "firmware-wrong", PROBLEM,
           "Firmware files are damaged, of an unknown format, or the GPU refused one of them.",
-          "Install fresh copies: usbgpu firmware install.", "fault=firmware-corrupted"),
+          "Install fresh copies: usbgpu firmware install --download", "fault=firmware-corrupted"),
     State("D303", "psp-silent", PROBLEM, "The GPU's security processor (PSP) does not answer.", POWER,
           "fault=psp-silent"),
     State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "fault=smu-silent"),
