@@ -209,7 +209,7 @@ def test_progress_is_told_and_ends():
 
 # ---- what is refused
 
-@pytest.mark.parametrize("firmware", ["usb4", "bootstub", "unknown"])
+@pytest.mark.parametrize("firmware", ["usb4", "bootstub"])
 def test_modes_without_a_known_way(firmware):
     dock = EmulatedAdapter("probe", firmware=firmware)
     handle = Meddler(dock)
@@ -454,6 +454,25 @@ def test_a_controller_that_does_not_obey(spoil, says):
         flash(handle.handle, CUSTOM, handle)
 
 
+def test_a_relative_of_the_open_firmware(backups):
+    dock = EmulatedAdapter("probe", firmware="unknown")
+    assert identify(dock).mode == "unknown"
+    flash(dock, CUSTOM, backups=backups, without_backup=True)
+    dock.replug()
+    assert identify(dock).product == "custom v0.2"
+
+
+def test_a_buffer_that_takes_nothing_is_noticed_before_anything_is_erased(tmp_path):
+    def meddle(number, name, arguments):
+        if name == "bulkWrite":
+            return [arguments[0], bytes(len(arguments[1]))]
+    dock = EmulatedAdapter("probe", firmware="custom", flash=tmp_path / "dock.flash")
+    before = (tmp_path / "dock.flash").read_bytes()
+    with pytest.raises(FlashError, match="buffer does not take what is sent"):
+        flash(dock, CUSTOM, Meddler(dock, meddle))
+    assert (tmp_path / "dock.flash").read_bytes() == before
+
+
 def test_a_flash_that_stays_protected():
     def meddle(number, name, arguments):
         if name == "controlWrite" and arguments[1:4] == [0xE5, 0xC8AA, 0x01]:
@@ -491,6 +510,22 @@ def test_backups_are_private_and_kept(backups, tmp_path):
     first.path.write_bytes(b"damaged")
     assert backups.find_verified(content.data[:IMAGE_OFFSET]) is None
     nobody_watches(Stage.LOOK, 0, 1)
+
+
+class FourMethods:
+    """The least that a handle is, as somebody else's model of the dock may have it."""
+
+    def __init__(self, dock):
+        self.controlWrite, self.controlRead = dock.controlWrite, dock.controlRead
+        self.bulkWrite, self.bulkRead = dock.bulkWrite, dock.bulkRead
+
+
+@pytest.mark.parametrize("source", ["stock", "legacy", "rom", "custom", "custom-2026-08"])
+def test_a_handle_with_four_methods(source, backups):
+    dock = EmulatedAdapter("probe", firmware=source)
+    flash(FourMethods(dock), CUSTOM_3801, backups=backups)
+    dock.replug()
+    assert identify(FourMethods(dock)).ids == "3801:0001"
 
 
 # ---- with the open firmware itself

@@ -44,6 +44,30 @@ def test_every_firmware(firmware, how):
     handle.close()
 
 
+@pytest.mark.parametrize("how", ["methods", "descriptors"])
+def test_strings_of_the_device_cannot_command_a_terminal(how):
+    class Named(FourMethods):
+        def __init__(self, handle):
+            super().__init__(handle)
+            genuine = self.controlRead
+
+            def control_read(request_type, request, value, index, length, timeout=0):
+                if request == 6 and value >> 8 == 3 and index:
+                    text = "custom\x1b]0;x\x07\n\u202eevil".encode("utf-16-le")
+                    return bytes([len(text) + 2, 3]) + text
+                return genuine(request_type, request, value, index, length, timeout=timeout)
+            self.controlRead = control_read
+            if how == "methods":
+                for name in ("getVendorID", "getProductID", "getbcdDevice"):
+                    setattr(self, name, getattr(handle, name))
+                self.getProduct = self.getManufacturer = self.getSerialNumber = lambda: "custom\x1b]0;x\x07\n\u202eevil"
+
+    handle = EmulatedAdapter("probe")
+    identity = identify(Named(handle))
+    assert identity.product == identity.manufacturer == identity.serial == "custom?]0;x???evil"
+    handle.close()
+
+
 def test_usb2_is_seen_in_the_descriptor():
     assert not identify(FourMethods(EmulatedAdapter("probe", usb="high"))).super_speed
     assert identify(FourMethods(EmulatedAdapter("probe"))).super_speed

@@ -99,7 +99,7 @@ def release_files(names: Iterable[str], release: str, file_url: str | None = Non
                 found[name] = SourceFile(fetch(url, sums[name]), url)
                 break
             except DownloadError as error:
-                log.warning("%s: %s", url, error.found)
+                log.info("%s: %s", url, error.found)
                 failed = failed or error
                 patterns.append(patterns.pop(0))        # the next file is asked for elsewhere first
         else:
@@ -160,7 +160,7 @@ def _stream(url: str, sum_known: bool, limit: int, progress: Progress | None, di
             response.raise_for_status()
             total = int(response.headers.get("Content-Length") or 0)
             done = 0
-            for block in response.iter_bytes(1 << 16):
+            for block in response.iter_raw(1 << 16):
                 done += len(block)
                 if done > limit:
                     raise DownloadError(f"It is larger than {limit >> 20} MiB.", url=url)

@@ -47,7 +47,7 @@ MODE_ERRORS = {
     "stock": ("The adapter runs its vendor's firmware, as an NVMe enclosure.",
               "Flash the open (custom) firmware to it: usbgpu adapter flash FILE."),
     "bootstub": ("The adapter stays in its bootstub: it has no application firmware that starts.",
-                 "Flash the open (custom) firmware to it."),
+                 "Unplug it, wait ten seconds, plug it in again; if it stays, use its own flashing tool."),
     "usb4": ("The adapter is in USB4/Thunderbolt mode: the card hangs on the host's PCIe tunnel, and what is left of "
              "the adapter is a USB 2 function. Its firmware is not used in this mode.",
              "Use a port or a cable that is USB3 only, so that it comes up as a USB3 device."),
@@ -198,14 +198,14 @@ class _Reader:
     def text(self, method: str, index_at: int) -> str | None:
         known, value = self._method(method)
         if known:
-            return value or None
+            return _printable(value) if value else None
         raw = self.descriptor()
         if not raw or not raw[index_at]:
             return None
         string = self._try(lambda: self._handle.controlRead(
             _STANDARD_IN, _GET_DESCRIPTOR, _STRING << 8 | raw[index_at], _ENGLISH, 255, timeout=_PROBE_MS))
         string = bytes(string or b"")
-        return string[2:string[0]].decode("utf-16-le", "replace") or None if len(string) > 2 else None
+        return _printable(string[2:string[0]].decode("utf-16-le", "replace")) or None if len(string) > 2 else None
 
     def speed(self) -> int | None:
         known, speed = self._method("getDeviceSpeed")
@@ -213,6 +213,11 @@ class _Reader:
             return speed
         raw = self.descriptor()     # a USB3 device that runs at USB 2 says so in bcdUSB
         return usb1.SPEED_HIGH if raw and int.from_bytes(raw[2:4], "little") < 0x0300 else None
+
+
+def _printable(text: str) -> str:
+    """Any device may be plugged in: its strings are shown on terminals and must not command them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def wrong_mode(identity: Identity, **state) -> errors.WrongMode:
