@@ -163,7 +163,7 @@ FAULTS: dict[str, Fault] = {
     "firmware corrupted": Fault(
         "a firmware file of the host is damaged",
         row(UNAFFECTED, boot=Cell("FirmwareMismatch", SOON, OPEN)),
-        {"boot": ("cut off", "empty", "header", "signature", "another chip's"), "": ("cut off",)}, by="file"),
+        {"boot": ("cut off", "empty", "header", "signature", "another file"), "": ("cut off",)}, by="file"),
     "VRAM exhausted": Fault(
         "the GPU's memory is full; the operation itself needs none",
         row(Cell("OutOfMemory", AT_ONCE, NOTHING), boot=Cell("UnsupportedChip", AT_ONCE, OPEN)), by="memory"),
