@@ -45,7 +45,7 @@ MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
 SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
 POWER_ACTION = "Switch the dock off at its power supply, wait ten seconds, switch it on again."
-LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; all supported cards have 8 GiB or more
+LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; supported cards have 8 GiB and more
 ALL_ONES = 0xFFFF_FFFF
 
 
@@ -392,8 +392,10 @@ def _start(gpu: Gpu) -> str:
 
 
 def _log_total(gpu: Gpu, road: str) -> None:
-    log.info("%s of %s (%s): %.1f ms, %d transfers", road, gpu.name, gpu.arch,
-             1e3 * sum(step.seconds for step in gpu.boot_log), sum(step.transfers for step in gpu.boot_log))
+    steps = gpu.boot_log
+    log.info("%s of %s (%s): %.1f ms, %d transfers (%.1f ms of link time)", road, gpu.name, gpu.arch,
+             1e3 * sum(step.seconds for step in steps), sum(step.transfers for step in steps),
+             1e3 * sum(step.link_seconds for step in steps))
 
 
 def reset_and_boot(gpu: Gpu) -> None:
@@ -413,7 +415,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
     from .gpu import BootStep
 
     name = name or step.__name__
-    started, transfers = time.perf_counter(), gpu.adapter.stats.transfers
+    stats = gpu.adapter.stats
+    started, transfers, link_seconds = time.perf_counter(), stats.transfers, stats.modelled_seconds
     detail = ""
     try:
         detail = step(gpu) or ""
@@ -424,7 +427,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
             error.add_note(f"  (in boot step {name})")
         raise
     finally:
-        line = BootStep(name, time.perf_counter() - started, gpu.adapter.stats.transfers - transfers, detail)
+        line = BootStep(name, time.perf_counter() - started, stats.transfers - transfers, detail,
+                        stats.modelled_seconds - link_seconds)
         gpu.boot_log.append(line)
         log.info("%s", line)
 
