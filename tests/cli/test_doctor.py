@@ -50,7 +50,8 @@ def test_all_well_says_what_was_done(emulator):
     measured = {row["name"]: row["mb_per_s"] for row in report["rates"]}
     # The sheet's rates, less what a transfer costs besides its bytes.
     assert 3.2 < measured["PIO write"] <= 3.6 and 1.6 < measured["PIO read"] <= 1.8
-    assert 550 < measured["SRAM write"] <= 700 and measured["copy to the GPU"] > 276
+    assert 550 < measured["SRAM write"] <= 700
+    assert all(row["enough"] for row in report["rates"]) and measured["copy to the GPU"] > 138
     card = report["facts"]["card"]
     assert card["arch"] == "gfx1201" and card["found"] == "cold" and card["links"]["narrowest"]["lanes"] == 2
     assert report["facts"]["dock"]["pcie_lanes"] == 2 and report["facts"]["dock"]["usb_gbps"] == 10
@@ -208,6 +209,7 @@ def test_any_handle_can_be_examined(emulator):
     report = diagnosis.examine(usb.OpenedHandle(Bare(), "theirs", images))
     assert report.works, report.findings
     assert {rate.name for rate in report.rates} >= {"PIO write", "copy to the GPU"}
+    assert report.facts["dock"]["usb_gbps"] == 10       # by the dock's own register
     report = diagnosis.examine(Bare())      # no images, none on this computer
     assert {found.state.name for found in report.findings} <= {"firmware-missing", "all-well"}
     dock.close()

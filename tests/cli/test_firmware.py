@@ -164,6 +164,14 @@ def test_from_a_release(home, images, server, monkeypatch):  # noqa: F811
     assert row["releases"] == ["20990101"]
 
 
+def test_two_installations_at_once(package, home):  # noqa: F811
+    from torch_usbgpu.amdgpu.firmware import user_directory
+    from torch_usbgpu.private_files import Lock, directory
+    with Lock(directory(user_directory()) / ".lock"):
+        assert "Another installation is running" in usbgpu("firmware", "install", package, check=2).stderr
+    usbgpu("firmware", "install", package, check=0)
+
+
 def test_sum_of_a_local_file(package):
     usbgpu("firmware", "install", package, "--sha256", "0" * 64, check=2)
     usbgpu("firmware", "install", package, "--sha256", hashlib.sha256(package.read_bytes()).hexdigest(), check=0)

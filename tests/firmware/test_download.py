@@ -138,7 +138,7 @@ def test_encrypted_all_the_way(monkeypatch, path, sum_known, fine):
     def answer(request):
         if target := moved.get(request.url.path):
             return httpx.Response(302, headers={"Location": target})
-        return httpx.Response(200, content=CONTENT)
+        return httpx.Response(200, stream=httpx.ByteStream(CONTENT))
     real = httpx.Client
     monkeypatch.setattr(httpx, "Client", lambda **options: real(transport=httpx.MockTransport(answer), **options))
     if fine:

@@ -173,6 +173,22 @@ def test_after_any_failed_stream_the_next_one_is_right(fault, error):
     assert adapter.memory_read(at, 5000) == DATA
 
 
+@pytest.mark.parametrize("way", [Adapter.recover, Adapter.disarm, Adapter.start])
+def test_data_that_is_stuck_is_taken_back(way):
+    """Nobody armed the endpoint for it: left alone it would swallow the place of what is sent next."""
+    adapter = plug(strict=False)
+    adapter.raise_link()
+    stuck = adapter.submit_sram_data(b"\xEE" * 512)
+    way(adapter)
+    assert stuck.done
+    adapter.sram_write_landed(1, DATA)
+    assert adapter.read_xdata(0xF000, 4) != b"\xEE" * 4
+    gpu = config.find_gpu(adapter)
+    config.assign_bars(adapter, gpu)
+    adapter.memory_write(gpu.bars[0].address, DATA)
+    assert adapter.memory_read(gpu.bars[0].address, 5000) == DATA
+
+
 def test_at_high_speed():
     handle = EmulatedAdapter(chip="probe", usb="high")
     adapter = Adapter(handle)
@@ -185,6 +201,20 @@ def test_at_high_speed():
     config.assign_bars(adapter, gpu)
     adapter.memory_write(gpu.bars[0].address, DATA)
     assert adapter.memory_read(gpu.bars[0].address, 5000) == DATA
+
+
+def test_usb4_mode_is_told_from_an_empty_slot():
+    adapter = Adapter(EmulatedAdapter(chip="probe", firmware="usb4"))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    with pytest.raises(errors.WrongMode) as caught:
+        adapter.raise_link()
+    assert caught.value.mode == "usb4"
+    adapter = Adapter(EmulatedAdapter(chip="probe", usb="high", faults=["no-card"]))
+    with pytest.warns(UserWarning):
+        adapter.start()
+    with pytest.raises(errors.PcieLinkDown):
+        adapter.raise_link(timeout_s=1.5)
 
 
 @pytest.mark.parametrize("firmware", ["legacy", "stock", "rom", "bootstub"])

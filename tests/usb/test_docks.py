@@ -57,7 +57,7 @@ def test_opening(firmware, mode, monkeypatch, tmp_path):
     docks.open_dock("usb:2-1.4")[0].handle.close()      # the lock is free again
 
 
-@pytest.mark.parametrize("spec, firmware", [("usb", "bootstub"), ("emulated", "bootstub"), ("emulated", "unknown")])
+@pytest.mark.parametrize("spec, firmware", [("usb", "bootstub"), ("emulated", "bootstub")])
 def test_modes_that_are_refused(spec, firmware, monkeypatch, tmp_path):
     monkeypatch.setattr(libusb, "BOOTSTUB_SECONDS", 0)
     monkeypatch.setenv("USBGPU_EMULATOR", f"firmware={firmware}")
@@ -90,6 +90,38 @@ def test_no_permission(call, monkeypatch, tmp_path):
     with pytest.raises(PermissionDenied) as refused:
         call("usb")
     assert "174c" in refused.value.action and "udev" in refused.value.action
+
+
+@pytest.fixture
+def vendors_dock(tmp_path):
+    """A stock dock with ids of its vendor's own, 2109:0901, which stand in its configuration."""
+    content = bytearray((1 << 19) * b"\xFF")
+    maker = EmulatedAdapter("probe", firmware="stock", flash=tmp_path / "maker.flash")
+    maker.close()
+    content[:] = (tmp_path / "maker.flash").read_bytes()
+    content[0x74:0x78] = bytes.fromhex("09210109")
+    content[0x7F] = sum(content[4:0x7F]) & 0xFF
+    (tmp_path / "vendor.flash").write_bytes(content)
+    return Device(EmulatedAdapter("probe", firmware="stock", flash=tmp_path / "vendor.flash"))
+
+
+def test_a_dock_with_ids_of_its_vendors_own(vendors_dock, monkeypatch, tmp_path):
+    ids = (0x2109, 0x0901)
+    bus = plug_in(monkeypatch, tmp_path, vendors_dock)
+    with pytest.raises(DeviceNotFound):
+        docks.look("usb")
+    assert (docks.look("usb", ids)[1].mode, docks.look("usb", ids)[1].ids) == ("stock", "2109:0901")
+    opened, identity = docks.open_dock("usb", vendor_ids=ids)
+    assert identity.mode == "stock"
+    road = open_road(opened.handle, identity)
+    plan = make_plan(road, identity, parse_file(CUSTOM))
+    carry_out(plan, road)
+    sleeps = []
+    monkeypatch.setattr(docks.time, "sleep", lambda _s: (sleeps.append(1), len(sleeps) == 2 and vendors_dock.replug()))
+    assert docks.restart(opened, 60, lambda text: None, ids).mode == "custom"
+    bus.devices.append(dock("stock", ports=(3,)))
+    with pytest.raises(DeviceNotFound):        # named ids mean these, and no other dock
+        docks.look("usb", ids)
 
 
 # ---- disks in the enclosure
@@ -211,7 +243,7 @@ def test_the_system_does_not_let_us_in(monkeypatch, tmp_path):
     monkeypatch.setattr(libusb.sys, "platform", "linux")
     device.replug()
     device.address, device.refuses = 99, usb1.USBErrorAccess
-    monkeypatch.setattr(docks, "_places", lambda: {(2, 7)})
+    monkeypatch.setattr(docks, "_places", lambda ids: {(2, 7)})
     with pytest.raises(PermissionDenied) as refused:
         docks.restart(opened, 60, lambda text: None)
     assert 'ATTR{idVendor}=="add1"' in refused.value.action

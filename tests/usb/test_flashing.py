@@ -209,7 +209,7 @@ def test_progress_is_told_and_ends():
 
 # ---- what is refused
 
-@pytest.mark.parametrize("firmware", ["usb4", "bootstub", "unknown"])
+@pytest.mark.parametrize("firmware", ["usb4", "bootstub"])
 def test_modes_without_a_known_way(firmware):
     dock = EmulatedAdapter("probe", firmware=firmware)
     handle = Meddler(dock)
@@ -452,6 +452,25 @@ def test_a_controller_that_does_not_obey(spoil, says):
     handle = Meddler(EmulatedAdapter("probe", firmware="custom"), meddle)
     with pytest.raises(FlashError, match=says):
         flash(handle.handle, CUSTOM, handle)
+
+
+def test_a_relative_of_the_open_firmware(backups):
+    dock = EmulatedAdapter("probe", firmware="unknown")
+    assert identify(dock).mode == "unknown"
+    flash(dock, CUSTOM, backups=backups, without_backup=True)
+    dock.replug()
+    assert identify(dock).product == "custom v0.2"
+
+
+def test_a_buffer_that_takes_nothing_is_noticed_before_anything_is_erased(tmp_path):
+    def meddle(number, name, arguments):
+        if name == "bulkWrite":
+            return [arguments[0], bytes(len(arguments[1]))]
+    dock = EmulatedAdapter("probe", firmware="custom", flash=tmp_path / "dock.flash")
+    before = (tmp_path / "dock.flash").read_bytes()
+    with pytest.raises(FlashError, match="buffer does not take what is sent"):
+        flash(dock, CUSTOM, Meddler(dock, meddle))
+    assert (tmp_path / "dock.flash").read_bytes() == before
 
 
 def test_a_flash_that_stays_protected():

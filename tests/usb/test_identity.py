@@ -36,12 +36,41 @@ def test_every_firmware(firmware, how):
     mode, ids, product, version, generation, gbps = FIRMWARES[firmware]
     assert (identity.mode, identity.ids, identity.product, identity.firmware, identity.generation) == (
         mode, ids, product, version, generation)
-    assert identity.usb_gbps == (gbps if how == "methods" else None)
+    assert identity.usb_gbps == (gbps if how == "methods" or gbps < 1 else None)
     if "custom" in firmware:
         assert identity.serial == identity.unique_serial == "01234567" and identity.manufacturer == "tiny"
     json.dumps(identity.as_dict())
     assert not handle.violations
     handle.close()
+
+
+@pytest.mark.parametrize("how", ["methods", "descriptors"])
+def test_strings_of_the_device_cannot_command_a_terminal(how):
+    class Named(FourMethods):
+        def __init__(self, handle):
+            super().__init__(handle)
+            genuine = self.controlRead
+
+            def control_read(request_type, request, value, index, length, timeout=0):
+                if request == 6 and value >> 8 == 3 and index:
+                    text = "custom\x1b]0;x\x07\n\u202eevil".encode("utf-16-le")
+                    return bytes([len(text) + 2, 3]) + text
+                return genuine(request_type, request, value, index, length, timeout=timeout)
+            self.controlRead = control_read
+            if how == "methods":
+                for name in ("getVendorID", "getProductID", "getbcdDevice"):
+                    setattr(self, name, getattr(handle, name))
+                self.getProduct = self.getManufacturer = self.getSerialNumber = lambda: "custom\x1b]0;x\x07\n\u202eevil"
+
+    handle = EmulatedAdapter("probe")
+    identity = identify(Named(handle))
+    assert identity.product == identity.manufacturer == identity.serial == "custom?]0;x???evil"
+    handle.close()
+
+
+def test_usb2_is_seen_in_the_descriptor():
+    assert not identify(FourMethods(EmulatedAdapter("probe", usb="high"))).super_speed
+    assert identify(FourMethods(EmulatedAdapter("probe"))).super_speed
 
 
 def test_a_handle_that_answers_nothing_is_unknown():
@@ -84,6 +113,26 @@ def test_unplugged_meanwhile():
 def test_modes(ids, product, mode):
     assert tell_mode(ids, product) == mode
     tell_generation(mode, ids, product)
+
+
+def test_bcd_device_tells_where_the_string_cannot_be_read():
+    assert tell_mode((0xADD1, 1), None, 0x0001) == "custom" and tell_mode((0xADD1, 1), None, 0x0100) == "legacy"
+    assert tell_mode((0xADD1, 1), "TinyEnclosure", 0x0001) == "legacy"
+
+    class NoStrings:
+        def getProduct(self):
+            raise usb1.USBErrorPipe
+
+        def getVendorID(self):
+            return 0xADD1
+
+        def getProductID(self):
+            return 1
+
+        def getbcdDevice(self):
+            return 1
+
+    assert identify(NoStrings()).mode == "custom" and identify(NoStrings()).firmware is None
 
 
 @pytest.mark.parametrize("serial, unique", [("ffffffff", None), ("0" * 20, None), ("0badcafe", "0badcafe"), (None, None)])

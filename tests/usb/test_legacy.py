@@ -55,11 +55,22 @@ def test_it_is_chosen_and_warns():
     assert caught.value.mode == "custom"
 
 
+class FourMethods:
+    """Somebody else's handle: transfers, and nothing else."""
+
+    def __init__(self, handle):
+        self._held = handle
+        for name in ("controlWrite", "controlRead", "bulkWrite", "bulkRead"):
+            setattr(self, name, getattr(handle, name))
+
+
 @pytest.mark.parametrize("firmware", ["custom", "custom-2026-08", "legacy"])
-def test_both_protocols_do_the_same(firmware):
+@pytest.mark.parametrize("wrapped", [False, True], ids=["all-methods", "four-methods"])
+def test_both_protocols_do_the_same(firmware, wrapped):
     """PCIe on or off at the start, both vendors' ids, both protocols: one card behind them."""
     handle = EmulatedAdapter("probe", firmware=firmware, strict=True)
-    adapter = adapter_for(handle)
+    adapter = adapter_for(FourMethods(handle) if wrapped else handle)
+    assert adapter.identity.mode == firmware.split("-")[0]
     adapter.start()
     adapter.raise_link()
     assert adapter.link_is_up()

@@ -208,7 +208,7 @@ def test_found_again_by_serial_or_by_port(monkeypatch):
     blank.handle.close()
     monkeypatch.setattr(libusb, "open_adapter", lambda **how: asked.append(how))
     opened.reopen(), blank.reopen()
-    assert [sorted(set(how) - {"modes"}) for how in asked] == [["serial"], ["bus_port"]]
+    assert [sorted(set(how) - {"modes", "also"}) for how in asked] == [["serial"], ["bus_port"]]
     assert asked[0]["serial"] == "0123abcd" and asked[1]["bus_port"] == "2-1.4"
 
 

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ STAGES = {Stage.LOOK: "reading", Stage.BACKUP: "saving", Stage.IMAGE: "writing",
 
 _device = click.option("--device", "spec", metavar="SPEC", help="Which dock, as in USBGPU_DEVICE: usb:2-1.4, "
                        "emulated ... Without: USBGPU_DEVICE, or the dock that is plugged in.")
+_ids = click.option("--ids", metavar="VID:PID", callback=lambda _context, _option, text: _parse_ids(text),
+                    help="USB ids that the vendor gave a stock dock, if they are not ASMedia's.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
 _directory = click.option("--backups", "directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
                           help="Where backups are kept, in place of the user's data directory.")
@@ -46,18 +49,19 @@ def group() -> None:
 
 @group.command()
 @_device
+@_ids
 @_json
 @click.option("--flash", "read_flash", is_flag=True, help="Read the flash too, for which a disk in the dock is "
               "detached.")
-def info(spec: str | None, as_json: bool, read_flash: bool) -> None:
+def info(spec: str | None, ids: docks.Ids | None, as_json: bool, read_flash: bool) -> None:
     """Show what the dock is, and with --flash what is in its flash."""
     spec = _spec(spec)
-    label, identity = docks.look(spec)
+    label, identity = docks.look(spec, ids)
     facts: dict[str, Any] = {"device": label, **identity.as_dict()}
     if identity.mode in DRIVEN:
         facts.update(_describe(spec))
     if read_flash:
-        with _opened_road(spec) as (_opened, identity, road):
+        with _opened_road(spec, ids) as (_opened, identity, road):
             facts["flash"] = _flash_facts(road.read(lambda _done, _total: None))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -121,15 +125,16 @@ def _flash_lines(flash: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
 
 @group.command()
 @_device
+@_ids
 @_json
 @_directory
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Make a copy under this name.")
-def backup(spec: str | None, as_json: bool, directory: Path | None, output: Path | None) -> int:
+def backup(spec: str | None, ids: docks.Ids | None, as_json: bool, directory: Path | None, output: Path | None) -> int:
     """Save the dock's flash: configuration and firmware, 128 KiB. A disk in the dock is detached for that.
 
     Exit status: 0; 1 if what was read is saved, but is no firmware that starts.
     """
-    with _opened_road(_spec(spec)) as (_opened, identity, road), _progress(quiet=as_json) as watch:
+    with _opened_road(_spec(spec), ids) as (_opened, identity, road), _progress(quiet=as_json) as watch:
         content = road.read(lambda done, total: watch(Stage.LOOK, done, total))
     saved = BackupStore(directory).save(content, identity)
     if output is not None:
@@ -160,6 +165,7 @@ def _write_new(path: Path, data: bytes) -> None:
 @group.command()
 @click.argument("file", type=_file)
 @_device
+@_ids
 @_json
 @_directory
 @click.option("--dry-run", is_flag=True, help="Look at dock and file and say what would be done. Nothing is written.")
@@ -172,8 +178,9 @@ def _write_new(path: Path, data: bytes) -> None:
 @click.option("--again", is_flag=True, help="Write even if the flash holds just that already.")
 @click.option("--wait", type=click.FloatRange(min=0), default=WAIT_SECONDS, show_default=True,
               help="How many seconds to wait for the dock to come back; 0: do not wait.")
-def flash(file: Path, spec: str | None, as_json: bool, directory: Path | None, dry_run: bool, yes: bool,
-          config_file: Path | None, expected: str | None, without_backup: bool, again: bool, wait: float) -> int:
+def flash(file: Path, spec: str | None, ids: docks.Ids | None, as_json: bool, directory: Path | None,
+          dry_run: bool, yes: bool, config_file: Path | None, expected: str | None, without_backup: bool, again: bool,
+          wait: float) -> int:
     """Write FILE to the dock's flash: a wrapped firmware image, or a backup.
 
     The dock's flash is saved first, and compared with FILE after it was written. Exit status: 0; 1 if the dock came
@@ -183,7 +190,7 @@ def flash(file: Path, spec: str | None, as_json: bool, directory: Path | None, d
     config_from = _read_backup(config_file) if config_file else None
     report: dict[str, Any] = {"file": str(file), "sha256": wanted.image.sha256, "firmware": str(wanted.image.identity),
                               "written": False, "dry_run": dry_run}
-    with _opened_road(_spec(spec)) as (opened, identity, road):
+    with _opened_road(_spec(spec), ids) as (opened, identity, road):
         with _progress(quiet=as_json) as watch:
             plan = make_plan(road, identity, wanted, config_from=config_from, backups=BackupStore(directory),
                              save=not dry_run, without_backup=without_backup, watch=watch)
@@ -201,7 +208,7 @@ def flash(file: Path, spec: str | None, as_json: bool, directory: Path | None, d
         report["written"] = True
         if not as_json:
             click.echo("Written and compared.")
-        after = docks.restart(opened, wait, lambda text: click.echo(text, err=as_json))
+        after = docks.restart(opened, wait, lambda text: click.echo(text, err=as_json), ids)
     if after is None:
         return _finish(report, as_json, "It starts with the new firmware then.")
     report["after"] = after.as_dict()
@@ -294,6 +301,15 @@ def power(state: str, spec: str | None, as_json: bool) -> None:
 
 # ---- shared
 
+def _parse_ids(text: str | None) -> docks.Ids | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}", text):
+        raise click.BadParameter(f"{text!r} is not like 174c:2464.")
+    vendor, product = text.split(":")
+    return int(vendor, 16), int(product, 16)
+
+
 def _spec(spec: str | None) -> str:
     """A made-up dock in place of the one that somebody means would be of no use: no emulation by default."""
     spec = spec or os.environ.get("USBGPU_DEVICE", "usb")
@@ -301,8 +317,8 @@ def _spec(spec: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _opened_road(spec: str):
-    opened, identity = docks.open_dock(spec, FLASHABLE)
+def _opened_road(spec: str, ids: docks.Ids | None):
+    opened, identity = docks.open_dock(spec, FLASHABLE, ids)
     with contextlib.closing(opened.handle), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield opened, identity, open_road(opened.handle, identity)

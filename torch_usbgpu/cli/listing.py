@@ -7,6 +7,7 @@ import sys
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..amdgpu.facts import load
@@ -47,5 +48,6 @@ def _cells(dock: Attached) -> list[str]:
     identity = dock.identity
     speed = f"{identity.usb_gbps:g} Gb/s" if identity.usb_gbps else "?"
     state = f"{dock.state} (process {dock.holder})" if dock.holder else dock.state
-    return [dock.spec, identity.product or "?", identity.generation or identity.mode, identity.ids or "?",
-            identity.unique_serial or "-", speed, f"[{STYLES[dock.state]}]{state}[/]"]
+    told = (dock.spec, identity.product or "?", identity.generation or identity.mode, identity.ids or "?",
+            identity.unique_serial or "-", speed)      # by the device, which may say anything: no markup
+    return [*map(escape, told), f"[{STYLES[dock.state]}]{state}[/]"]

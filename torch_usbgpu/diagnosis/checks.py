@@ -112,6 +112,7 @@ def look_at_dock_firmware(exam: Examination) -> str:
 
 def look_at_usb_link(exam: Examination) -> str:
     exam.adapter.start()
+    _describe(exam, "usb_gbps")         # the dock itself knows, where the handle does not
     gbps = exam.gbps
     if gbps is None:
         return "the system does not tell its speed"
@@ -124,13 +125,19 @@ def look_at_usb_link(exam: Examination) -> str:
 
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
-    shown = {}
-    with contextlib.suppress(LinkTimeout):      # the register of the link's width is no part of the protocol
-        shown = {name: value for name, value in exam.adapter.describe().items() if name.startswith("pcie_")}
-    exam.facts["dock"] |= shown
+    shown = _describe(exam, "pcie_")
     exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
     known = shown.get("pcie_generation") and shown.get("pcie_lanes")
     return f"up, generation {shown['pcie_generation']} x{shown['pcie_lanes']}" if known else "up"
+
+
+def _describe(exam: Examination, prefix: str) -> dict[str, Any]:
+    """What the dock's registers tell. They are no part of the protocol: a dock without them is no worse for it."""
+    with contextlib.suppress(LinkTimeout):
+        shown = {name: value for name, value in exam.adapter.describe().items() if name.startswith(prefix)}
+        exam.facts["dock"] |= shown
+        return shown
+    return {}
 
 
 def look_at_card(exam: Examination) -> str:

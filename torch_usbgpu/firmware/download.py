@@ -160,7 +160,7 @@ def _stream(url: str, sum_known: bool, limit: int, progress: Progress | None, di
             response.raise_for_status()
             total = int(response.headers.get("Content-Length") or 0)
             done = 0
-            for block in response.iter_bytes(1 << 16):
+            for block in response.iter_raw(1 << 16):
                 done += len(block)
                 if done > limit:
                     raise DownloadError(f"It is larger than {limit >> 20} MiB.", url=url)

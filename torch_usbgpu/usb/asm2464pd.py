@@ -25,7 +25,7 @@ from .. import errors
 from . import tlp
 from .bridge import Bridge
 from .facts import FACTS
-from .identity import wrong_mode
+from .identity import Identity, wrong_mode
 from .pending import Pending
 from .transfers import BULK_IN, BULK_OUT
 
@@ -51,6 +51,7 @@ USB_GBPS = {0: 0.012, 1: 0.48, 2: 5.0, 3: 10.0}       # by what it holds
 # Host time-outs in milliseconds, those of the reference driver.
 TIMEOUT_PCIE_MS, TIMEOUT_XDATA_MS, TIMEOUT_POWER_MS = 5000, 1000, 10_000
 TIMEOUT_BULK_MS, TIMEOUT_STREAM_READ_MS = 10_000, 30_000
+CANCEL_SECONDS = 1.0            # for a transfer that was taken back to end
 DRAIN_BYTES, DRAIN_MS = 65536, 100
 LANDING_MARKER, LANDING_SECONDS = 0x5EA1_0000, 0.5e-3
 
@@ -71,10 +72,11 @@ class Adapter(Bridge):
             (getTransfer, clearHalt, setInterfaceAltSetting, getProduct, getDeviceSpeed, close).
         guard_seconds: pause after the bulk part of a stream write. The firmware looks at control events
             before bulk events, so a request that follows within microseconds can cut off the last packet.
+        identity: what is known of it already.
     """
 
-    def __init__(self, handle, *, guard_seconds: float = 0.0) -> None:
-        super().__init__(handle)
+    def __init__(self, handle, *, guard_seconds: float = 0.0, identity: Identity | None = None) -> None:
+        super().__init__(handle, identity)
         self.guard_seconds = guard_seconds
         self._was_super_speed = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
@@ -131,8 +133,7 @@ class Adapter(Bridge):
 
     def _clear_streams(self) -> None:
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
-        self._in_armed, self._out_in_flight = 0, []
-        self._in_partial.clear()
+        self._take_back()
         self.set_interface(0, 0)
         self.clear_halt(BULK_OUT)
         self.clear_halt(BULK_IN)
@@ -145,6 +146,14 @@ class Adapter(Bridge):
             pass
         self.stats.count_bulk("drain", 0)
         self.clear_halt(BULK_IN)
+
+    def _take_back(self) -> None:
+        """What is still in flight would take the place of what is sent next."""
+        waiting, self._out_in_flight = self._out_in_flight, []
+        for pending in waiting:
+            pending.cancel(CANCEL_SECONDS)
+        self._in_armed = 0
+        self._in_partial.clear()
 
     def power(self, on: bool) -> None:
         """PCIe slot power and PERST#. Acknowledged whether or not the link trains: ask link_is_up() afterwards."""
@@ -164,8 +173,7 @@ class Adapter(Bridge):
         """The mildest way: to select the interface anew makes the firmware drop what is armed, and toggles zero."""
         with self.lock:
             self.stats.retries += 1
-            self._in_armed, self._out_in_flight = 0, []
-            self._in_partial.clear()
+            self._take_back()
             self.set_interface(0, 0)
 
     # ---------------------------------------------------------------- XDATA
@@ -410,9 +418,12 @@ class Adapter(Bridge):
 
     def _settle_out(self) -> None:
         """No 0xF0 while SRAM data is on bulk OUT: it would reset the stream state under it."""
-        waiting, self._out_in_flight = self._out_in_flight, []
-        for pending in waiting:
+        while self._out_in_flight:
+            pending = self._out_in_flight[0]
             try:
                 pending.wait(TIMEOUT_BULK_MS / 1000)
             except TimeoutError:
                 raise self._error(errors.LinkTimeout("Data for the adapter's SRAM is stuck on the way.")) from None
+            finally:
+                if pending.done:
+                    self._out_in_flight.pop(0)

@@ -46,10 +46,10 @@ class Bridge(Transfers):
     can_arm_reads = can_stream = has_sram = sram_slots = True
     link_up_states: tuple[int, ...] = (LTSSM_L0,)
 
-    def __init__(self, handle) -> None:
+    def __init__(self, handle, identity: Identity | None = None) -> None:
         super().__init__(handle)
         self.started = False
-        self._identity: Identity | None = None
+        self._identity = identity
         self._super_speed = True
         self._wide_headers = False       # 4-dword headers below 4 GiB too (see _read_memory_dword)
         self._link_checked = False

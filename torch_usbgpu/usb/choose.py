@@ -8,16 +8,17 @@ from .legacy import LegacyAdapter
 
 
 def adapter_for(handle) -> Bridge:
-    """The adapter behind `handle`, by the firmware that it runs. Nothing is sent yet.
+    """The adapter behind `handle`, by the firmware that it runs.
 
-    A handle that does not tell (somebody else's model, a replayed trace) is taken for the open firmware.
+    A handle that has no methods to tell is asked for its descriptors; one that does not answer that either (somebody
+    else's model, a replayed trace) is taken for the open firmware.
 
     Raises:
         WrongMode: a firmware with which the card cannot be used.
     """
-    identity = identify(handle, ask_device=False)
+    identity = identify(handle)
     if identity.mode == "legacy":
-        return LegacyAdapter(handle)
+        return LegacyAdapter(handle, identity=identity)
     if identity.mode == "custom" or (identity.mode == "unknown" and identity.ids is None):
-        return Adapter(handle)
+        return Adapter(handle, identity=identity)
     raise wrong_mode(identity)

@@ -11,11 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import usb1
 
-from ..errors import ConfigError, DeviceBusy, DeviceLost, DeviceNotFound, FlashError, PermissionDenied
+from ..errors import ConfigError, DeviceBusy, DeviceLost, FlashError, PermissionDenied
 from . import libusb
 from .flashing import FLASHABLE, Stage, refused_mode
 from .identity import Identity, identify
@@ -29,8 +30,14 @@ POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.5      # a newer firmware shows its bootstub for 1.75 s first
 
 
-def look(spec: str) -> tuple[str, Identity]:
+Ids = tuple[int, int]
+
+
+def look(spec: str, vendor_ids: Ids | None = None) -> tuple[str, Identity]:
     """(label, identity) of a dock. It is not claimed, so a disk in it stays where it is.
+
+    Args:
+        vendor_ids: USB ids that the dock's vendor has given it; what has them is taken for a dock with stock firmware.
 
     Raises:
         DeviceNotFound, DeviceBusy (it is in use; asking would disturb who uses it), PermissionDenied.
@@ -39,17 +46,18 @@ def look(spec: str) -> tuple[str, Identity]:
     if wanted.kind == "emulated":
         opened = open_handle(spec)
         try:
-            return opened.label, identify(opened.handle)
+            return opened.label, _named(identify(opened.handle), vendor_ids)
         finally:
             opened.handle.close()
     with _usb() as context:
-        adapter = _the_one(context, wanted.detail)
+        adapter = _the_one(context, wanted.detail, vendor_ids)
         with libusb.adapter_lock(adapter.bus_port):
-            return f"USB {adapter.bus_port}", _identify(adapter)
+            return f"USB {adapter.bus_port}", _named(_identify(adapter), vendor_ids)
 
 
-def open_dock(spec: str, modes: Collection[str] = FLASHABLE) -> tuple[OpenedHandle, Identity]:
-    """Opens and claims a dock in one of `modes`, and tells which.
+def open_dock(spec: str, modes: Collection[str] = FLASHABLE,
+              vendor_ids: Ids | None = None) -> tuple[OpenedHandle, Identity]:
+    """Opens and claims a dock in one of `modes`, and tells which. `vendor_ids`: see look().
 
     Raises:
         WrongMode: it is in another one. DeviceBusy: a disk in it is mounted, or another process has it.
@@ -60,24 +68,26 @@ def open_dock(spec: str, modes: Collection[str] = FLASHABLE) -> tuple[OpenedHand
         opened = open_handle(spec)
     else:
         with _usb() as context:
-            adapter = _the_one(context, wanted.detail)
+            adapter = _the_one(context, wanted.detail, vendor_ids)
             with libusb.adapter_lock(adapter.bus_port):
-                seen = _identify(adapter)
+                seen = _named(_identify(adapter), vendor_ids)
         if seen.mode not in modes:
             raise refused_mode(seen)
         mounted = mounted_disks(adapter.bus_port)
         if mounted:
             raise DeviceBusy(f"A disk in the enclosure is mounted: {', '.join(mounted)}.",
                              "Unmount it, if this is the dock that you mean.", port=adapter.bus_port)
-        opened = libusb.open_adapter(adapter.bus_port, modes=modes)
-    identity = identify(opened.handle)
+        opened = libusb.open_adapter(adapter.bus_port, modes=(*modes, "unknown") if vendor_ids else modes,
+                                     also=_also(vendor_ids))
+    identity = _named(identify(opened.handle), vendor_ids)
     if identity.mode not in modes:
         opened.handle.close()
         raise refused_mode(identity)
     return opened, identity
 
 
-def restart(opened: OpenedHandle, timeout_s: float, tell: Callable[[str], None]) -> Identity | None:
+def restart(opened: OpenedHandle, timeout_s: float, tell: Callable[[str], None],
+            vendor_ids: Ids | None = None) -> Identity | None:
     """Has the dock replugged, and returns what it comes back as. Closes `opened`. None: `timeout_s` is 0.
 
     A handle whose port can be switched off and on (`replug`) does it by itself; else somebody has to pull the plug.
@@ -89,15 +99,15 @@ def restart(opened: OpenedHandle, timeout_s: float, tell: Callable[[str], None])
     if callable(replug):
         replug()
         try:
-            return identify(opened.handle)
+            return _named(identify(opened.handle), vendor_ids)
         finally:
             opened.handle.close()
-    before = _places() if timeout_s else set()
+    before = _places(vendor_ids) if timeout_s else set()
     opened.handle.close()
     tell("Unplug the dock from USB and from its power supply, wait five seconds, and plug it in again.")
     if not timeout_s:
         return None
-    return _wait_for_another(before, timeout_s)
+    return _wait_for_another(before, timeout_s, vendor_ids)
 
 
 def _identify(adapter: libusb.FoundAdapter) -> Identity:
@@ -109,15 +119,27 @@ def _identify(adapter: libusb.FoundAdapter) -> Identity:
             handle.close()
 
 
-def _wait_for_another(before: set[tuple[int, int]], timeout_s: float) -> Identity:
+def _named(identity: Identity, vendor_ids: Ids | None) -> Identity:
+    """Stock firmware has the ids that its vendor gave it, so nobody knows them all."""
+    if identity.mode == "unknown" and vendor_ids == (identity.vendor_id, identity.product_id):
+        return replace(identity, mode="stock")
+    return identity
+
+
+def _also(vendor_ids: Ids | None) -> tuple[Ids, ...]:
+    return (vendor_ids,) if vendor_ids else ()
+
+
+def _wait_for_another(before: set[tuple[int, int]], timeout_s: float, vendor_ids: Ids | None) -> Identity:
     """A dock that was not on the bus before: a replugged one has a new address."""
     deadline, refused_since = time.monotonic() + timeout_s, None
     while time.monotonic() < deadline:
         with _usb() as context:
-            new = [adapter for adapter in libusb.find(context) if _place(adapter.device) not in before]
+            found = libusb.find(context, _also(vendor_ids))
+            new = [adapter for adapter in found if _place(adapter.device) not in before]
             if new and (new[0].ids not in libusb.BOOTSTUB or time.monotonic() + SETTLE_SECONDS > deadline):
                 try:
-                    return _identify(new[0])
+                    return _named(_identify(new[0]), vendor_ids)
                 except DeviceLost:
                     pass
                 except PermissionDenied:        # the system may still be about to apply its rules
@@ -149,20 +171,17 @@ def _belongs(partition: str, disk: str) -> bool:
 
 @contextlib.contextmanager
 def _usb() -> Iterator[usb1.USBContext]:
-    libusb.load_library()
-    context = usb1.USBContext()
-    try:
-        context.open()
-    except usb1.USBError as error:
-        raise DeviceNotFound(f"USB is not available on this machine ({error!r}).") from error
+    context = libusb.opened_context()
     try:
         yield context
     finally:
         context.close()
 
 
-def _the_one(context, bus_port: str | None) -> libusb.FoundAdapter:
-    found = libusb.find_started(context, bus_port)
+def _the_one(context, bus_port: str | None, vendor_ids: Ids | None) -> libusb.FoundAdapter:
+    found = libusb.find_started(context, bus_port, _also(vendor_ids))
+    if vendor_ids:
+        found = [adapter for adapter in found if adapter.ids == vendor_ids]
     if bus_port is None and len(found) > 1:
         ports = ", ".join(f"usb:{adapter.bus_port} ({adapter.vendor_id:04x}:{adapter.product_id:04x})"
                           for adapter in found)
@@ -175,6 +194,6 @@ def _place(device) -> tuple[int, int]:
     return device.getBusNumber(), device.getDeviceAddress()
 
 
-def _places() -> set[tuple[int, int]]:
+def _places(vendor_ids: Ids | None) -> set[tuple[int, int]]:
     with _usb() as context:
-        return {_place(adapter.device) for adapter in libusb.find(context)}
+        return {_place(adapter.device) for adapter in libusb.find(context, _also(vendor_ids))}

@@ -57,6 +57,7 @@ class SpiFlash:
         """Erases the blocks that the image needs and programs them, the first block last: while it is whole the
         adapter can start from it. `config` always has to be written again, since it shares that block."""
         self._prepare()
+        self._check_buffer()
         self._unprotect()
         content = b"".join(config) + image.data
         todo = sum(1 for at in range(0, len(content), PROGRAM_BYTES) if content[at:at + PROGRAM_BYTES].strip(b"\xFF"))
@@ -90,6 +91,15 @@ class SpiFlash:
             raise FlashError("The adapter's flash does not answer to the SPI controller.",
                              "Power-cycle the dock and try again.", stage="look", jedec_id=identity.hex())
         self._prepared = True
+
+    def _check_buffer(self) -> None:
+        """Does what the host sends arrive where the controller takes it from? It is asked before anything is erased."""
+        pattern = bytes((at * 73 + 41) & 0xFF for at in range(PROGRAM_BYTES))
+        self._fill_buffer(pattern)
+        found = self.adapter.read_xdata(REGISTERS["buffer"], PROGRAM_BYTES)
+        if found != pattern:
+            raise FlashError("The flash controller's buffer does not take what is sent to it. Nothing was written.",
+                             "Power-cycle the dock and try again.", stage="look", buffer=found[:16].hex())
 
     def _unprotect(self) -> None:
         status = 0

@@ -67,7 +67,9 @@ def nobody_watches(_stage: Stage, _done: int, _total: int) -> None:
     pass
 
 
-FLASHABLE = ("stock", "legacy", "rom", "custom")
+# A firmware that nobody knows, but that has the ids of the open one, mostly is a variety of it: its flash is written
+# only if it reads as a firmware that starts, and if the controller obeys.
+FLASHABLE = ("stock", "legacy", "rom", "custom", "unknown")
 
 
 def open_road(handle, identity: Identity) -> Road:
@@ -78,7 +80,7 @@ def open_road(handle, identity: Identity) -> Road:
     """
     if identity.mode not in FLASHABLE:
         raise refused_mode(identity)
-    if identity.mode == "custom":
+    if identity.mode in ("custom", "unknown"):
         adapter = Adapter(handle)
         adapter.start()
         if not identity.super_speed:
@@ -101,10 +103,6 @@ def refused_mode(identity: Identity) -> WrongMode:
     if identity.mode == "bootstub":
         return WrongMode("The adapter is in its bootstub, whose format has changed several times.",
                          "Use the flashing tool that came with its firmware.", ids=identity.ids, mode=identity.mode)
-    if identity.mode == "unknown":
-        return WrongMode("The adapter runs a firmware that this tool does not know, so nobody knows how to flash it.",
-                         "Use the flashing tool that came with its firmware.", ids=identity.ids, mode=identity.mode,
-                         product=identity.product)
     return wrong_mode(identity)
 
 

@@ -31,6 +31,7 @@ DRIVEN = ("custom", "legacy")        # modes in which the card can be used
 # libusb's speeds, in Gb/s on the wire.
 GBPS = {usb1.SPEED_FULL: 0.012, usb1.SPEED_HIGH: 0.48, usb1.SPEED_SUPER: 5.0, usb1.SPEED_SUPER_PLUS: 10.0,
         usb1.SPEED_SUPER_PLUS_X2: 20.0}
+CUSTOM_BCD = 0x0001         # of the open firmware; the patched stock firmware has 0x0100
 BLANK_SERIALS = ("", "f" * 8, "0" * 20)    # blank OTP area; the ROM
 
 _PROBE_MS = 200
@@ -46,7 +47,7 @@ MODE_ERRORS = {
     "stock": ("The adapter runs its vendor's firmware, as an NVMe enclosure.",
               "Flash the open (custom) firmware to it: usbgpu adapter flash FILE."),
     "bootstub": ("The adapter stays in its bootstub: it has no application firmware that starts.",
-                 "Flash the open (custom) firmware to it."),
+                 "Unplug it, wait ten seconds, plug it in again; if it stays, use its own flashing tool."),
     "usb4": ("The adapter is in USB4/Thunderbolt mode: the card hangs on the host's PCIe tunnel, and what is left of "
              "the adapter is a USB 2 function. Its firmware is not used in this mode.",
              "Use a port or a cable that is USB3 only, so that it comes up as a USB3 device."),
@@ -96,8 +97,11 @@ class Identity:
         return {**asdict(self), "ids": self.ids, "usb_gbps": self.usb_gbps}
 
 
-def tell_mode(ids: tuple[int, int] | None, product: str | None) -> str:
-    """The mode by ids and product string. `usb4` looks like a custom firmware and is told by its link (is_usb4)."""
+def tell_mode(ids: tuple[int, int] | None, product: str | None, bcd_device: int | None = None) -> str:
+    """The mode by ids and product string; by bcdDevice where the string cannot be had.
+
+    `usb4` looks like a custom firmware, and is told by its link: Bridge.raise_link().
+    """
     if ids in BOOTSTUB:
         return "bootstub"
     if product and product.startswith("custom"):
@@ -105,7 +109,7 @@ def tell_mode(ids: tuple[int, int] | None, product: str | None) -> str:
     if product and product.startswith("AS2462"):
         return "rom"
     if ids in CUSTOM_OR_LEGACY and ids[0] == LEGACY_VENDOR:
-        return "legacy"
+        return "custom" if not product and bcd_device == CUSTOM_BCD else "legacy"
     if ids in CUSTOM_OR_LEGACY:      # the open firmware's own ids: whose name is this?
         return "unknown" if product else "custom"
     if ids is None and product is None:
@@ -133,9 +137,9 @@ def identify(handle, *, ask_device: bool = True) -> Identity:
     reader = _Reader(handle, ask_device)
     ids = reader.ids()
     product = reader.text("getProduct", 15)
-    mode = tell_mode(ids, product)
+    mode = tell_mode(ids, product, reader.bcd())
     firmware = None
-    if mode == "custom":
+    if mode == "custom" and product:
         firmware = product.removeprefix("custom").strip() or None
     elif mode in ("rom", "stock", "legacy") and reader.bcd() is not None:
         bcd = reader.bcd()
@@ -194,17 +198,26 @@ class _Reader:
     def text(self, method: str, index_at: int) -> str | None:
         known, value = self._method(method)
         if known:
-            return value or None
+            return _printable(value) if value else None
         raw = self.descriptor()
         if not raw or not raw[index_at]:
             return None
         string = self._try(lambda: self._handle.controlRead(
             _STANDARD_IN, _GET_DESCRIPTOR, _STRING << 8 | raw[index_at], _ENGLISH, 255, timeout=_PROBE_MS))
         string = bytes(string or b"")
-        return string[2:string[0]].decode("utf-16-le", "replace") or None if len(string) > 2 else None
+        return _printable(string[2:string[0]].decode("utf-16-le", "replace")) or None if len(string) > 2 else None
 
     def speed(self) -> int | None:
-        return self._method("getDeviceSpeed")[1]
+        known, speed = self._method("getDeviceSpeed")
+        if known:
+            return speed
+        raw = self.descriptor()     # a USB3 device that runs at USB 2 says so in bcdUSB
+        return usb1.SPEED_HIGH if raw and int.from_bytes(raw[2:4], "little") < 0x0300 else None
+
+
+def _printable(text: str) -> str:
+    """Any device may be plugged in: its strings are shown on terminals and must not command them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def wrong_mode(identity: Identity, **state) -> errors.WrongMode:

@@ -18,7 +18,7 @@ from .. import errors
 from . import tlp
 from .bridge import Bridge
 from .facts import FACTS
-from .identity import wrong_mode
+from .identity import Identity, wrong_mode
 from .pending import Pending
 from .scsi import Bot, Command, ScsiLink
 from .uas import Uas
@@ -64,13 +64,14 @@ class LegacyAdapter(Bridge):
         handle: python-libusb1's transfer methods. Streams, where the handle has them, make it faster.
         streams: False = bulk-only transport in any case. libusb's streams have crashed host controllers badly
             (asm2464pd-firmware reset_xhci.sh), which is why the libusb transport does not offer them.
+        identity: what is known of it already.
     """
 
     can_arm_reads = can_stream = sram_slots = False
     link_up_states = (FACTS["ltssm"]["l0"], FACTS["ltssm"]["l0_stock"])
 
-    def __init__(self, handle, *, streams: bool = True) -> None:
-        super().__init__(handle)
+    def __init__(self, handle, *, streams: bool = True, identity: Identity | None = None) -> None:
+        super().__init__(handle, identity)
         self._streams = streams
         self.scsi = self._transport()
         self._registers: dict[int, int] = {}     # what the packet engine's registers are known to hold

@@ -105,25 +105,25 @@ def opened_context():
     return context
 
 
-def find(context) -> list[FoundAdapter]:
-    """Every device that is, or could become, our adapter."""
+def find(context, also: Collection[tuple[int, int]] = ()) -> list[FoundAdapter]:
+    """Every device that is, or could become, our adapter. `also`: ids that a dock's vendor has given it."""
     found = []
     for device in context.getDeviceIterator(skip_on_error=True):
         ids = device.getVendorID(), device.getProductID()
-        if ids in CUSTOM_OR_LEGACY or ids in BOOTSTUB or ids in ASMEDIA:
+        if ids in CUSTOM_OR_LEGACY or ids in BOOTSTUB or ids in ASMEDIA or ids in also:
             ports = ".".join(map(str, device.getPortNumberList())) or "0"
             found.append(FoundAdapter(device, *ids, f"{device.getBusNumber()}-{ports}"))
     return found
 
 
-def find_started(context, bus_port: str | None = None) -> list[FoundAdapter]:
+def find_started(context, bus_port: str | None = None, also: Collection[tuple[int, int]] = ()) -> list[FoundAdapter]:
     """As find(), but a dock that is still in its bootstub gets the time to start.
 
     The bootstub is a USB 2 device and the application a USB3 one, so it comes back on another bus.
     """
     deadline = time.monotonic() + BOOTSTUB_SECONDS
     while True:
-        found = find(context)
+        found = find(context, also)
         ready = any(adapter.ids in CUSTOM_OR_LEGACY and bus_port in (None, adapter.bus_port) for adapter in found)
         starting = any(adapter.ids in BOOTSTUB for adapter in found)
         if ready or not starting or time.monotonic() > deadline:
@@ -175,19 +175,20 @@ def _serial_of(adapter: FoundAdapter) -> str | None:
 
 
 def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=None, serial: str | None = None,
-                 modes: Collection[str] = DRIVEN) -> OpenedHandle:
+                 modes: Collection[str] = DRIVEN, also: Collection[tuple[int, int]] = ()) -> OpenedHandle:
     """Opens the adapter with `serial` or at `bus_port`, or the first one.
 
     Args:
         insist: a wrong mode is an error, not "none".
         modes: what it may be (see identity.py); tools that flash also want "stock" and "rom".
+        also: ids that a dock's vendor has given it.
     """
     if context is None:
         context = opened_context()
     resources = contextlib.ExitStack()
     resources.callback(context.close)
     try:
-        adapter = choose(find_started(context, bus_port), bus_port, insist, serial)
+        adapter = choose(find_started(context, bus_port, also), bus_port, insist, serial)
         resources.enter_context(adapter_lock(adapter.bus_port))
         handle = _open(adapter)
         resources.callback(handle.close)
@@ -197,7 +198,7 @@ def open_adapter(bus_port: str | None = None, *, insist: bool = True, context=No
         raise
     known_by = {"serial": identity.unique_serial} if identity.unique_serial else {"bus_port": adapter.bus_port}
     return OpenedHandle(LibusbHandle(handle, context, resources), f"USB {adapter.bus_port}",
-                        reopen=lambda: open_adapter(**known_by, modes=modes), serial=identity.serial,
+                        reopen=lambda: open_adapter(**known_by, modes=modes, also=also), serial=identity.serial,
                         may_sleep=disable_autosuspend(adapter.bus_port))
 
 

@@ -116,6 +116,7 @@ class Transfers:
         try:
             configure(transfer, lambda finished: pending.completed(finished, reads))
             transfer.submit()
+            pending.submitted(transfer)
         except usb1.USBError as error:
             pending.fail(error)
         return pending
