@@ -290,7 +290,7 @@ def mark_running(gpu: Gpu) -> None:
     The number of compute units stays with the marks, so that a warm start need not count them again.
     """
     # A conversation that is recorded, to be replayed or compared with another, is the same every time.
-    gpu.session = RECORDED_SESSION if getattr(gpu.adapter.handle, "repeatable", False) else secrets.randbits(32)
+    gpu.session = RECORDED_SESSION if getattr(gpu.adapter, "repeatable", False) else secrets.randbits(32)
     gpu.regs.write_block("SCRATCH_REG4", [gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
 
 
