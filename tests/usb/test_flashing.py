@@ -512,6 +512,22 @@ def test_backups_are_private_and_kept(backups, tmp_path):
     nobody_watches(Stage.LOOK, 0, 1)
 
 
+class FourMethods:
+    """The least that a handle is, as somebody else's model of the dock may have it."""
+
+    def __init__(self, dock):
+        self.controlWrite, self.controlRead = dock.controlWrite, dock.controlRead
+        self.bulkWrite, self.bulkRead = dock.bulkWrite, dock.bulkRead
+
+
+@pytest.mark.parametrize("source", ["stock", "legacy", "rom", "custom", "custom-2026-08"])
+def test_a_handle_with_four_methods(source, backups):
+    dock = EmulatedAdapter("probe", firmware=source)
+    flash(FourMethods(dock), CUSTOM_3801, backups=backups)
+    dock.replug()
+    assert identify(FourMethods(dock)).ids == "3801:0001"
+
+
 # ---- with the open firmware itself
 
 GENUINE = os.environ.get("USBGPU_TEST_DOCK_FIRMWARE", "")

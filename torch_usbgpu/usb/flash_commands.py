@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from ..errors import CommandFailed, DeviceLost
+from ..errors import CommandFailed, DeviceLost, LinkError
 from .flash_image import CONFIG_BYTES, FLASH, IMAGE_OFFSET, REACHABLE_BYTES, FlashContent, Image
 from .scsi import EMPTY_DATA_PHASE, Bot
 
@@ -82,7 +82,7 @@ class CommandFlash:
             self.link.command(self._flash_cdb("firmware_write", _SECOND, 0), data_out=EMPTY_DATA_PHASE)
         except DeviceLost:
             raise
-        except Exception as error:          # a firmware that wants none; what is in the flash is compared anyway
+        except LinkError as error:          # a firmware that wants none; what is in the flash is compared anyway
             log.info("the empty second part was refused: %s", error)
 
     def commit(self) -> None:
@@ -93,7 +93,7 @@ class CommandFlash:
             log.info("the adapter left after the commit")
 
     def _read_config(self, index: int) -> bytes:
-        block = self.link.command(self._config_cdb("config_read", index), length_in=CONFIG_BYTES, timeout_ms=TIMEOUT_MS)
+        block = self.link.command(self._config_cdb("config_read", index), length_in=CONFIG_BYTES)
         return self._whole(block, CONFIG_BYTES)
 
     def _read(self, part: int, count: int) -> bytes:
