@@ -241,6 +241,23 @@ def test_an_unknown_image_from_a_backup_is_known(backups, tmp_path):
     assert make_plan(road, identity, file, backups=backups).image.data == own
 
 
+@pytest.mark.parametrize("source", ["stock", "custom"])
+def test_a_bootstub_comes_back_with_its_application(source, backups):
+    """Only from a backup of such a dock: its formats have changed too often to know them."""
+    stub = flash_image.wrap(custom_body(0x3801, 0xB007))
+    front = (stock_dock_of_asmedia().data[:IMAGE_OFFSET] + stub).ljust(0x4000, b"\xFF")
+    content = FlashContent((front + b"A24F" + os.urandom(0x9000)).ljust(1 << 17, b"\xFF"))
+    assert content.verified and content.has_bootstub_application
+    dock = EmulatedAdapter("probe", firmware=source)
+    with pytest.raises(ImageRefused, match="bootstub"):
+        flash(dock, content.data, backups=backups)
+    backups.save(content, identify(dock))
+    with pytest.raises(ImageRefused, match="bootstub"):
+        flash(dock, stub, backups=backups)      # without its application it is nothing
+    flash(dock, content.data, backups=backups, config_from=content)
+    assert read_flash(dock).data[:0x4000 + 0x9000] == content.data[:0x4000 + 0x9000]
+
+
 def test_a_drive_in_the_enclosure():
     class WithDrive:
         how = "vendor commands"
