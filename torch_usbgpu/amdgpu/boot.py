@@ -290,7 +290,7 @@ def mark_running(gpu: Gpu) -> None:
     The number of compute units stays with the marks, so that a warm start need not count them again.
     """
     # A conversation that is recorded, to be replayed or compared with another, is the same every time.
-    gpu.session = RECORDED_SESSION if getattr(gpu.adapter.handle, "repeatable", False) else secrets.randbits(32)
+    gpu.session = RECORDED_SESSION if getattr(gpu.adapter, "repeatable", False) else secrets.randbits(32)
     gpu.regs.write_block("SCRATCH_REG4", [gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
 
 
@@ -394,8 +394,10 @@ def _start(gpu: Gpu) -> str:
 
 
 def _log_total(gpu: Gpu, road: str) -> None:
-    log.info("%s of %s (%s): %.1f ms, %d transfers", road, gpu.name, gpu.arch,
-             1e3 * sum(step.seconds for step in gpu.boot_log), sum(step.transfers for step in gpu.boot_log))
+    steps = gpu.boot_log
+    log.info("%s of %s (%s): %.1f ms, %d transfers (%.1f ms of link time)", road, gpu.name, gpu.arch,
+             1e3 * sum(step.seconds for step in steps), sum(step.transfers for step in steps),
+             1e3 * sum(step.link_seconds for step in steps))
 
 
 def reset_and_boot(gpu: Gpu) -> None:
@@ -415,7 +417,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
     from .gpu import BootStep
 
     name = name or step.__name__
-    started, transfers = time.perf_counter(), gpu.adapter.stats.transfers
+    stats = gpu.adapter.stats
+    started, transfers, link_seconds = time.perf_counter(), stats.transfers, stats.modelled_seconds
     detail = ""
     try:
         detail = step(gpu) or ""
@@ -426,7 +429,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
             error.add_note(f"  (in boot step {name})")
         raise
     finally:
-        line = BootStep(name, time.perf_counter() - started, gpu.adapter.stats.transfers - transfers, detail)
+        line = BootStep(name, time.perf_counter() - started, stats.transfers - transfers, detail,
+                        stats.modelled_seconds - link_seconds)
         gpu.boot_log.append(line)
         log.info("%s", line)
 

@@ -38,6 +38,7 @@ class BootStep:
     seconds: float
     transfers: int       # USB transfers that the step took
     detail: str
+    link_seconds: float = 0.0        # of those transfers, by the yardstick of usb/stats.py
 
     def __str__(self) -> str:
         return f"{self.name:<34} {self.seconds * 1e3:8.1f} ms {self.transfers:5d} transfers  {self.detail}"

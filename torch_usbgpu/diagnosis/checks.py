@@ -21,6 +21,7 @@ from .states import OK, PROBLEM, WARNING
 SKIPPED = "skipped"
 # A problem -> warnings that are only another side of it.
 COVERS = {"dock-in-usb4-mode": ("usb2-link",)}
+RETRIES_OF_A_GOOD_LINK = 5
 HANG_SECONDS = "10"         # a test kernel that works takes milliseconds
 
 
@@ -92,8 +93,8 @@ def open_dock(exam: Examination) -> str:
         # "auto" would put the emulated GPU in the place of a missing dock, which is what the doctor is asked about.
         exam.opened = usb.open_handle("usb" if usb.parse_spec(exam.given).kind == "auto" else exam.given)
     if exam.opened.may_sleep:
-        exam.note(finding("autosuspend", f"The system may put {exam.opened.label} to sleep (power/control is not on), "
-                                         "and this user may not change it."))
+        exam.note(finding("autosuspend", f"The system may put the dock ({exam.opened.label}) to sleep: its "
+                                         "power/control is not on, and this user may not change it."))
     return exam.opened.label
 
 
@@ -237,6 +238,9 @@ def measure_rates(exam: Examination) -> str:
     stats = exam.device.link_stats()
     exam.facts["link_stats"] = {name: stats[name] for name in ("control_out", "control_in", "bulk_out", "bulk_in",
                                                                "errors", "retries")}
+    # After a reset a card may ask for a second try for up to a second; that is no fault.
+    if stats["retries"] > RETRIES_OF_A_GOOD_LINK and exam.facts["card"]["found"] != "dirty":
+        exam.note(finding("transfers-repeated", f"{stats['retries']} of {stats['control_in']} requests were repeated."))
     slow = [rate for rate in exam.rates if not rate.enough]
     if slow:
         exam.note(finding("slow-transfers", "; ".join(
