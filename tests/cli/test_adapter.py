@@ -175,6 +175,13 @@ def test_it_comes_back_as_something_else(monkeypatch):
     assert "not what was flashed" in usbgpu("adapter", "flash", "custom.bin", "--yes", check=1).stdout
 
 
+def test_info_hints_at_usb4(monkeypatch):
+    monkeypatch.setenv("USBGPU_EMULATOR", "firmware=usb4")
+    assert "USB4 or Thunderbolt" in usbgpu("adapter", "info", check=0).stdout
+    monkeypatch.setenv("USBGPU_EMULATOR", "firmware=custom,usb=high")
+    assert "USB4 or Thunderbolt" not in usbgpu("adapter", "info", check=0).stdout
+
+
 # ---- backups
 
 def test_backup(tmp_path):

@@ -133,7 +133,7 @@ def test_changed_bytes_are_found(emulator, monkeypatch):
 
     def damaged(self, array, gpu_va):
         copied(self, array, gpu_va)
-        if array.nbytes == rates.AMOUNTS[True][1]:
+        if array.nbytes == rates.COPIES[True][0]:
             array[12345] ^= 1
 
     monkeypatch.setattr(Device, "copy_out", damaged)

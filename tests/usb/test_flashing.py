@@ -153,6 +153,16 @@ def test_a_dock_without_configuration_gets_one_that_holds():
     assert [block.problem for block in read_flash(dock).config] == [None, None]
 
 
+def test_the_rom_gets_the_sequence_that_is_known_to_work():
+    """Blocks first, also when they are its own."""
+    handle = Meddler(EmulatedAdapter("probe", firmware="rom"))
+    for source in ("new", "the dock's own"):
+        handle.commands.clear()
+        plan = flash(handle.handle, CUSTOM, handle)
+        written = [command for command in handle.commands if command in (0xE1, 0xE3, 0xE8)]
+        assert plan.config_source.startswith(source) and written == [0xE1, 0xE1, 0xE3, 0xE3, 0xE8]
+
+
 @pytest.mark.parametrize("source", ["stock", "custom"])
 def test_a_plan_writes_nothing(source, tmp_path):
     file = tmp_path / "dock.flash"

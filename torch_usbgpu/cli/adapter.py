@@ -106,6 +106,8 @@ def _info_lines(facts: dict[str, Any]) -> Iterator[str]:
                    f"{facts['pcie_lanes']} lanes" if facts.get("pcie_lanes") else None]
         yield line("PCIe link", ("up " + " x ".join(filter(None, details)) if up else "down")
                    + f" (LTSSM {facts['pcie_ltssm']:#04x})")
+        if not up and facts["mode"] == "custom" and (facts.get("usb_gbps") or 5) < 1:
+            yield line("", "A dock in USB4 or Thunderbolt mode looks like this: `usbgpu doctor` tells.")
     for name, value in _flash_lines(facts.get("flash")):
         yield line(name, value)
 

@@ -127,7 +127,8 @@ def look_at_usb_link(exam: Examination) -> str:
 def look_at_pcie_link(exam: Examination) -> str:
     exam.adapter.raise_link()
     shown = _describe(exam, "pcie_")
-    exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
+    if exam.adapter.has_sram:
+        exam.rates.append(rates.measure_sram(exam.adapter, exam.gbps, exam.fast))
     known = shown.get("pcie_generation") and shown.get("pcie_lanes")
     return f"up, generation {shown['pcie_generation']} x{shown['pcie_lanes']}" if known else "up"
 

@@ -159,6 +159,8 @@ def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: F
     before = _look(road, identity, watch)
     notes = list(_back_up(before, identity, backups, save, without_backup))
     config, source, write_config = _choose_config(before, image.kind, file, config_from)
+    # The ROM has only ever been seen to take an image after configuration blocks.
+    write_config |= identity.mode == "rom"
     if file.content is not None and b"".join(config) != file.content.data[:IMAGE_OFFSET] and config_from is None:
         notes.append("The backup's configuration blocks differ from the dock's, which are kept. "
                      "--config FILE would restore them too.")
