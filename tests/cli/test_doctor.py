@@ -58,6 +58,14 @@ def test_all_well_says_what_was_done(emulator):
     assert len(report["facts"]["firmware_files"]) >= 6 and report["facts"]["dock"]["firmware"] == "v0.1"
 
 
+@pytest.mark.parametrize("chip", ["navi32", "navi33", "navi44"])
+def test_the_other_chips_are_well(emulator, chip):
+    emulator("strict,state=warm")
+    report = examined("--device", f"emulated:{chip}", status=0)
+    assert report["facts"]["card"]["chip"] == chip
+    assert {row["name"] for row in report["findings"]} <= {"all-well", "board-was-dirty"}
+
+
 def test_the_link_decides_what_is_expected(emulator):
     emulator("usb=super-5g")
     sram = next(row for row in examined(status=0)["rates"] if row["name"] == "SRAM write")
