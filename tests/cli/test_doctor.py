@@ -58,6 +58,14 @@ def test_all_well_says_what_was_done(emulator):
     assert len(report["facts"]["firmware_files"]) >= 6 and report["facts"]["dock"]["firmware"] == "v0.1"
 
 
+@pytest.mark.parametrize("chip", ["navi32", "navi33", "navi44"])
+def test_the_other_chips_are_well(emulator, chip):
+    emulator("strict,state=warm")
+    report = examined("--device", f"emulated:{chip}", status=0)
+    assert report["facts"]["card"]["chip"] == chip
+    assert {row["name"] for row in report["findings"]} <= {"all-well", "board-was-dirty"}
+
+
 def test_the_link_decides_what_is_expected(emulator):
     emulator("usb=super-5g")
     sram = next(row for row in examined(status=0)["rates"] if row["name"] == "SRAM write")
@@ -133,7 +141,7 @@ def test_changed_bytes_are_found(emulator, monkeypatch):
 
     def damaged(self, array, gpu_va):
         copied(self, array, gpu_va)
-        if array.nbytes == rates.AMOUNTS[True][1]:
+        if array.nbytes == rates.COPIES[True][0]:
             array[12345] ^= 1
 
     monkeypatch.setattr(Device, "copy_out", damaged)
