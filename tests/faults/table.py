@@ -126,7 +126,7 @@ FAULTS: dict[str, Fault] = {
     "lost landing": Fault(
         "data for the GPU is accepted by the adapter and never arrives in its memory",
         row(HANGS, boot=UNAFFECTED, copy_out=UNAFFECTED, closing=CLOSED),
-        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4"), "copy-in": ("lost-landing:1:after=5",),
+        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4", "lost-landing:1:after=24"), "copy-in": ("lost-landing:1:after=5",),
          "": ("lost-landing:1",)}),
     "link down": Fault(
         "the PCIe link between dock and card goes down",
