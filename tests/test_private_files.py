@@ -62,6 +62,14 @@ def test_a_folder_that_others_may_have_filled(tmp_path, before, refused):
         assert mode(private_files.directory(tmp_path / "a")) == 0o700
 
 
+def test_a_file_system_without_modes(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(0o777)
+    monkeypatch.setattr(private_files.Path, "chmod", lambda *_: None)
+    with pytest.raises(UnsafePlace, match="does not keep access modes"):
+        private_files.directory(tmp_path / "a")
+
+
 @pytest.mark.parametrize("leading, refused", [(0o777, True), (0o757, True), (0o1777, False), (0o755, False), (0o700, False)])
 @pytest.mark.parametrize("exists", [True, False])
 def test_the_way_to_it(tmp_path, leading, refused, exists):
