@@ -1,8 +1,10 @@
 """Docks on which the GPU cannot release read-backs: legacy firmware, USB 2, USB 2 without SRAM transfers."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +31,10 @@ CABLES = {
     "usb2-without-sram": dict(usb="high", faults=["timeout:F2"]),
     "legacy-usb2": dict(firmware="legacy", usb="high"),
 }
-STAGES = {"legacy": SramStage, "usb2": SramStage, "usb2-without-sram": VramStage, "legacy-usb2": SramStage}
+GENUINE = os.environ.get("USBGPU_TEST_DOCK_FIRMWARE", "")
+if Path(GENUINE).is_file():         # the open firmware's own code, at High Speed
+    CABLES["genuine-usb2"] = dict(firmware=f"image:{GENUINE}", usb="high")
+STAGES = {name: VramStage if name == "usb2-without-sram" else SramStage for name in CABLES}
 
 
 @pytest.fixture(scope="module", params=CABLES)
