@@ -28,7 +28,7 @@ def test_cell(name, moment, variant, tmp_path, monkeypatch):
 
     outcome, error = WORKS, None
     with monkeypatch.context() as patch:
-        clock = hurry(patch, fault.speed if moment in ("boot", "closing") else 1)
+        clock = hurry(patch, fault.speed if moment in ("boot", "closing") else fault.waiting)
         try:
             scene.play()
         except errors.UsbGpuError as caught:

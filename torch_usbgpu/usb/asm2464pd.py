@@ -105,7 +105,8 @@ class Adapter(Bridge):
             except errors.LinkTimeout as error:     # not even to what every USB device answers
                 raise errors.LinkTimeout(
                     "The adapter does not answer any more: its firmware hangs.",
-                    "Unplug the dock from the computer and from its power, wait ten seconds, plug it in again.") from error
+                    "Unplug the dock from the computer and from its power, wait ten seconds, plug it in again."
+                ) from error
             if not self._super_speed and not self.started:
                 self.can_arm_reads = False
                 self.has_sram = self._sram_works()
