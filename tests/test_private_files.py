@@ -14,6 +14,7 @@ from torch_usbgpu import private_files
 from torch_usbgpu.errors import UnsafePlace
 from torch_usbgpu.private_files import ContentStore, Lock, LockHeld
 
+ROOT = os.name == "posix" and os.getuid() == 0
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")
 
 
@@ -61,6 +62,14 @@ def test_a_folder_that_others_may_have_filled(tmp_path, before, refused):
         assert mode(private_files.directory(tmp_path / "a")) == 0o700
 
 
+def test_a_file_system_without_modes(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(0o777)
+    monkeypatch.setattr(private_files.Path, "chmod", lambda *_: None)
+    with pytest.raises(UnsafePlace, match="does not keep access modes"):
+        private_files.directory(tmp_path / "a")
+
+
 @pytest.mark.parametrize("leading, refused", [(0o777, True), (0o757, True), (0o1777, False), (0o755, False), (0o700, False)])
 @pytest.mark.parametrize("exists", [True, False])
 def test_the_way_to_it(tmp_path, leading, refused, exists):
@@ -86,7 +95,7 @@ def test_a_group_counts_as_others_unless_it_is_the_users_own(tmp_path, monkeypat
     private_files.directory(tmp_path / "way" / "ours")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
 @pytest.mark.parametrize("group, members, private", [("root", ["root"], True), ("root", ["root", "eve"], False), ("staff", [], False)])
 def test_what_a_private_group_is(tmp_path, monkeypatch, group, members, private):
     import grp
@@ -103,7 +112,7 @@ def test_a_folder_of_another_user(tmp_path, monkeypatch):
         private_files.directory(tmp_path / "theirs")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
 def test_a_way_that_belongs_to_another_user(tmp_path):
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 4711, 4711)
@@ -130,7 +139,7 @@ def test_the_folder_itself_may_be_a_link_of_ours(tmp_path):
     assert private_files.directory(tmp_path / "link") == (tmp_path / "far").resolve() and mode(tmp_path / "far") == 0o700
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
 @pytest.mark.parametrize("below", ["", "ours"])
 def test_a_link_of_another_user_in_a_sticky_folder(tmp_path, below):
     """Where anybody may create names, as in /tmp, a link would lead us to a folder of an attacker's choosing."""
@@ -244,7 +253,7 @@ def test_sources_that_anybody_could_change(tmp_path, folder, file, refused):
         private_files.check_source(tmp_path / "firmware" / "file.bin")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
 @pytest.mark.parametrize("folder, link, refused", [(0o755, False, False), (0o755, True, False), (0o1777, False, True), (0o1777, True, True)])
 def test_sources_of_another_user(tmp_path, folder, link, refused):
     """A colleague's folder is the user's choice; in a folder such as /tmp anybody could have made it."""

@@ -126,6 +126,9 @@ def directory(path: str | Path) -> Path:
             raise _unsafe(path, "could be written by other users, and is not empty",
                           mode=oct(stat.S_IMODE(status.st_mode)),
                           action=f"Remove {path}, or `chmod 700` it if you know everything in it.")
+        if stat.S_IMODE(path.lstat().st_mode) & 0o077:
+            raise _unsafe(path, "lies on a file system that does not keep access modes",
+                          action="Use a folder on another file system.")
     return path
 
 

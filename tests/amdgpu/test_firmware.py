@@ -122,6 +122,18 @@ def test_a_damaged_archive_is_not_passed_over_silently(empty_system):
     assert f"{MEC}.xz" in caught.value.state["unreadable"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_what_is_passed_over_is_told(empty_system, monkeypatch, caplog):
+    """Somebody chose that folder: a file from elsewhere must not silently take its place."""
+    for place, mode in (("environment", 0o777), ("user", 0o755)):
+        (empty_system / place).mkdir()
+        (empty_system / place / MEC).write_bytes(firmware_image(MEC, FILES[MEC]))
+        (empty_system / place).chmod(mode)
+    monkeypatch.setenv(firmware.ENVIRONMENT, str(empty_system / "environment"))
+    assert FirmwareStore(NAVI31).file("mec").origin == str(empty_system / "user" / MEC)
+    assert str(empty_system / "environment" / MEC) in caplog.text and "other users" in caplog.text
+
+
 def test_kicker_boards():
     assert firmware.needs_kicker(0x744B, 0) and not firmware.needs_kicker(0x744C, 0xC8)
     store = FirmwareStore(NAVI31, kicker=True)

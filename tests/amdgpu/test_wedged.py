@@ -123,6 +123,49 @@ def test_a_warm_start_that_fails_becomes_a_cold_one(step, monkeypatch):
     gpu.check_faults()
 
 
+# ---- boards that hang
+
+@pytest.mark.parametrize("bar", ["large", "small"])
+@pytest.mark.parametrize("state", ["cold", "ours", "dirty"])
+def test_no_stream_before_a_single_packet_was_answered(bar, state, monkeypatch):
+    """A stream read that nobody answers hangs the dock for good; only a single packet has a time-out. So the first look
+    at memory, at the graphics core and at the power controller is one."""
+    first = plugged_in(bar=bar, state=state if state == "dirty" else "cold")
+    if state == "ours":
+        first.boot()
+        first.shutdown()
+    gpu = Gpu(Adapter(first.adapter.handle), first.firmware_dirs)
+    answered: set[str] = set()
+    places: dict[int, str] = {}         # of registers, as soon as their addresses are known
+
+    def place(address: int) -> str:
+        if gpu.pci.bars[0].address <= address < gpu.pci.bars[2].address:
+            return "memory"
+        return places.get((address - gpu.pci.bars[5].address) // 4, "")
+
+    single, stream = Adapter.read32, Adapter._stream_read
+
+    def read32(self, address):
+        value = single(self, address)
+        answered.add(place(address))
+        return value
+
+    def stream_read(self, address, nbytes):
+        assert place(address) in answered | {""}, f"{place(address)} at {address:#x}"
+        return stream(self, address, nbytes)
+
+    monkeypatch.setattr(Adapter, "read32", read32)
+    monkeypatch.setattr(Adapter, "_stream_read", stream_read)
+    for step in boot.FIND:
+        boot.do(gpu, step)
+    places = {gpu.regs.address(name): block for block, names in {
+        "graphics core": ("SCRATCH_REG5", "SCRATCH_REG7"),
+        "power controller": ("MP1_SMN_C2PMSG_82", "MP1_SMN_C2PMSG_90")}.items() for name in names}
+    assert boot.is_warm(gpu) == (state == "ours")
+    assert gpu.psp.is_alive() == (state != "cold") and (gpu.smu.is_alive() or state == "cold")
+    assert answered >= {"memory", "graphics core", "power controller"}
+
+
 # ---- boards that leave out what only some drivers ask for
 
 def blind(monkeypatch, *addresses: int) -> None:

@@ -7,10 +7,12 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from torch_usbgpu.cli import adapter as command
 from torch_usbgpu.emulator import EmulatedAdapter
+from torch_usbgpu.errors import WrongMode
 from torch_usbgpu.usb import docks, flash_commands
 from torch_usbgpu.usb.flash_image import wrap
 
@@ -56,6 +58,18 @@ def test_from_stock_to_custom_and_back(tmp_path):
     assert "back as 174c:2464 ASM246X (mode stock)" in done.stdout
     assert flash_of(tmp_path)[:1 << 17] == before[:1 << 17]
     assert len(backups(tmp_path)) == 2          # the open firmware's has been saved, too
+
+
+def test_the_card_works_behind_a_flashed_dock():
+    from torch_usbgpu.runtime import Device
+    with pytest.raises(WrongMode, match="usbgpu adapter flash FILE"):
+        Device("emulated")
+    usbgpu("adapter", "flash", "custom.bin", "--yes", check=0)
+    with Device("emulated") as gpu:
+        data, back, at = np.arange(1000, dtype=np.int32), np.zeros(1000, np.int32), gpu.alloc(4000)
+        gpu.copy_in(at, data)
+        gpu.copy_out(back, at)
+    assert (back == data).all()
 
 
 @pytest.mark.parametrize("firmware, mode", [("legacy", "legacy"), ("rom", "rom"), ("custom-2026-08", "custom")])
@@ -159,6 +173,13 @@ def test_it_comes_back_as_something_else(monkeypatch):
         return stock
     monkeypatch.setattr(command.docks, "restart", restart)
     assert "not what was flashed" in usbgpu("adapter", "flash", "custom.bin", "--yes", check=1).stdout
+
+
+def test_info_hints_at_usb4(monkeypatch):
+    monkeypatch.setenv("USBGPU_EMULATOR", "firmware=usb4")
+    assert "USB4 or Thunderbolt" in usbgpu("adapter", "info", check=0).stdout
+    monkeypatch.setenv("USBGPU_EMULATOR", "firmware=custom,usb=high")
+    assert "USB4 or Thunderbolt" not in usbgpu("adapter", "info", check=0).stdout
 
 
 # ---- backups

@@ -12,7 +12,9 @@ INTRODUCTION = f"""# Faults and moments
 What each fault looks like from each moment: the error that is raised, how long after the fault at the latest, and what
 makes it work again. `tests/faults` provokes every cell on the emulated dock, by the
 [fault switches](emulator-adapter.md#fault-switches), by bad kernels and by damaged files; it checks the error, the time, that
-the process goes on, and that the device can be opened anew and computes. [errors.md](errors.md) explains the errors.
+the process goes on, and that the device can be opened anew and computes. `USBGPU_TEST_CHIP=navi48 USBGPU_EMULATOR=strict
+pytest tests/faults` does so on another chip and a stricter dock. [errors.md](errors.md) explains the errors,
+[recovery.md](recovery.md) what `reset()` does.
 
 This page is made from `tests/faults/table.py` by `python -m tests.faults.page`.
 

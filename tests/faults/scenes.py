@@ -1,6 +1,7 @@
 """The moments: a device is brought into each, then the fault strikes."""
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from torch_usbgpu.emulated_firmware import firmware_directory
 from torch_usbgpu.emulator import EmulatedAdapter
 from torch_usbgpu.errors import OutOfMemory
 from torch_usbgpu.runtime import Device
+from torch_usbgpu.usb.emulated import parse_options
 
 from ..chip import CHIP, CHIPS
 from .kernels import TICKS_PER_SECOND, code_object
@@ -34,7 +36,9 @@ class Scene:
         self.fault, self.variant, self.tmp_path = fault, variant, tmp_path
         self.play = getattr(self, moment.replace("-", "_"))
         self.has_enough_memory = fault.by != "memory" or moment != "boot"
-        self.adapter = EmulatedAdapter(CHIP, vram_bytes=VRAM_BYTES if self.has_enough_memory else TOO_LITTLE_VRAM)
+        options = parse_options(os.environ.get("USBGPU_EMULATOR", ""))
+        options["vram_bytes"] = VRAM_BYTES if self.has_enough_memory else TOO_LITTLE_VRAM
+        self.adapter = EmulatedAdapter(CHIP, **options)
         self.images = tmp_path / "firmware"
         shutil.copytree(firmware_directory(CHIP), self.images)
         self.device: Device | None = None

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -62,7 +64,7 @@ MEC, SOS = "gc_11_0_0_mec.bin", "psp_13_0_0_sos.bin"
     (MEC, lambda data: b"<html>404 Not Found</html>" * 40, "not as long as its header"),
 ])
 def test_damage(images, name, damage, message):
-    import re
+
     report = examine(FILES[name], damage(images[name]))
     assert report.problems and re.search(message, "; ".join(report.problems)), report.problems
     assert message.split("|")[0] in str(report.error("here")) or "|" in message
@@ -94,3 +96,18 @@ def test_known_content(images, monkeypatch):
     ("imu", 0xB1F4B00, "11.31.75.0"), ("mec", 0xAE6, "2790"), ("sdma", 0x1B, "27"), ("rlc", 0x80, "128")])
 def test_versions(kind, number, text):
     assert _version(kind, number) == text
+
+
+@pytest.mark.parametrize("name", ["psp_13_0_0_sos.bin", "smu_14_0_2.bin", "sdma_6_0_0.bin", "sdma_7_0_0.bin", "gc_12_0_0_mec.bin",
+                                  "gc_11_0_0_imu.bin", "gc_11_0_0_rlc.bin", "gc_12_0_0_rlc.bin"])
+def test_headers_full_of_nonsense(images, name):
+    """Never an exception, whatever a header says; the numbers that count most are offsets and lengths."""
+    numbers = random.Random(name)
+    values = (0, 1, 31, 32, 255, 256, 0x7FFFFFFF, 0x80000000, 0xFFFFFF00, 0xFFFFFFFF, len(images[name]), len(images[name]) - 1)
+    noticed = 0
+    for _ in range(400):
+        data = bytearray(images[name][:1024] if numbers.random() < 0.1 else images[name])
+        for _ in range(numbers.randrange(1, 4)):
+            struct.pack_into("<I", data, 4 * numbers.randrange(64), numbers.choice(values))
+        noticed += bool(examine(FILES[name], bytes(data)).problems)
+    assert noticed > 50

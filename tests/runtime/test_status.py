@@ -239,7 +239,7 @@ def test_while_a_kernel_runs(device):
         expected = expected * 1664525 + 1013904223 & 0xFFFF_FFFF
     assert (out.view(np.uint32) == expected.astype(np.uint32)).all()
     working = [answer for answer in told if answer["queue"]["state"] == "working"]
-    assert len(working) > 2 and all(answer["metrics"] for answer in working)
+    assert len(working) > 2 and sum(bool(answer["metrics"]) for answer in working) > len(working) / 2
     assert max(answer["metrics"]["activity_percent"]["graphics"] for answer in told if answer["metrics"]) > 50
     assert device.adapter.stats.errors == 0
 

@@ -153,6 +153,16 @@ def test_a_dock_without_configuration_gets_one_that_holds():
     assert [block.problem for block in read_flash(dock).config] == [None, None]
 
 
+def test_the_rom_gets_the_sequence_that_is_known_to_work():
+    """Blocks first, also when they are its own."""
+    handle = Meddler(EmulatedAdapter("probe", firmware="rom"))
+    for source in ("new", "the dock's own"):
+        handle.commands.clear()
+        plan = flash(handle.handle, CUSTOM, handle)
+        written = [command for command in handle.commands if command in (0xE1, 0xE3, 0xE8)]
+        assert plan.config_source.startswith(source) and written == [0xE1, 0xE1, 0xE3, 0xE3, 0xE8]
+
+
 @pytest.mark.parametrize("source", ["stock", "custom"])
 def test_a_plan_writes_nothing(source, tmp_path):
     file = tmp_path / "dock.flash"
@@ -239,6 +249,23 @@ def test_an_unknown_image_from_a_backup_is_known(backups, tmp_path):
         make_plan(road, identity, file, backups=backups)
     backups.save(content, identity)
     assert make_plan(road, identity, file, backups=backups).image.data == own
+
+
+@pytest.mark.parametrize("source", ["stock", "custom"])
+def test_a_bootstub_comes_back_with_its_application(source, backups):
+    """Only from a backup of such a dock: its formats have changed too often to know them."""
+    stub = flash_image.wrap(custom_body(0x3801, 0xB007))
+    front = (stock_dock_of_asmedia().data[:IMAGE_OFFSET] + stub).ljust(0x4000, b"\xFF")
+    content = FlashContent((front + b"A24F" + os.urandom(0x9000)).ljust(1 << 17, b"\xFF"))
+    assert content.verified and content.has_bootstub_application
+    dock = EmulatedAdapter("probe", firmware=source)
+    with pytest.raises(ImageRefused, match="bootstub"):
+        flash(dock, content.data, backups=backups)
+    backups.save(content, identify(dock))
+    with pytest.raises(ImageRefused, match="bootstub"):
+        flash(dock, stub, backups=backups)      # without its application it is nothing
+    flash(dock, content.data, backups=backups, config_from=content)
+    assert read_flash(dock).data[:0x4000 + 0x9000] == content.data[:0x4000 + 0x9000]
 
 
 def test_a_drive_in_the_enclosure():
@@ -510,6 +537,22 @@ def test_backups_are_private_and_kept(backups, tmp_path):
     first.path.write_bytes(b"damaged")
     assert backups.find_verified(content.data[:IMAGE_OFFSET]) is None
     nobody_watches(Stage.LOOK, 0, 1)
+
+
+class FourMethods:
+    """The least that a handle is, as somebody else's model of the dock may have it."""
+
+    def __init__(self, dock):
+        self.controlWrite, self.controlRead = dock.controlWrite, dock.controlRead
+        self.bulkWrite, self.bulkRead = dock.bulkWrite, dock.bulkRead
+
+
+@pytest.mark.parametrize("source", ["stock", "legacy", "rom", "custom", "custom-2026-08"])
+def test_a_handle_with_four_methods(source, backups):
+    dock = EmulatedAdapter("probe", firmware=source)
+    flash(FourMethods(dock), CUSTOM_3801, backups=backups)
+    dock.replug()
+    assert identify(FourMethods(dock)).ids == "3801:0001"
 
 
 # ---- with the open firmware itself

@@ -45,8 +45,9 @@ MODE1_RESET_SECONDS = 1.0       # Linux: 500 ms on 13.x, 1000 ms on 14.x
 SMU_STOP_SECONDS = 1.0          # when leaving, nobody wants to wait long for a power controller that is silent
 RUNNING, CLEAN = 1, 0           # SCRATCH_REG6
 POWER_ACTION = "Switch the dock off at its power supply, wait ten seconds, switch it on again."
-LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; all supported cards have 8 GiB or more
+LEAST_VRAM_BYTES = 256 * MIB    # half of it is the boot region and the board's own; supported cards have 8 GiB or more
 ALL_ONES = 0xFFFF_FFFF
+RECORDED_SESSION = 1
 
 
 # ---- finding the board
@@ -125,7 +126,12 @@ def read_discovery(gpu: Gpu) -> str:
 
 
 def _read_table(gpu: Gpu, at: int) -> bytes:
-    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty."""
+    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty.
+
+    The first dword goes by a packet of its own, whose completion is looked at: where memory does not answer, a stream
+    would never end, and hang the dock.
+    """
+    gpu.vram_probe(at)
     header = gpu.vram_read(at, discovery.HEADER_BYTES)
     rest = discovery.binary_bytes(header) - len(header)
     return header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
@@ -162,10 +168,15 @@ def _board_name(gpu: Gpu) -> str:
 # ---- in which state is it?
 
 def is_warm(gpu: Gpu) -> bool:
-    """Was the board left clean by this driver, with this memory plan?"""
+    """Was the board left clean by this driver, with this memory plan?
+
+    Asked with single packets until something answers: the graphics core may hang, and a stream would with it.
+    """
     regs = gpu.regs
-    units, mark, ours = regs.read_block("SCRATCH_REG5", 3)
-    if ours != layout.LAYOUT_VERSION or mark != CLEAN or not gpu.psp.is_alive():
+    if regs.read("SCRATCH_REG7") != layout.LAYOUT_VERSION:
+        return False
+    units, mark = regs.read_block("SCRATCH_REG5", 2)
+    if mark != CLEAN or not gpu.psp.is_alive():
         return False
     if not 0 < units <= gpu.compute_units:
         return False                # of the three, the one that no other driver would put there
@@ -288,7 +299,8 @@ def mark_running(gpu: Gpu) -> None:
 
     The number of compute units stays with the marks, so that a warm start need not count them again.
     """
-    gpu.session = secrets.randbits(32)
+    # A conversation that is recorded, to be replayed or compared with another, is the same every time.
+    gpu.session = RECORDED_SESSION if getattr(gpu.adapter, "repeatable", False) else secrets.randbits(32)
     gpu.regs.write_block("SCRATCH_REG4", [gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION])
 
 
@@ -394,8 +406,10 @@ def _start(gpu: Gpu) -> str:
 
 
 def _log_total(gpu: Gpu, road: str) -> None:
-    log.info("%s of %s (%s): %.1f ms, %d transfers", road, gpu.name, gpu.arch,
-             1e3 * sum(step.seconds for step in gpu.boot_log), sum(step.transfers for step in gpu.boot_log))
+    steps = gpu.boot_log
+    log.info("%s of %s (%s): %.1f ms, %d transfers (%.1f ms of link time)", road, gpu.name, gpu.arch,
+             1e3 * sum(step.seconds for step in steps), sum(step.transfers for step in steps),
+             1e3 * sum(step.link_seconds for step in steps))
 
 
 def reset_and_boot(gpu: Gpu) -> None:
@@ -415,7 +429,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
     from .gpu import BootStep
 
     name = name or step.__name__
-    started, transfers = time.perf_counter(), gpu.adapter.stats.transfers
+    stats = gpu.adapter.stats
+    started, transfers, link_seconds = time.perf_counter(), stats.transfers, stats.modelled_seconds
     detail = ""
     try:
         detail = step(gpu) or ""
@@ -426,7 +441,8 @@ def do(gpu: Gpu, step: Step, name: str | None = None) -> None:
             error.add_note(f"  (in boot step {name})")
         raise
     finally:
-        line = BootStep(name, time.perf_counter() - started, gpu.adapter.stats.transfers - transfers, detail)
+        line = BootStep(name, time.perf_counter() - started, stats.transfers - transfers, detail,
+                        stats.modelled_seconds - link_seconds)
         gpu.boot_log.append(line)
         log.info("%s", line)
 

@@ -5,6 +5,7 @@ Layouts: structs.json (*_firmware_header_*), after Linux amdgpu_ucode.h and amdg
 from __future__ import annotations
 
 import io
+import logging
 import lzma
 import os
 import struct
@@ -16,6 +17,8 @@ from .. import private_files
 from ..errors import FirmwareMismatch, FirmwareMissing, UnsafePlace
 from .facts import enum, get_field, load, struct_size
 from .firmware_folder import FirmwareFolder
+
+log = logging.getLogger(__name__)
 
 SYSTEM_DIRECTORIES = (Path("/lib/firmware/amdgpu"), Path("/usr/lib/firmware/amdgpu"),
                       Path("/lib/firmware/updates/amdgpu"))
@@ -234,6 +237,8 @@ def find_file(name: str, directories: Iterable[Path]) -> tuple[bytes, Path]:
                 try:
                     data = unpack(path.read_bytes(), suffix)
                     private_files.check_source(path)
+                    if unreadable:
+                        log.warning("%s is used instead of %s", path, ", ".join(unreadable))
                     return data, path
                 except (FileNotFoundError, NotADirectoryError):
                     continue

@@ -38,6 +38,7 @@ class BootStep:
     seconds: float
     transfers: int       # USB transfers that the step took
     detail: str
+    link_seconds: float = 0.0        # of those transfers, by the yardstick of usb/stats.py
 
     def __str__(self) -> str:
         return f"{self.name:<34} {self.seconds * 1e3:8.1f} ms {self.transfers:5d} transfers  {self.detail}"
@@ -230,6 +231,19 @@ class Gpu:
             # Streams of one dword: a bulk transfer is shorter than the control transfer that fetches a completion.
             words = [self.regs.read_block(MM_DATA, 1)[0] for _ in self._select_vram(paddr, nbytes)]
         return struct.pack(f"<{len(words)}I", *words)
+
+    def vram_probe(self, paddr: int) -> int:
+        """One dword of VRAM.
+
+        Raises:
+            LinkError: nobody answers, which a vram_read() would not notice, or never return from.
+        """
+        if paddr + 4 <= self.pci.bars[0].size:
+            return self.adapter.read32(self.vram_base + paddr)
+        with self.adapter.lock:
+            for _ in self._select_vram(paddr, 4):
+                value = self.regs.read(MM_DATA)
+        return value
 
     def _check_dwords(self, paddr: int, nbytes: int) -> None:
         if paddr & 3 or nbytes & 3:

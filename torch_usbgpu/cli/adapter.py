@@ -106,6 +106,8 @@ def _info_lines(facts: dict[str, Any]) -> Iterator[str]:
                    f"{facts['pcie_lanes']} lanes" if facts.get("pcie_lanes") else None]
         yield line("PCIe link", ("up " + " x ".join(filter(None, details)) if up else "down")
                    + f" (LTSSM {facts['pcie_ltssm']:#04x})")
+        if not up and facts["mode"] == "custom" and (facts.get("usb_gbps") or 5) < 1:
+            yield line("", "A dock in USB4 or Thunderbolt mode looks like this: `usbgpu doctor` tells.")
     for name, value in _flash_lines(facts.get("flash")):
         yield line(name, value)
 
@@ -218,9 +220,13 @@ def flash(file: Path, spec: str | None, ids: docks.Ids | None, as_json: bool, di
     return 0 if fits else 1
 
 
+# kind of image -> modes in which it may come back
+_COMES_BACK_AS = {"custom": ("custom", "usb4", "bootstub"), "bootstub": ("bootstub", "custom", "usb4"),
+                  "legacy": ("legacy", "stock")}
+
+
 def _came_back_right(plan: Plan, after: Identity) -> bool:
-    return after.mode in {"custom": ("custom", "usb4", "bootstub"), "legacy": ("legacy", "stock")}.get(
-        plan.image.identity.kind, ("stock", "legacy", "unknown"))
+    return after.mode in _COMES_BACK_AS.get(plan.image.identity.kind, ("stock", "legacy", "unknown"))
 
 
 def _finish(report: dict[str, Any], as_json: bool, text: str) -> int:
@@ -254,7 +260,7 @@ def _plan_lines(plan: Plan, label: str) -> list[str]:
         str(plan.before.image.identity) if isinstance(plan.before.image, Image) else plan.before.image.found)
     return [f"dock      {label}, mode {plan.identity.mode}, {plan.identity.ids} {plan.identity.product or ''}".rstrip(),
             f"flash now {now}",
-            f"to write  {plan.image.identity}, {len(plan.image.data)} bytes, SHA-256 {plan.image.sha256}",
+            f"to write  {plan.image.identity}, {len(plan.payload)} bytes, SHA-256 {plan.image.sha256}",
             f"config    {plan.config_source}",
             f"by        {plan.how}"]
 

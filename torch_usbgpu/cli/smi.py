@@ -15,7 +15,7 @@ from rich.text import Text
 
 from .. import usb
 from ..amdgpu import Gpu, look
-from ..errors import DeviceBusy, DeviceNotFound, UsbGpuError
+from ..errors import ConfigError, DeviceBusy, DeviceNotFound, UsbGpuError
 from ..runtime import status
 from ..usb.transport import parse_spec
 
@@ -168,6 +168,8 @@ def _look(spec: str, boot: bool) -> dict[str, Any]:
                 told["missing"] = told.get("missing") or look.MEANING[told["state"]]
         finally:
             opened.handle.close()
+    except ConfigError:
+        raise                   # what the user has set is the user's to correct
     except DeviceBusy as error:
         told |= {"state": "busy", "missing": error.found}
     except UsbGpuError as error:

@@ -16,9 +16,10 @@ from ..usb.stats import BULK_RATES
 MB = 1e6
 ENOUGH = 0.5            # of what is expected; hosts differ, a bad cable or hub costs more
 SRAM_BYTES = 512 << 10
-# Bytes of single packets, bytes and number of copies: well under a second each, with the open firmware (True) and with
-# the patched one of the vendor.
-AMOUNTS = {True: (32 << 10, 4 << 20, 3), False: (1 << 10, 256 << 10, 1)}
+# Bytes of single packets where they come as streams, and where each is made by hand; bytes and number of copies where
+# the GPU releases read-backs, and where the host fetches them. Well under a second each.
+PIO_BYTES = {True: 32 << 10, False: 1 << 10}
+COPIES = {True: (4 << 20, 3), False: (256 << 10, 1)}
 # What the SRAM engine can be given, by the link in Gb/s: measured at 10 Gb/s; else what is left of the line rate after
 # its coding and protocol (inferred).
 SRAM_RATES = {10.0: BULK_RATES["sram_out"], 5.0: 400e6, 0.48: 40e6}
@@ -85,7 +86,7 @@ def measure_device(device, gbps: float | None, fast: bool) -> list[Rate]:
         ValueError: they did not; says where.
     """
     clock, gpu = clock_of(device.handle), device.gpu
-    pio_bytes, copy_bytes, times = AMOUNTS[fast]
+    pio_bytes, (copy_bytes, times) = PIO_BYTES[device.adapter.can_stream], COPIES[device.adapter.can_arm_reads]
     data = np.random.default_rng(0x2464).integers(0, 256, copy_bytes, dtype=np.uint8)
     back = np.empty_like(data)
     block = device.alloc(copy_bytes)

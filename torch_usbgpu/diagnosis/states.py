@@ -80,6 +80,9 @@ STATES = (
           "The system may suspend the dock while it is idle; transfers fail after that.",
           "Install the udev rules: usbgpu doctor --udev-rules | sudo tee /etc/udev/rules.d/70-usbgpu.rules; then run "
           "`sudo udevadm control --reload` and plug the dock in again.", "fault=autosuspend"),
+    State("D117", "transfers-repeated", WARNING, "Transfers had to be repeated: the link to the card is not clean.",
+          "Switch the dock off, seat the card and its power cables again, use a shorter USB cable.",
+          "fault=tlp-error:5"),
 
     State("D201", "no-card", PROBLEM,
           "The PCIe link is down and nobody answers: no card is in the slot, or it has no 12 V.",
@@ -87,7 +90,8 @@ STATES = (
     State("D202", "link-does-not-train", PROBLEM, "A card is there, but the PCIe link to it does not come up.",
           POWER, "fault=no-link"),
     State("D203", "unsupported-card", PROBLEM, "The card in the dock is none that this driver supports.",
-          "Use a card with a supported GPU (the README lists them).", "fault=card:10de:2684"),
+          "Use a Radeon RX 7600 to 7900, RX 9060 or RX 9070, or a card with one of their GPUs.",
+          "fault=card:10de:2684"),
 
     State("D301", "firmware-missing", PROBLEM, "Files of AMD's firmware for this card are not on this computer.",
           "Install them: usbgpu firmware install --download", "fault=firmware-missing"),
@@ -96,7 +100,8 @@ STATES = (
           "Install fresh copies: usbgpu firmware install --download", "fault=firmware-corrupted"),
     State("D303", "psp-silent", PROBLEM, "The GPU's security processor (PSP) does not answer.", POWER,
           "fault=psp-silent"),
-    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER, "fault=smu-silent"),
+    State("D304", "smu-silent", PROBLEM, "The GPU's power controller (SMU) does not answer.", POWER,
+          "fault=smu-silent"),
     State("D305", "board-was-dirty", WARNING,
           "The last program left the GPU running; the boot had to reset it. It works now.",
           "Nothing to do now; let programs end by themselves rather than by `kill -9`.", "state=dirty"),

@@ -99,7 +99,7 @@ def release_files(names: Iterable[str], release: str, file_url: str | None = Non
                 found[name] = SourceFile(fetch(url, sums[name]), url)
                 break
             except DownloadError as error:
-                log.warning("%s: %s", url, error.found)
+                log.info("%s: %s", url, error.found)
                 failed = failed or error
                 patterns.append(patterns.pop(0))        # the next file is asked for elsewhere first
         else:

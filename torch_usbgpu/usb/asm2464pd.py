@@ -52,6 +52,7 @@ USB_GBPS = {0: 0.012, 1: 0.48, 2: 5.0, 3: 10.0}       # by what it holds
 TIMEOUT_PCIE_MS, TIMEOUT_XDATA_MS, TIMEOUT_POWER_MS = 5000, 1000, 10_000
 TIMEOUT_BULK_MS, TIMEOUT_STREAM_READ_MS = 10_000, 30_000
 CANCEL_SECONDS = 1.0            # for a transfer that was taken back to end
+MARGIN_SECONDS = 2.0            # for the system to report a transfer that it has timed out
 DRAIN_BYTES, DRAIN_MS = 65536, 100
 LANDING_MARKER, LANDING_SECONDS = 0x5EA1_0000, 0.5e-3
 
@@ -421,7 +422,7 @@ class Adapter(Bridge):
         while self._out_in_flight:
             pending = self._out_in_flight[0]
             try:
-                pending.wait(TIMEOUT_BULK_MS / 1000)
+                pending.wait(TIMEOUT_BULK_MS / 1000 + MARGIN_SECONDS)
             except TimeoutError:
                 raise self._error(errors.LinkTimeout("Data for the adapter's SRAM is stuck on the way.")) from None
             finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import private_files
-from .flash_image import FlashContent, Image
+from .flash_image import FlashContent, Image, ImageFile
 from .identity import Identity
 
 
@@ -57,9 +57,11 @@ class BackupStore:
                 return Backup(self._store.path(digest), content, {})
         return None
 
-    def holds_image(self, image: Image) -> bool:
-        """Was this very image read from a dock?"""
-        return any(isinstance(known, Image) and known.data == image.data for known in self._images())
+    def holds(self, file: ImageFile) -> bool:
+        """Was this very firmware read from a dock?"""
+        if file.image.identity.kind == "bootstub":      # the image alone is not all of it
+            return file.content is not None and self._store.get(file.content.sha256) is not None
+        return any(isinstance(known, Image) and known.data == file.image.data for known in self._images())
 
     def _images(self):
         for digest in self._store:

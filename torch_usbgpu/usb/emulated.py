@@ -169,7 +169,7 @@ OPENING: dict[str, Callable[[str, str], Path | None]] = {
 
 
 def _pretended() -> libusb.FoundAdapter:
-    return libusb.FoundAdapter(None, *sorted(libusb.CUSTOM_OR_LEGACY)[0], _BUS_PORT)
+    return libusb.FoundAdapter(None, *max(libusb.CUSTOM_OR_LEGACY), _BUS_PORT)
 
 
 _copies: list[tempfile.TemporaryDirectory] = []      # removed when the process ends

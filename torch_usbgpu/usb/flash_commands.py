@@ -11,8 +11,8 @@ import struct
 import time
 from collections.abc import Callable
 
-from ..errors import CommandFailed, DeviceLost
-from .flash_image import CONFIG_BYTES, FLASH, IMAGE_OFFSET, REACHABLE_BYTES, FlashContent, Image
+from ..errors import CommandFailed, DeviceLost, LinkError
+from .flash_image import CONFIG_BYTES, FLASH, IMAGE_OFFSET, REACHABLE_BYTES, FlashContent
 from .scsi import EMPTY_DATA_PHASE, Bot
 
 log = logging.getLogger(__name__)
@@ -62,13 +62,13 @@ class CommandFlash:
         progress(REACHABLE_BYTES, REACHABLE_BYTES)
         return FlashContent(b"".join((*config, first, second)))
 
-    def write(self, config: tuple[bytes, bytes], image: Image, progress: Progress, *, config_too: bool) -> None:
+    def write(self, config: tuple[bytes, bytes], image: bytes, progress: Progress, *, config_too: bool) -> None:
         """The image; the configuration blocks only if they are to change: the commands keep them."""
-        total = len(image.data)
+        total = len(image)
         if config_too:
             for index, block in enumerate(config):
                 self.link.command(self._config_cdb("config_write", index), data_out=block, timeout_ms=TIMEOUT_MS)
-        first, second = image.data[:FIRST_PART_BYTES], image.data[FIRST_PART_BYTES:]
+        first, second = image[:FIRST_PART_BYTES], image[FIRST_PART_BYTES:]
         self.link.command(self._flash_cdb("firmware_write", _FIRST, len(first)), data_out=first, timeout_ms=TIMEOUT_MS)
         progress(len(first), total)
         if second:
@@ -82,7 +82,7 @@ class CommandFlash:
             self.link.command(self._flash_cdb("firmware_write", _SECOND, 0), data_out=EMPTY_DATA_PHASE)
         except DeviceLost:
             raise
-        except Exception as error:          # a firmware that wants none; what is in the flash is compared anyway
+        except LinkError as error:          # a firmware that wants none; what is in the flash is compared anyway
             log.info("the empty second part was refused: %s", error)
 
     def commit(self) -> None:
@@ -93,7 +93,7 @@ class CommandFlash:
             log.info("the adapter left after the commit")
 
     def _read_config(self, index: int) -> bytes:
-        block = self.link.command(self._config_cdb("config_read", index), length_in=CONFIG_BYTES, timeout_ms=TIMEOUT_MS)
+        block = self.link.command(self._config_cdb("config_read", index), length_in=CONFIG_BYTES)
         return self._whole(block, CONFIG_BYTES)
 
     def _read(self, part: int, count: int) -> bytes:

@@ -344,6 +344,13 @@ class ImageFile:
     image: Image
     content: FlashContent | None = None
 
+    @property
+    def payload(self) -> bytes:
+        """What has to be in the flash behind the configuration blocks: to a bootstub its application belongs."""
+        if self.content is not None and self.image.identity.kind == "bootstub":
+            return self.content.data[IMAGE_OFFSET:].rstrip(b"\xFF")
+        return self.image.data
+
 
 def parse_file(data: bytes) -> ImageFile:
     """A wrapped image, or a backup (`usbgpu adapter backup`).

@@ -12,7 +12,7 @@ import time
 from ..errors import FlashError, LinkTimeout
 from .asm2464pd import TIMEOUT_XDATA_MS, Adapter
 from .flash_commands import Progress
-from .flash_image import FLASH, IMAGE_OFFSET, REACHABLE_BYTES, FlashContent, Image
+from .flash_image import FLASH, IMAGE_OFFSET, REACHABLE_BYTES, FlashContent
 from .transfers import BULK_OUT
 
 REGISTERS: dict[str, int] = FLASH["spi_registers"]
@@ -53,13 +53,13 @@ class SpiFlash:
             progress(len(data), REACHABLE_BYTES)
         return FlashContent(bytes(data))
 
-    def write(self, config: tuple[bytes, bytes], image: Image, progress: Progress, *, config_too: bool) -> None:
+    def write(self, config: tuple[bytes, bytes], image: bytes, progress: Progress, *, config_too: bool) -> None:
         """Erases the blocks that the image needs and programs them, the first block last: while it is whole the
         adapter can start from it. `config` always has to be written again, since it shares that block."""
         self._prepare()
         self._check_buffer()
         self._unprotect()
-        content = b"".join(config) + image.data
+        content = b"".join(config) + image
         todo = sum(1 for at in range(0, len(content), PROGRAM_BYTES) if content[at:at + PROGRAM_BYTES].strip(b"\xFF"))
         done = 0
         for block in reversed(range(0, len(content), ERASE_BYTES)):
@@ -71,7 +71,7 @@ class SpiFlash:
                 if page.strip(b"\xFF"):
                     self._program(at, page)
                     done += 1
-                    progress(done * len(image.data) // todo, len(image.data))
+                    progress(done * len(image) // todo, len(image))
 
     def commit(self) -> None:
         """Nothing to do: it is in the flash."""

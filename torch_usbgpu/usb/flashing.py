@@ -114,6 +114,7 @@ class Plan:
 
     identity: Identity
     image: Image
+    payload: bytes                           # the image, and what belongs to it
     before: FlashContent | None              # None: the flash could not be read
     config: tuple[bytes, bytes]
     config_source: str                       # for people
@@ -133,7 +134,7 @@ class Plan:
 
     def difference(self, content: FlashContent) -> int | None:
         """Where the flash first differs from what it shall hold, or None."""
-        wanted = b"".join(self.config) + self.image.data
+        wanted = b"".join(self.config) + self.payload
         if content.data.startswith(wanted):
             return None
         return next(at for at, (is_there, shall) in enumerate(zip(content.data, wanted)) if is_there != shall)
@@ -153,17 +154,19 @@ def make_plan(road: Road, identity: Identity, file: ImageFile, *, config_from: F
         ImageRefused: the image is none that may be flashed.
         FlashError: there is a drive in the enclosure; the flash cannot be read or backed up; it needs a configuration.
     """
-    known = backups is not None and backups.holds_image(file.image)
-    image = file.image.identity if known and file.image.identity.kind == "unknown" else file.image.require_known()
+    known = backups is not None and backups.holds(file)
+    image = file.image.identity if known else file.image.require_known()
     before = _look(road, identity, watch)
     notes = list(_back_up(before, identity, backups, save, without_backup))
     config, source, write_config = _choose_config(before, image.kind, file, config_from)
+    # The ROM has only ever been seen to take an image after configuration blocks.
+    write_config |= identity.mode == "rom"
     if file.content is not None and b"".join(config) != file.content.data[:IMAGE_OFFSET] and config_from is None:
         notes.append("The backup's configuration blocks differ from the dock's, which are kept. "
                      "--config FILE would restore them too.")
-    if before is not None and before.has_bootstub_application and road.how == SpiFlash.how:
-        notes.append("The dock has a bootstub with its application. Both are replaced; this tool cannot put them back.")
-    return Plan(identity, file.image, before, config, source, write_config, road.how, tuple(notes))
+    if before is not None and before.has_bootstub_application:
+        notes.append("The dock has a bootstub with its application. Both are replaced; the backup brings them back.")
+    return Plan(identity, file.image, file.payload, before, config, source, write_config, road.how, tuple(notes))
 
 
 def _look(road: Road, identity: Identity, watch: Watcher) -> FlashContent | None:
@@ -280,7 +283,7 @@ def _write_until_it_holds(plan: Plan, road: Road, watch: Watcher) -> None:
     for attempt in range(WRITE_TRIES):
         try:
             stage = Stage.IMAGE
-            road.write(plan.config, plan.image, lambda done, total: watch(Stage.IMAGE, done, total),
+            road.write(plan.config, plan.payload, lambda done, total: watch(Stage.IMAGE, done, total),
                        config_too=plan.write_config or attempt > 0)
             if plan.before is None:
                 log.warning("what was written cannot be compared: the ROM does not let its flash be read")

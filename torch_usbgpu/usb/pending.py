@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import usb1
 
+from ..errors import LinkTimeout
+
 log = logging.getLogger(__name__)
 
 # Transfer status -> the exception that the synchronous call would have raised.
@@ -17,6 +19,10 @@ _STATUS_ERRORS = {
     usb1.TRANSFER_OVERFLOW: usb1.USBErrorOverflow,
     usb1.TRANSFER_CANCELLED: usb1.USBErrorInterrupted,
 }
+
+
+class StillInFlight(LinkTimeout, TimeoutError):
+    """wait() gave up. The system should have ended the transfer by itself: doing it again is not safe."""
 
 
 class Pending:
@@ -75,9 +81,10 @@ class Pending:
         self.settle(timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> bytes | int:
-        """Block until the transfer ends. Raises what it failed with, typed; TimeoutError if it has not ended."""
+        """Block until the transfer ends. Raises what it failed with, typed; StillInFlight if it has not ended."""
         if not self._done.wait(timeout_s):
-            raise TimeoutError("the transfer is still in flight")
+            raise StillInFlight("A USB transfer has not ended in time, and its own time-out has not ended it either.",
+                                waited_s=timeout_s)
         if self._error is not None:
             raise self._translate(self._error)
         return self._result

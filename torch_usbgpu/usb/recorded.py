@@ -38,6 +38,8 @@ class RecordedHandle:
         TraceError: the file is no whole trace.
     """
 
+    repeatable = True       # see TappedHandle
+
     def __init__(self, path: str | Path, *, partial: bool = False):
         self._rows = trace_file.read(path, partial=partial).transfers
         self._next = 0

@@ -31,7 +31,12 @@ class Transfer:
 
 
 class TappedHandle:
-    """Passes everything on. Transfers are synchronous (there is no `getTransfer`), so the order is the order."""
+    """Passes everything on. Transfers are synchronous (there is no `getTransfer`), so the order is the order.
+
+    `repeatable` asks the driver to draw no random numbers: who listens may want to hear the same once more.
+    """
+
+    repeatable = True
 
     def __init__(self, handle: UsbHandle, listener: Callable[[Transfer], None]) -> None:
         self._handle, self._listener = handle, listener

@@ -76,6 +76,11 @@ class Transfers:
         self._wrap("clear_halt", lambda: method(endpoint) if method else self.handle.controlWrite(
             TO_ENDPOINT, CLEAR_FEATURE, ENDPOINT_HALT, endpoint, b"", timeout=TIMEOUT_STANDARD_MS))
 
+    @property
+    def repeatable(self) -> bool:
+        """Is the conversation recorded, or replayed? Then it is to be the same every time."""
+        return bool(getattr(self.handle, "repeatable", False))
+
     # ---- in flight
 
     def submit_control(self, name: str, request: int, value: int, index: int, data_or_length: bytes | int,
