@@ -17,6 +17,17 @@ from .conftest import ROOT, usbgpu
 PROVOKED = [state for state in STATES if state.switch or state.severity == OK]
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """What does not answer after 2 s does not answer after 5 either: the model's moments are far shorter."""
+    from torch_usbgpu.amdgpu import psp, smu
+    from torch_usbgpu.usb.bridge import Bridge
+
+    monkeypatch.setattr(psp, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(smu, "SMU_SECONDS", 2.0)
+    monkeypatch.setattr(Bridge.raise_link, "__defaults__", (2.0,))
+
+
 @pytest.fixture
 def emulator(monkeypatch):
     monkeypatch.setenv("USBGPU_DEVICE", "emulated")
