@@ -111,9 +111,8 @@ class Scene:
         """Of a file that the PSP loads behind its own."""
         (path,) = self.images.glob(f"**/*{CHIPS[CHIP]['firmware']['rlc']}*")
         content = bytearray(path.read_bytes())
-        if how == "another chip's":
-            other = "navi48" if CHIP != "navi48" else "navi31"
-            (source,) = firmware_directory(other).glob(f"**/*{CHIPS[other]['firmware']['rlc']}*")
+        if how == "another file":
+            (source,) = self.images.glob(f"**/*{CHIPS[CHIP]['firmware']['mec']}*")
             content[:] = source.read_bytes()
         elif how == "cut off":
             del content[len(content) // 2:]

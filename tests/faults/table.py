@@ -126,7 +126,7 @@ FAULTS: dict[str, Fault] = {
     "lost landing": Fault(
         "data for the GPU is accepted by the adapter and never arrives in its memory",
         row(HANGS, boot=UNAFFECTED, copy_out=UNAFFECTED, closing=CLOSED),
-        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4"), "copy-in": ("lost-landing:1:after=5",),
+        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4", "lost-landing:1:after=24"), "copy-in": ("lost-landing:1:after=5",),
          "": ("lost-landing:1",)}),
     "link down": Fault(
         "the PCIe link between dock and card goes down",
@@ -163,7 +163,7 @@ FAULTS: dict[str, Fault] = {
     "firmware corrupted": Fault(
         "a firmware file of the host is damaged",
         row(UNAFFECTED, boot=Cell("FirmwareMismatch", SOON, OPEN)),
-        {"boot": ("cut off", "empty", "header", "signature", "another chip's"), "": ("cut off",)}, by="file"),
+        {"boot": ("cut off", "empty", "header", "signature", "another file"), "": ("cut off",)}, by="file"),
     "VRAM exhausted": Fault(
         "the GPU's memory is full; the operation itself needs none",
         row(Cell("OutOfMemory", AT_ONCE, NOTHING), boot=Cell("UnsupportedChip", AT_ONCE, OPEN)), by="memory"),

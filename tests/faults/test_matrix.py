@@ -11,7 +11,7 @@ from ..clock import hurry
 from .scenes import Scene
 from .table import FAULTS, MOMENTS, NOTHING, REPLUG, RESET, TIMEOUT_S, WORKS
 
-BETWEEN = 5     # how much faster the driver's pauses pass before and after the moment in question
+BETWEEN = 4     # how much faster the driver's pauses pass before and after the moment in question
 CELLS = [pytest.param(name, moment, variant, id=f"{name}-{moment}-{variant}".replace(" ", "_"),
                       marks=[pytest.mark.xfail(strict=True, reason=fault.known[variant])] if variant in fault.known else [])
          for name, fault in FAULTS.items() for moment in MOMENTS for variant in fault.variants(moment)]

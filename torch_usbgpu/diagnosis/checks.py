@@ -220,9 +220,12 @@ def boot_gpu(exam: Examination) -> str:
     exam.facts["boot"] = {"milliseconds": round(sum(step.seconds for step in gpu.boot_log) * 1e3),
                           "transfers": sum(step.transfers for step in gpu.boot_log),
                           "compute_units": gpu.compute_units}
+    first_failure = next((step.detail for step in gpu.boot_log if step.detail.startswith("FAILED: ")), None)
     if exam.facts["card"]["found"] == "dirty":
         exam.note(finding("board-was-dirty", "The GPU was running when the dock was opened, and not left by this "
                                              "driver in order; it has been reset."))
+    elif first_failure:
+        exam.note(finding("second-start", f"The first start ended with: {first_failure.removeprefix('FAILED: ')}"))
     return f"{exam.facts['boot']['transfers']} transfers, {gpu.compute_units} compute units"
 
 
