@@ -316,10 +316,12 @@ def is_still_ours(gpu: Gpu) -> bool:
             return False
         marks = gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION
         return gpu.regs.read_block("SCRATCH_REG4", 4) == marks
-    except DeviceLost:
-        raise
-    except LinkError:
+    except PcieLinkDown:
         return False
+    except LinkError as error:
+        if "status" in error.state:     # of a completion: nobody answers at this address any more
+            return False
+        raise
 
 
 def create_queues(gpu: Gpu) -> str:
