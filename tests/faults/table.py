@@ -77,7 +77,7 @@ CLOSED = Cell(WORKS, SOON, OPEN)         # close() ends, and the next start puts
 LOST = Cell("DeviceLost", AT_ONCE, REPLUG)
 BROKEN = Cell("LinkError", AT_ONCE, RESET)
 LATE = Cell("LinkTimeout", AT_ONCE, RESET)
-HANGS = Cell("GpuHang", TIMEOUT_S + AT_ONCE, RESET)
+HANGS = Cell("GpuHang", TIMEOUT_S + SOON, RESET)     # the time, and that of stopping what runs
 
 FAULTS: dict[str, Fault] = {
     "unplug": Fault(
@@ -132,7 +132,8 @@ FAULTS: dict[str, Fault] = {
          "": ("lost-landing:1",)}, waiting=3),
     "lost landings for good": Fault(
         "no data for the GPU arrives any more",
-        row(HANGS, boot=Cell("LinkTimeout", SOON, OPEN), copy_out=UNAFFECTED, closing=CLOSED),
+        row(HANGS, boot=Cell("LinkTimeout", SOON, OPEN), copy_in=Cell("LinkTimeout", 2 * SOON, RESET),
+            copy_out=UNAFFECTED, closing=CLOSED),
         {"copy-in": ("lost-landing:after=5",), "": ("lost-landing",)}, waiting=3),
     "link down": Fault(
         "the PCIe link between dock and card goes down",

@@ -39,6 +39,8 @@ def test_cell(name, moment, variant, tmp_path, monkeypatch):
     assert took < cell.seconds
     if error is not None:
         assert error.found and error.action and error.code in str(error)
+        if fault.by.startswith("kernel:"):
+            assert fault.by.removeprefix("kernel:") in error.found
 
     monkeypatch.setenv("USBGPU_TIMEOUT_S", f"{10 * BETWEEN}")
     with monkeypatch.context() as patch:

@@ -289,9 +289,12 @@ class Road:
 
     def _hang(self, found: str) -> GpuHang:
         """Names what does not end, and kills it: it would run on for ever. VRAM keeps its content."""
-        kernel, state = None, {"submitted": self.sequence, "reached": self.done}
+        kernel, state = None, {"submitted": self.sequence}
         try:
-            kernel = self.kernel_at(self.progress.read().at)
+            state["reached"] = self.poll_fence()
+            seen = self.progress.read()
+            if behind(seen.sequence, self.done):    # else what was begun last has ended
+                kernel = self.kernel_at(seen.at)
             state |= self.gpu.describe_hang()
             if self.patience_s is None:     # else: recovery is at it, and goes on by itself
                 self.gpu.stop_queues()
@@ -427,6 +430,7 @@ class Road:
             self.look_for_trouble(started, patience)
             if missing is not None and time.monotonic() > nudge_at:
                 nudge_at = time.monotonic() + NUDGE_SECONDS
+                self.poll_fence()       # windows before this one may be done, which nobody asked for so far
                 if missing() is not None:
                     raise Missing("The GPU waits for data that was sent to it.")
 
