@@ -235,6 +235,24 @@ def test_replug(dock):
     dock.assert_works()
 
 
+def test_a_dock_whose_firmware_hangs(dock):
+    """Nothing but pulling the plug helps against that: said within the time-outs, and put right afterwards."""
+    dock.adapter.inject("adapter-hang")
+    with pytest.raises(errors.LinkError) as first:
+        dock.read()
+    with pytest.raises(errors.RecoveryFailed, match="did not come back") as caught:
+        dock.device.reset()
+    assert caught.value.__cause__ is first.value and "Unplug" in caught.value.action
+    assert [step.rung for step in caught.value.report] == ["re-arm", "clear halt", "re-open"], "no rung above can help"
+    dock.adapter.heal()
+    dock.adapter.unplug()
+    dock.adapter.replug()
+    with pytest.warns(RuntimeWarning):
+        assert dock.device.reset().vram_lost
+    dock.assert_kept(True)
+    dock.assert_works()
+
+
 def test_replug_by_spec(monkeypatch):
     """Through the transport's own way to find the adapter again."""
     monkeypatch.setenv("USBGPU_EMULATOR", "vram=1G,serial=01234567")
