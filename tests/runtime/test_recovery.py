@@ -68,7 +68,9 @@ class Dock:
 
 
 @pytest.fixture
-def dock():
+def dock(monkeypatch):
+    # the emulated board is back at once; hardware is given its second
+    monkeypatch.setattr("torch_usbgpu.amdgpu.boot.MODE1_RESET_SECONDS", 0.02)
     dock = Dock()
     yield dock
     dock.device.close()
@@ -359,9 +361,9 @@ def test_closing_a_dock_that_is_gone_is_quiet(dock):
     (["sdma-hang:until=reset"], "mode-1 reset"), (["sdma-hang:until=power"], "power cycle"),
 ])
 def test_the_rung_that_cures_a_hang_is_found(dock, monkeypatch, switches, rung):
-    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.5")
-    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.5)
-    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.2)
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.3")
+    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.3)
+    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.1)
     dock.device.synchronize()
     dock.adapter.inject(*switches)
     with pytest.raises((errors.GpuHang, errors.LinkTimeout)):

@@ -291,7 +291,8 @@ class Road:
         """Names what does not end, and kills it: it would run on for ever. VRAM keeps its content."""
         kernel, state = None, {"submitted": self.sequence, "reached": self.done}
         try:
-            kernel = self.kernel_at(self.progress.read().at)
+            if behind(self.rung, self.done):        # else it is the copy engine that is waited for
+                kernel = self.kernel_at(self.progress.read().at)
             state |= self.gpu.describe_hang()
             if self.patience_s is None:     # else: recovery is at it, and goes on by itself
                 self.gpu.stop_queues()
