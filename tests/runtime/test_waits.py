@@ -16,7 +16,6 @@ PACKAGE = Path(__file__).resolve().parents[2] / "torch_usbgpu"
 SOURCES = sorted(path for room in ("usb", "pcie", "amdgpu", "runtime") for path in (PACKAGE / room).rglob("*.py"))
 # Loops that look at no clock, and what ends them.
 BOUNDED = {
-    ("asm2464pd.py", "self._out_in_flight"): "each turn takes one away, or raises",
     ("config.py", "index < 6"): "six BARs",
     ("config.py", "(header := self.read(offset)) not in (0, 4294967295)"): "offsets ascend and are at most 0xFFC",
     ("asm2464pd.py", "self._out_in_flight"): "takes one away, or fails, after a wait with a time-out",

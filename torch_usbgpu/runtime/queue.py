@@ -293,7 +293,8 @@ class Road:
         try:
             state["reached"] = self.poll_fence()
             seen = self.progress.read()
-            if behind(seen.sequence, self.done):    # else what was begun last has ended
+            # Else what was begun last has ended, or it is the copy engine that is waited for.
+            if behind(self.rung, self.done) and behind(seen.sequence, self.done):
                 kernel = self.kernel_at(seen.at)
             state |= self.gpu.describe_hang()
             if self.patience_s is None:     # else: recovery is at it, and goes on by itself
