@@ -161,11 +161,11 @@ FAULTS: dict[str, Fault] = {
         row(HANGS, boot=UNAFFECTED, closing=CLOSED), by="kernel:endless", waiting=3),
     "PSP silent": Fault(
         "the GPU's security processor stops answering",
-        row(UNAFFECTED, boot=Cell("PspSilent", 25, OPEN), closing=CLOSED),
+        row(UNAFFECTED, boot=Cell("PspSilent", 40, OPEN), closing=CLOSED),
         {"boot": ("psp-silent", "psp-silent:after=2", "psp-silent:after=9"), "": ("psp-silent",)}, speed=20),
     "SMU silent": Fault(
         "the GPU's power controller stops answering",
-        row(UNAFFECTED, boot=Cell("SmuSilent", 25, OPEN), closing=Cell(WORKS, 12, OPEN)),
+        row(UNAFFECTED, boot=Cell("SmuSilent", 40, OPEN), closing=Cell(WORKS, 12, OPEN)),
         {"boot": ("smu-silent", "smu-silent:after=2"), "": ("smu-silent",)}, speed=20),
     "firmware corrupted": Fault(
         "a firmware file of the host is damaged",
