@@ -246,7 +246,7 @@ def set_fallback(mode: str) -> str:
 
 
 def _configure_from_environment() -> None:
-    mode = os.environ.get("USBGPU_FALLBACK", "warn")
+    mode = os.environ.get("USBGPU_FALLBACK") or "warn"
     if mode not in ("warn", "silent", "error"):
         raise ConfigError(f"USBGPU_FALLBACK is {mode!r}.", "Set it to warn, silent or error.")
     _C.set_fallback_mode(mode)
