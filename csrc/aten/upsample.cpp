@@ -92,15 +92,26 @@ bool has_kernel(Filter filter, ScalarType type, bool backward) {
   return at::isFloatingType(type) || (filter == Filter::nearest || filter == Filter::nearest_exact ? type == at::kByte && !backward : false);
 }
 
-ResampleAxis axis_of(Filter filter, int64_t in, int64_t out, bool missing, bool align_corners, Scale scale) {
+// Scale factors may be given that do not fit the sizes. Where the sizes are equal, or one is twice the
+// other, ATen's CPU kernels then do one of two things, not always the same in both directions; so do we.
+bool sizes_decide(Filter filter, bool backward, int axes, bool channels_last) {
+  switch (filter) {
+    case Filter::nearest: return backward || axes == 2 || channels_last;
+    case Filter::linear: return true;
+    case Filter::nearest_exact:
+    case Filter::cubic: return false;
+    default: return !backward;
+  }
+}
+
+ResampleAxis axis_of(Filter filter, int64_t in, int64_t out, bool by_size, bool align_corners, Scale scale) {
   ResampleAxis axis{};
   TORCH_CHECK_NOT_IMPLEMENTED(in < INT32_MAX && out < INT32_MAX, "usbgpu resamples axes of less than 2^31 elements");
   axis.in = static_cast<int32_t>(in), axis.out = static_cast<int32_t>(out);
   axis.step32 = at::native::area_pixel_compute_scale<float>(in, out, align_corners, scale);
   axis.step64 = at::native::area_pixel_compute_scale<double>(in, out, align_corners, scale);
-  // These two do not ask for the scale where the sizes say what to do.
-  axis.copied = missing || (in == out && (filter == Filter::nearest || filter == Filter::linear));
-  axis.halved = filter == Filter::nearest && out == 2 * in;
+  axis.copied = by_size && in == out;
+  axis.halved = by_size && filter == Filter::nearest && out == 2 * in;
   if (axis.halved) axis.step32 = 0.5f, axis.step64 = 0.5;
   return axis;
 }
@@ -119,8 +130,12 @@ void launch_upsample(Filter filter, bool backward, const Tensor& input, const Te
   });
   UpsampleArgs args{};
   const SpatialSizes in = spatial_sizes(input.sizes(), axes), out = spatial_sizes(output.sizes(), axes);
+  const auto format = input.suggest_memory_format();
+  bool by_size = sizes_decide(filter, backward, axes, format != at::MemoryFormat::Contiguous);
+  if (filter == Filter::cubic && backward) by_size = std::equal(in.axis, in.axis + 3, out.axis);
   for (int k = 0; k < 3; ++k) {
-    args.axis[k] = axis_of(filter, in.axis[k], out.axis[k], k < 3 - axes, options.align_corners, options.scales[k]);
+    const bool missing = k < 3 - axes;
+    args.axis[k] = axis_of(filter, in.axis[k], out.axis[k], missing || by_size, options.align_corners, options.scales[k]);
   }
   args.align_corners = options.align_corners;
   const Volume from = volume_of(input, axes), to = volume_of(output, axes);

@@ -15,11 +15,12 @@ USBGPU_INLINE Real step_of(const ResampleAxis& axis) {
   else return axis.step32;
 }
 
-// Position of output o in the input, of pixel centres or (align_corners) of corners.
+// Position of output o in the input, of pixel centres or (align_corners) of corners. One rounding, as
+// where ATen is compiled for a CPU with FMA.
 template <typename Real>
 USBGPU_INLINE Real source_of(const ResampleAxis& axis, int32_t o, bool align_corners) {
   const Real step = step_of<Real>(axis);
-  return align_corners ? step * (Real)o : step * ((Real)o + (Real)0.5) - (Real)0.5;
+  return align_corners ? step * (Real)o : __builtin_elementwise_fma(step, (Real)o + (Real)0.5, (Real)-0.5);
 }
 
 // ---- filters: taps of output o; input(k) is always inside the axis
