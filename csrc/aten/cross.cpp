@@ -38,14 +38,17 @@ void cross_stub_kernel(const Tensor& result, const Tensor& a, const Tensor& b, i
 // ---- addbmm: the sum over the batch is one more stretch of the product's inner dimension, so one
 // product of [n, b*m] by [b*m, p] does it all.
 
-void check_addbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2) {
+// self, broadcast to the result
+Tensor checked_addbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2) {
   check_same_device("addbmm", {{"self", &self}, {"batch1", &batch1}, {"batch2", &batch2}});
+  Tensor broadcast = self.expand({batch1.size(1), batch2.size(2)});
   TORCH_CHECK(batch1.dim() == 3, "batch1 must be a 3D tensor");
   TORCH_CHECK(batch2.dim() == 3, "batch2 must be a 3D tensor");
   TORCH_CHECK(batch1.size(0) == batch2.size(0), "batch1 and batch2 must have same number of batches, got ", batch1.size(0),
               " and ", batch2.size(0));
   TORCH_CHECK(batch1.size(2) == batch2.size(1), "Incompatible matrix sizes for bmm (", batch1.size(1), "x", batch1.size(2),
               " and ", batch2.size(1), "x", batch2.size(2), ")");
+  return broadcast;
 }
 
 struct Flat {
@@ -60,21 +63,21 @@ struct Flat {
 Tensor& addbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha,
                    Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_out, self, batch1, batch2, beta, alpha, out);
-  check_addbmm(self, batch1, batch2);
+  const Tensor broadcast = checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
-  return at::addmm_out(out, self.expand({batch1.size(1), batch2.size(2)}), flat.left, flat.right, beta, alpha);
+  return at::addmm_out(out, broadcast, flat.left, flat.right, beta, alpha);
 }
 
 Tensor addbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm, self, batch1, batch2, beta, alpha);
-  check_addbmm(self, batch1, batch2);
+  const Tensor broadcast = checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
-  return at::addmm(self.expand({batch1.size(1), batch2.size(2)}), flat.left, flat.right, beta, alpha);
+  return at::addmm(broadcast, flat.left, flat.right, beta, alpha);
 }
 
 Tensor& addbmm_inplace(Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_, self, batch1, batch2, beta, alpha);
-  check_addbmm(self, batch1, batch2);
+  checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
   return self.addmm_(flat.left, flat.right, beta, alpha);
 }

@@ -1,6 +1,6 @@
 // Running sums, products and extremes along a dimension.
-#include "family.h"
 #include "scan_args.h"
+#include "scan_lanes.h"
 
 namespace usbgpu_family {
 
@@ -12,19 +12,6 @@ struct ScanProduct {
   template <typename T> static USBGPU_INLINE T identity() { return T(1); }
   template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return a * b; }
 };
-
-template <typename T>
-USBGPU_INLINE T from_lane(T value, uint32_t lane) {
-  const int at_byte = (int)(lane << 2);
-  if constexpr (sizeof(T) == 4) {
-    return __builtin_bit_cast(T, __builtin_amdgcn_ds_bpermute(at_byte, __builtin_bit_cast(int, value)));
-  } else {
-    const uint64_t bits = __builtin_bit_cast(uint64_t, value);
-    const uint64_t low = (uint32_t)__builtin_amdgcn_ds_bpermute(at_byte, (int)(uint32_t)bits);
-    const uint64_t high = (uint32_t)__builtin_amdgcn_ds_bpermute(at_byte, (int)(uint32_t)(bits >> 32));
-    return __builtin_bit_cast(T, low | high << 32);
-  }
-}
 
 // A workgroup per row, 256 neighbouring elements at a time, the carry in a register.
 template <typename T, typename Op>
