@@ -1,5 +1,6 @@
 // Gathers, scatters, masks, flips. Elements are moved as words of their size; only
 // reductions know their type.
+#include "atomics.h"
 #include "device_error.h"
 #include "family.h"
 #include "index_args.h"
@@ -57,38 +58,6 @@ struct ReduceMultiply { template <typename T> USBGPU_INLINE T operator()(T a, T 
 struct ReduceMaximum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a > b || a != a) ? a : b; } };
 struct ReduceMinimum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a < b || a != a) ? a : b; } };
 
-// Read, combine, exchange: works for every type and operation. 8- and 16-bit elements live inside
-// a 32-bit word, the smallest that memory can exchange.
-template <typename T, typename Op>
-USBGPU_INLINE void atomic_combine(global_ptr<char> to, T value, Op op) {
-  using Acc = typename select<traits<T>::floating, accumulate_t<T>, T>::type;
-  if constexpr (sizeof(T) >= 4) {
-    using W = typename word<sizeof(T)>::type;
-    auto target = (global_ptr<W>)to;
-    W seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    while (true) {
-      W wanted = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(__builtin_bit_cast(T, seen)), convert<Acc>(value))));
-      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
-                                               __HIP_MEMORY_SCOPE_AGENT))
-        return;
-    }
-  } else {
-    using W = typename word<sizeof(T)>::type;
-    const uint64_t address = (uint64_t)to;
-    auto target = (global_ptr<uint32_t>)(address & ~uint64_t(3));
-    const uint32_t shift = (uint32_t)(address & 3) * 8, mask = (uint32_t)(W)~W(0) << shift;
-    uint32_t seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    while (true) {
-      T before = __builtin_bit_cast(T, (W)(seen >> shift));
-      W after = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(before), convert<Acc>(value))));
-      uint32_t wanted = (seen & ~mask) | (uint32_t)after << shift;
-      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
-                                               __HIP_MEMORY_SCOPE_AGENT))
-        return;
-    }
-  }
-}
-
 // result[walk][indices] = op(result[walk][indices], source[walk])
 template <typename T, typename Op, typename Index, uint32_t Indices>
 USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
@@ -101,13 +70,8 @@ USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
   if (args.walk.address[1]) value = *position.template of<T>(args.walk, 1);
   else value = __builtin_bit_cast(T, (typename word<sizeof(T)>::type)args.value);
   const global_ptr<char> to = position.template of<char>(args.walk, 0) + offset;
-  if constexpr (same_type<Op, ReduceAdd>::value && (same_type<T, int32_t>::value || same_type<T, int64_t>::value)) {
-    __hip_atomic_fetch_add((global_ptr<T>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-  } else if constexpr (same_type<Op, ReduceAdd>::value && same_type<T, float>::value) {
-    // one instruction, where VRAM is known to be neither fine-grained nor remote
-    [[clang::atomic(no_fine_grained_memory, no_remote_memory, ignore_denormal_mode)]] {
-      __hip_atomic_fetch_add((global_ptr<float>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    }
+  if constexpr (same_type<Op, ReduceAdd>::value) {
+    atomic_add(to, value);
   } else {
     atomic_combine<T>(to, value, Op{});
   }
