@@ -38,7 +38,9 @@ USBGPU_INLINE int64_t bin_of(const HistogramArgs& args, uint64_t point) {
     if constexpr (Method == kSearch) {
       place = edges_up_to<T>(edges, 0, count, value) - 1;
     } else {
-      place = (uint32_t)((value - first) * (Acc)(count - 1) / (last - first));
+      // Rounded to T after each step, as the CPU's f16 and bf16 are: points at edges fall as there.
+      const auto rounded = [](Acc x) { return convert<Acc>(convert<T>(x)); };
+      place = (uint32_t)rounded(rounded(rounded(value - first) * rounded((Acc)(count - 1))) / rounded(last - first));
       if constexpr (Method == kLinearAndLook) {
         const uint32_t low = place ? place - 1 : 0, high = place + 2 < count ? place + 2 : count;
         place = edges_up_to<T>(edges, low < count ? low : count, high, value) - 1;
