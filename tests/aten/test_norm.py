@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from .families import DEVICE, assert_guards, assert_same, check, guarded, keep_strides, no_fallback, random
-from .spatial import FLOATS, compare, launches, lay_out
+from .gradients import compare
+from .spatial import FLOATS, launches, lay_out
 
 LOOSE = {torch.float16: dict(rtol=1e-2, atol=1e-2), torch.bfloat16: dict(rtol=6e-2, atol=6e-2),
          torch.float32: dict(rtol=1e-4, atol=2e-5), torch.float64: dict(rtol=1e-9, atol=1e-10)}
