@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from .families import DEVICE, assert_same, no_fallback
-from .spatial import FLOATS, LAYOUTS, check_out, compare, launches, lay_out, tolerance_of, values
+from .spatial import FLOATS, LAYOUTS, check_out, compare, launches, lay_out, values
 
 aten = torch.ops.aten
 SHAPES = {1: (2, 3, 23), 2: (2, 3, 9, 11), 3: (2, 2, 5, 6, 7)}
@@ -15,10 +15,6 @@ AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 ADAPTIVE_MAX = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}
 ADAPTIVE_AVERAGE = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 AXES = [1, 2, 3]
-
-
-def dtypes_of_average(axes):
-    return [torch.float32, torch.float64] if axes == 3 else FLOATS  # avg_pool3d has no f16 on the CPU
 
 
 @pytest.mark.parametrize("axes", AXES)
@@ -46,7 +42,7 @@ def test_max_dtypes(axes, dtype):
     dict(kernel_size=3, padding=1, count_include_pad=False), dict(kernel_size=2, stride=3, ceil_mode=True),
 ], ids=str)
 def test_average(axes, options):
-    for dtype in dtypes_of_average(axes):
+    for dtype in FLOATS:
         compare(lambda x: AVERAGE[axes](x, **options), values(SHAPES[axes], dtype))
 
 
@@ -152,7 +148,8 @@ def test_fractional(dtype):
             got, indices = function(device_leaf, kernel, size, samples.to(DEVICE))
             gradient, = torch.autograd.grad(got, device_leaf, cotangent.to(DEVICE))
         assert_same((got.detach(), indices), (want, want_indices))
-        assert_same(gradient, torch.autograd.grad(expected, leaf, cotangent)[0], **tolerance_of(dtype))
+        # added up by atomics, with a rounding each
+        assert_same(gradient, torch.autograd.grad(expected, leaf, cotangent)[0], rtol=2e-2 if dtype.itemsize == 2 else 1e-6, atol=2e-2)
 
 
 @pytest.mark.parametrize("axes", AXES)
