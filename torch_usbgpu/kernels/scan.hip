@@ -13,6 +13,17 @@ struct ScanProduct {
   template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return a * b; }
 };
 
+// log(exp(a) + exp(b)) by the larger one; NaN wins, equal infinities stay.
+struct ScanLogSumExp {
+  template <typename T> static USBGPU_INLINE T identity() { return -T(__builtin_inff()); }
+  template <typename T> USBGPU_INLINE T operator()(T a, T b) const {
+    if (a != a || b != b) return a + b;
+    const T high = a > b ? a : b, low = a > b ? b : a;
+    if (low == high && high - low != T(0)) return high;
+    return high + ::log1p(::exp(low - high));
+  }
+};
+
 template <typename T>
 USBGPU_INLINE T from_lane(T value, uint32_t lane) {
   const int at_byte = (int)(lane << 2);
