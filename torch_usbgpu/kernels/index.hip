@@ -1,38 +1,12 @@
 // Gathers, scatters, masks, flips. Elements are moved as words of their size; only
 // reductions know their type.
+#include "atomics.h"
 #include "device_error.h"
 #include "family.h"
 #include "index_args.h"
+#include "walk.h"
 
 namespace usbgpu_family {
-
-template <uint32_t Bytes> struct word;
-template <> struct word<1> { using type = uint8_t; };
-template <> struct word<2> { using type = uint16_t; };
-template <> struct word<4> { using type = uint32_t; };
-template <> struct word<8> { using type = uint64_t; };
-
-template <uint32_t Operands>
-struct Position {
-  int32_t offset[Operands];
-  USBGPU_INLINE Position(const Walk<Operands>& walk, uint32_t linear) {
-#pragma unroll
-    for (uint32_t k = 0; k < Operands; ++k) offset[k] = 0;
-#pragma clang loop unroll(disable)
-    for (uint32_t d = 0; d + 1 < walk.dims; ++d) {
-      uint32_t rest = linear / walk.size[d], i = linear - rest * walk.size[d];
-#pragma unroll
-      for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)i * walk.stride[d][k];
-      linear = rest;
-    }
-#pragma unroll
-    for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)linear * walk.stride[walk.dims - 1][k];
-  }
-  template <typename T>
-  USBGPU_INLINE global_ptr<T> of(const Walk<Operands>& walk, uint32_t k) const {
-    return (global_ptr<T>)((global_ptr<char>)walk.address[k] + offset[k]);
-  }
-};
 
 // Sum of index * stride over all index tensors; false (and recorded) if one is out of bounds.
 template <typename Index, uint32_t Indices>
@@ -84,38 +58,6 @@ struct ReduceMultiply { template <typename T> USBGPU_INLINE T operator()(T a, T 
 struct ReduceMaximum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a > b || a != a) ? a : b; } };
 struct ReduceMinimum { template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return (a < b || a != a) ? a : b; } };
 
-// Read, combine, exchange: works for every type and operation. 8- and 16-bit elements live inside
-// a 32-bit word, the smallest that memory can exchange.
-template <typename T, typename Op>
-USBGPU_INLINE void atomic_combine(global_ptr<char> to, T value, Op op) {
-  using Acc = typename select<traits<T>::floating, accumulate_t<T>, T>::type;
-  if constexpr (sizeof(T) >= 4) {
-    using W = typename word<sizeof(T)>::type;
-    auto target = (global_ptr<W>)to;
-    W seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    while (true) {
-      W wanted = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(__builtin_bit_cast(T, seen)), convert<Acc>(value))));
-      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
-                                               __HIP_MEMORY_SCOPE_AGENT))
-        return;
-    }
-  } else {
-    using W = typename word<sizeof(T)>::type;
-    const uint64_t address = (uint64_t)to;
-    auto target = (global_ptr<uint32_t>)(address & ~uint64_t(3));
-    const uint32_t shift = (uint32_t)(address & 3) * 8, mask = (uint32_t)(W)~W(0) << shift;
-    uint32_t seen = __hip_atomic_load(target, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    while (true) {
-      T before = __builtin_bit_cast(T, (W)(seen >> shift));
-      W after = __builtin_bit_cast(W, convert<T>(op(convert<Acc>(before), convert<Acc>(value))));
-      uint32_t wanted = (seen & ~mask) | (uint32_t)after << shift;
-      if (__hip_atomic_compare_exchange_strong(target, &seen, wanted, __ATOMIC_RELAXED, __ATOMIC_RELAXED,
-                                               __HIP_MEMORY_SCOPE_AGENT))
-        return;
-    }
-  }
-}
-
 // result[walk][indices] = op(result[walk][indices], source[walk])
 template <typename T, typename Op, typename Index, uint32_t Indices>
 USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
@@ -128,13 +70,8 @@ USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
   if (args.walk.address[1]) value = *position.template of<T>(args.walk, 1);
   else value = __builtin_bit_cast(T, (typename word<sizeof(T)>::type)args.value);
   const global_ptr<char> to = position.template of<char>(args.walk, 0) + offset;
-  if constexpr (same_type<Op, ReduceAdd>::value && (same_type<T, int32_t>::value || same_type<T, int64_t>::value)) {
-    __hip_atomic_fetch_add((global_ptr<T>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-  } else if constexpr (same_type<Op, ReduceAdd>::value && same_type<T, float>::value) {
-    // one instruction, where VRAM is known to be neither fine-grained nor remote
-    [[clang::atomic(no_fine_grained_memory, no_remote_memory, ignore_denormal_mode)]] {
-      __hip_atomic_fetch_add((global_ptr<float>)to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-    }
+  if constexpr (same_type<Op, ReduceAdd>::value) {
+    atomic_add(to, value);
   } else {
     atomic_combine<T>(to, value, Op{});
   }
@@ -172,28 +109,6 @@ USBGPU_INLINE uint32_t compact_bits(const CompactArgs& args) {
   return bits;
 }
 
-// Sum of `value` over the threads before this one; `all` gets the sum over the workgroup.
-USBGPU_INLINE uint32_t block_exclusive_sum(uint32_t value, uint32_t& all, uint32_t* scratch) {
-  uint32_t inclusive = value;
-#pragma unroll
-  for (uint32_t step = 1; step < 32; step <<= 1) {
-    uint32_t before = __builtin_amdgcn_ds_bpermute((int)((lane_id() - step) << 2), (int)inclusive);
-    if (lane_id() >= step) inclusive += before;
-  }
-  local_barrier();
-  if (lane_id() == 31) scratch[threadIdx.x >> 5] = inclusive;
-  local_barrier();
-  uint32_t base = 0;
-  all = 0;
-#pragma unroll
-  for (uint32_t wave = 0; wave < 8; ++wave) {
-    uint32_t sum = scratch[wave];
-    if (wave < (threadIdx.x >> 5)) base += sum;
-    all += sum;
-  }
-  return base + inclusive - value;
-}
-
 USBGPU_INLINE void compact_count(const CompactArgs& args) {
   __shared__ uint32_t scratch[8];
   const uint32_t sum = block_reduce<256>((uint32_t)__builtin_popcount(compact_bits(args)), Sum{}, scratch);
@@ -228,6 +143,7 @@ USBGPU_INLINE void compact_visit(const CompactArgs& args, Visit visit) {
 
 USBGPU_INLINE void nonzero(const CompactArgs& args) {
   compact_visit(args, [&](uint64_t to, uint64_t element) {
+    if (to >= args.output_rows) return;
     const global_ptr<int64_t> row = at<int64_t>(args.output) + to * args.dims;
 #pragma clang loop unroll(disable)
     for (uint32_t d = args.dims; d-- > 0;) {
