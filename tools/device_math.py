@@ -34,6 +34,7 @@ class Row(NamedTuple):
     title: str                   # the PyTorch functions that are made of it
     zeros: float = 0.0           # with zeros: errors below this fraction of the largest |result| near by count against that
     bound: float = 4.0
+    count: int = 2000            # arguments; fewer where the reference is slow
     precision: int = 130         # bits of mpmath's arithmetic: its zeta loses a hundred
 
 
@@ -98,34 +99,34 @@ ROWS: dict[str, Row] = {
     "polygamma_1": Row(lambda x: mp.polygamma(1, x), ((-9, 100),), "polygamma(1)", precision=300),
     "polygamma_2": Row(lambda x: mp.polygamma(2, x), ((0, 100),), "polygamma(2)", precision=300),
     "polygamma_5": Row(lambda x: mp.polygamma(5, x), ((-9, 100),), "polygamma(5)", precision=300),
-    "zeta": Row(mp.zeta, ((1.01, 30), (0.01, 30)), "special.zeta", precision=300),
-    "igamma": Row(_gamma_p, ((0.01, 30), (0.01, 30)), "igamma", precision=300), "igammac": Row(_gamma_q, ((0.01, 30), (0.01, 30)), "igammac", precision=300),
+    "zeta": Row(mp.zeta, ((1.01, 30), (0.01, 30)), "special.zeta", bound=8.0, precision=300),
+    "igamma": Row(_gamma_p, ((0.01, 30), (0.01, 30)), "igamma", bound=8.0, precision=300), "igammac": Row(_gamma_q, ((0.01, 30), (0.01, 30)), "igammac", bound=12.0, precision=300),
     "i0": Row(lambda x: mp.besseli(0, x), ((-80, 80),), "i0, special.modified_bessel_i0"),
     "i0e": Row(lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), ((-1e3, 1e3),), "special.i0e"),
     "i1": Row(lambda x: mp.besseli(1, x), ((-80, 80),), "special.i1, special.modified_bessel_i1"),
     "i1e": Row(lambda x: mp.exp(-abs(x)) * mp.besseli(1, x), ((-1e3, 1e3),), "special.i1e"),
-    "k0": Row(lambda x: mp.besselk(0, x), ((0.001, 80),), "special.modified_bessel_k0"),
-    "k0e": Row(lambda x: mp.exp(x) * mp.besselk(0, x), ((0.001, 1e3),), "special.scaled_modified_bessel_k0"),
-    "k1": Row(lambda x: mp.besselk(1, x), ((0.001, 80),), "special.modified_bessel_k1"),
-    "k1e": Row(lambda x: mp.exp(x) * mp.besselk(1, x), ((0.001, 1e3),), "special.scaled_modified_bessel_k1"),
-    "j0": Row(lambda x: mp.besselj(0, x), ((-100, 100),), "special.bessel_j0", 2**-8),
-    "j1": Row(lambda x: mp.besselj(1, x), ((-100, 100),), "special.bessel_j1", 2**-8),
-    "y0": Row(lambda x: mp.bessely(0, x), ((0.001, 100),), "special.bessel_y0", 2**-8),
-    "y1": Row(lambda x: mp.bessely(1, x), ((0.001, 100),), "special.bessel_y1", 2**-8),
-    "spherical_j0": Row(lambda x: mp.sin(x) / x if x else mp.mpf(1), ((-100, 100),), "special.spherical_bessel_j0"),
-    "airy_ai": Row(mp.airyai, ((-40, 20),), "special.airy_ai", 2**-8),
-    "chebyshev_t_of": Row(_of_degree(mp.chebyt), ((-3, 3), DEGREES), "special.chebyshev_polynomial_t"),
-    "chebyshev_u_of": Row(_of_degree(mp.chebyu), ((-3, 3), DEGREES), "special.chebyshev_polynomial_u"),
-    "chebyshev_v_of": Row(_of_degree(_chebyshev_v), ((-3, 3), DEGREES), "special.chebyshev_polynomial_v"),
-    "chebyshev_w_of": Row(_of_degree(_chebyshev_w), ((-3, 3), DEGREES), "special.chebyshev_polynomial_w"),
-    "shifted_chebyshev_t_of": Row(_shifted(mp.chebyt), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_t"),
-    "shifted_chebyshev_u_of": Row(_shifted(mp.chebyu), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_u"),
-    "shifted_chebyshev_v_of": Row(_shifted(_chebyshev_v), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_v"),
-    "shifted_chebyshev_w_of": Row(_shifted(_chebyshev_w), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_w"),
-    "hermite_h_of": Row(_of_degree(mp.hermite), ((-9, 9), DEGREES), "special.hermite_polynomial_h"),
-    "hermite_he_of": Row(_of_degree(_hermite_e), ((-9, 9), DEGREES), "special.hermite_polynomial_he"),
-    "laguerre_l_of": Row(_of_degree(lambda n, x: mp.laguerre(n, 0, x)), ((-9, 20), DEGREES), "special.laguerre_polynomial_l"),
-    "legendre_p_of": Row(_of_degree(mp.legendre), ((-3, 3), DEGREES), "special.legendre_polynomial_p"),
+    "k0": Row(lambda x: mp.besselk(0, x), ((0.001, 80),), "special.modified_bessel_k0", count=300),
+    "k0e": Row(lambda x: mp.exp(x) * mp.besselk(0, x), ((0.001, 1e3),), "special.scaled_modified_bessel_k0", count=300),
+    "k1": Row(lambda x: mp.besselk(1, x), ((0.001, 80),), "special.modified_bessel_k1", count=300),
+    "k1e": Row(lambda x: mp.exp(x) * mp.besselk(1, x), ((0.001, 1e3),), "special.scaled_modified_bessel_k1", count=300),
+    "j0": Row(lambda x: mp.besselj(0, x), ((-100, 100),), "special.bessel_j0", 2**-8, count=500),
+    "j1": Row(lambda x: mp.besselj(1, x), ((-100, 100),), "special.bessel_j1", 2**-8, count=500),
+    "y0": Row(lambda x: mp.bessely(0, x), ((0.001, 100),), "special.bessel_y0", 2**-8, count=500),
+    "y1": Row(lambda x: mp.bessely(1, x), ((0.001, 100),), "special.bessel_y1", 2**-8, count=500),
+    "spherical_j0": Row(lambda x: mp.sin(x) / x if x else mp.mpf(1), ((-100, 100),), "special.spherical_bessel_j0", count=300),
+    "airy_ai": Row(mp.airyai, ((-40, 20),), "special.airy_ai", 2**-8, count=500),
+    "chebyshev_t_of": Row(_of_degree(mp.chebyt), ((-3, 3), DEGREES), "special.chebyshev_polynomial_t", count=300),
+    "chebyshev_u_of": Row(_of_degree(mp.chebyu), ((-3, 3), DEGREES), "special.chebyshev_polynomial_u", count=300),
+    "chebyshev_v_of": Row(_of_degree(_chebyshev_v), ((-3, 3), DEGREES), "special.chebyshev_polynomial_v", count=300),
+    "chebyshev_w_of": Row(_of_degree(_chebyshev_w), ((-3, 3), DEGREES), "special.chebyshev_polynomial_w", count=300),
+    "shifted_chebyshev_t_of": Row(_shifted(mp.chebyt), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_t", count=300),
+    "shifted_chebyshev_u_of": Row(_shifted(mp.chebyu), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_u", count=300),
+    "shifted_chebyshev_v_of": Row(_shifted(_chebyshev_v), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_v", count=300),
+    "shifted_chebyshev_w_of": Row(_shifted(_chebyshev_w), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_w", count=300),
+    "hermite_h_of": Row(_of_degree(mp.hermite), ((-9, 9), DEGREES), "special.hermite_polynomial_h", count=300),
+    "hermite_he_of": Row(_of_degree(_hermite_e), ((-9, 9), DEGREES), "special.hermite_polynomial_he", count=300),
+    "laguerre_l_of": Row(_of_degree(lambda n, x: mp.laguerre(n, 0, x)), ((-9, 20), DEGREES), "special.laguerre_polynomial_l", count=300),
+    "legendre_p_of": Row(_of_degree(mp.legendre), ((-3, 3), DEGREES), "special.legendre_polynomial_p", count=300),
 }
 
 
@@ -200,17 +201,20 @@ def measure(library: ctypes.CDLL, name: str, dtype: type, count: int, seed: int 
 HEAD = """# Accuracy of the device's mathematics
 
 Written by `tools/device_math.py`: run it to renew the figures. Each function is compared with mpmath at
-{count} random arguments of its domain, of which a third are spread over the magnitudes. The unit is that of
-the last place (ULP) of the exact result; 0.5 is correct rounding. The device, the emulated device and the
+random arguments of its domain (their number is in the table), of which a third are spread over the
+magnitudes. The figures are the largest errors found. The unit is that of the last place (ULP) of the exact result; 0.5 is correct rounding. The device, the emulated device and the
 host that runs the tool compute the same bits (`tests/compiler`).
 
 A result near a zero of an oscillating function (marked *) is measured against the unit of 2^-8/(1 + |x|):
 there the error is absolute.
 
-| PyTorch function | arguments | float32 | float64 |
-|---|---|---|---|
+| PyTorch function | arguments | number | float32 | float64 |
+|---|---|---|---|---|
 """
 FOOT = """
+Three float64 functions of two arguments are looser than the 4 ULP that all others keep: `special.zeta`,
+`igamma` and `igammac`, whose sums have many terms.
+
 float16 and bfloat16 are computed in float32 and rounded once. Integer and bool arguments are computed in
 float32, as on the CPU.
 """
@@ -221,8 +225,11 @@ def domain_text(row: Row) -> str:
     return ", ".join(texts)
 
 
+def line(row: Row, single: float, double: float) -> str:
+    return f"| {row.title}{'*' if row.zeros else ''} | {domain_text(row)} | {row.count} | {single:.2f} | {double:.2f} |"
+
+
 def main() -> None:
-    count = 2000
     names = sys.argv[1:]
     lines = []
     with tempfile.TemporaryDirectory() as folder:
@@ -230,12 +237,11 @@ def main() -> None:
         assert library is not None, "a C++ compiler is needed"
         for name in names or ROWS:
             row = ROWS[name]
-            errors = {dtype: measure(library, name, dtype, count) for dtype in (np.float32, np.float64)}
+            errors = {dtype: measure(library, name, dtype, row.count) for dtype in (np.float32, np.float64)}
             print(name, {d.__name__: f"{e:.2f} at {x}" for d, (e, x) in errors.items()}, flush=True)
-            star = "*" if row.zeros else ""
-            lines.append(f"| {row.title}{star} | {domain_text(row)} | {errors[np.float32][0]:.2f} | {errors[np.float64][0]:.2f} |")
+            lines.append(line(row, errors[np.float32][0], errors[np.float64][0]))
     if not names:
-        DOCUMENT.write_text(HEAD.format(count=count) + "\n".join(lines) + "\n" + FOOT)
+        DOCUMENT.write_text(HEAD + "\n".join(lines) + "\n" + FOOT)
 
 
 if __name__ == "__main__":

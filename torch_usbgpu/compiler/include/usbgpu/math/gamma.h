@@ -8,7 +8,7 @@ namespace usbgpu::math {
 
 // ---- zeta, polygamma
 
-// sum over k >= 0 of (q + k)^-s, s > 1, q > 0. Error < 4 ulp. The first terms as they are, the rest by Euler and
+// sum over k >= 0 of (q + k)^-s, s > 1, q > 0. Error < 8 ulp. The first terms as they are, the rest by Euler and
 // Maclaurin (Borwein, Bradley, Crandall 2000, "Computational strategies for the Riemann zeta function").
 USBGPU_FN double zeta_positive(double s, double q) {
   double sum = 0.0, lost = 0.0, a = q;
