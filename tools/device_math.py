@@ -32,7 +32,7 @@ class Row(NamedTuple):
     reference: Callable          # of mpmath numbers
     domains: tuple               # of each argument: (low, high), or a list of values to choose from
     title: str                   # the PyTorch functions that are made of it
-    zeros: float = 0.0           # with zeros: errors below this fraction of the largest |result| near by count against that
+    zeros: float = 0.0           # with zeros of a wave: the unit is that of this, over 1 + |x|
     bound: float = 4.0
     count: int = 2000            # arguments; fewer where the reference is slow
     precision: int = 130         # bits of mpmath's arithmetic: its zeta loses a hundred
@@ -100,7 +100,8 @@ ROWS: dict[str, Row] = {
     "polygamma_2": Row(lambda x: mp.polygamma(2, x), ((0, 100),), "polygamma(2)", precision=300),
     "polygamma_5": Row(lambda x: mp.polygamma(5, x), ((-9, 100),), "polygamma(5)", precision=300),
     "zeta": Row(mp.zeta, ((1.01, 30), (0.01, 30)), "special.zeta", bound=8.0, precision=300),
-    "igamma": Row(_gamma_p, ((0.01, 30), (0.01, 30)), "igamma", bound=8.0, precision=300), "igammac": Row(_gamma_q, ((0.01, 30), (0.01, 30)), "igammac", bound=12.0, precision=300),
+    "igamma": Row(_gamma_p, ((0.01, 30), (0.01, 30)), "igamma", bound=8.0, precision=300), "igammac": Row(_gamma_q,
+            ((0.01, 30), (0.01, 30)), "igammac", bound=12.0, precision=300),
     "i0": Row(lambda x: mp.besseli(0, x), ((-80, 80),), "i0, special.modified_bessel_i0"),
     "i0e": Row(lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), ((-1e3, 1e3),), "special.i0e"),
     "i1": Row(lambda x: mp.besseli(1, x), ((-80, 80),), "special.i1, special.modified_bessel_i1"),
@@ -113,19 +114,25 @@ ROWS: dict[str, Row] = {
     "j1": Row(lambda x: mp.besselj(1, x), ((-100, 100),), "special.bessel_j1", 2**-8, count=500),
     "y0": Row(lambda x: mp.bessely(0, x), ((0.001, 100),), "special.bessel_y0", 2**-8, count=500),
     "y1": Row(lambda x: mp.bessely(1, x), ((0.001, 100),), "special.bessel_y1", 2**-8, count=500),
-    "spherical_j0": Row(lambda x: mp.sin(x) / x if x else mp.mpf(1), ((-100, 100),), "special.spherical_bessel_j0", count=300),
+    "spherical_j0": Row(lambda x: mp.sin(x) / x if x else mp.mpf(1), ((-100, 100),), "special.spherical_bessel_j0",
+            count=300),
     "airy_ai": Row(mp.airyai, ((-40, 20),), "special.airy_ai", 2**-8, count=500),
     "chebyshev_t_of": Row(_of_degree(mp.chebyt), ((-3, 3), DEGREES), "special.chebyshev_polynomial_t", count=300),
     "chebyshev_u_of": Row(_of_degree(mp.chebyu), ((-3, 3), DEGREES), "special.chebyshev_polynomial_u", count=300),
     "chebyshev_v_of": Row(_of_degree(_chebyshev_v), ((-3, 3), DEGREES), "special.chebyshev_polynomial_v", count=300),
     "chebyshev_w_of": Row(_of_degree(_chebyshev_w), ((-3, 3), DEGREES), "special.chebyshev_polynomial_w", count=300),
-    "shifted_chebyshev_t_of": Row(_shifted(mp.chebyt), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_t", count=300),
-    "shifted_chebyshev_u_of": Row(_shifted(mp.chebyu), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_u", count=300),
-    "shifted_chebyshev_v_of": Row(_shifted(_chebyshev_v), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_v", count=300),
-    "shifted_chebyshev_w_of": Row(_shifted(_chebyshev_w), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_w", count=300),
+    "shifted_chebyshev_t_of": Row(_shifted(mp.chebyt), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_t",
+            count=300),
+    "shifted_chebyshev_u_of": Row(_shifted(mp.chebyu), ((-3, 3), DEGREES), "special.shifted_chebyshev_polynomial_u",
+            count=300),
+    "shifted_chebyshev_v_of": Row(_shifted(_chebyshev_v), ((-3, 3), DEGREES),
+            "special.shifted_chebyshev_polynomial_v", count=300),
+    "shifted_chebyshev_w_of": Row(_shifted(_chebyshev_w), ((-3, 3), DEGREES),
+            "special.shifted_chebyshev_polynomial_w", count=300),
     "hermite_h_of": Row(_of_degree(mp.hermite), ((-9, 9), DEGREES), "special.hermite_polynomial_h", count=300),
     "hermite_he_of": Row(_of_degree(_hermite_e), ((-9, 9), DEGREES), "special.hermite_polynomial_he", count=300),
-    "laguerre_l_of": Row(_of_degree(lambda n, x: mp.laguerre(n, 0, x)), ((-9, 20), DEGREES), "special.laguerre_polynomial_l", count=300),
+    "laguerre_l_of": Row(_of_degree(lambda n, x: mp.laguerre(n, 0, x)), ((-9, 20), DEGREES),
+            "special.laguerre_polynomial_l", count=300),
     "legendre_p_of": Row(_of_degree(mp.legendre), ((-3, 3), DEGREES), "special.legendre_polynomial_p", count=300),
 }
 
@@ -137,10 +144,12 @@ def compiled(folder: Path) -> ctypes.CDLL | None:
         return None
     out = folder / "math_host.so"
     try:
-        fused = ["-mfma"] if platform.machine() in ("x86_64", "AMD64") and " fma " in Path("/proc/cpuinfo").read_text() else []
+        fused = ["-mfma"] if platform.machine() in ("x86_64",
+                "AMD64") and " fma " in Path("/proc/cpuinfo").read_text() else []
     except OSError:
         fused = []
-    subprocess.run([compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", *fused, "-w", "-shared", "-fPIC",
+    subprocess.run([compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", *fused, "-w", "-shared",
+            "-fPIC",
                     "-iquote", str(ROOT / "torch_usbgpu/compiler/include"), str(SOURCE), "-o", str(out)], check=True)
     return ctypes.CDLL(str(out))
 
@@ -164,7 +173,8 @@ def points(row: Row, dtype: type, count: int, seed: int) -> list[np.ndarray]:
         # Most of them evenly, some by magnitude: small arguments are where series and tails meet.
         x = random.uniform(low, high, count)
         few = count // 3
-        small = np.exp(random.uniform(np.log(1e-3), np.log(max(abs(low), abs(high))), few)) * (random.choice([-1, 1], few) if low < 0 else 1)
+        small = np.exp(random.uniform(np.log(1e-3), np.log(max(abs(low), abs(high))), few)) * (random.choice([-1, 1],
+                few) if low < 0 else 1)
         x[:few] = np.clip(small, low, high)
         x = x.astype(dtype)
         inside = (x > dtype(low)) & (x < dtype(high))

@@ -24,7 +24,8 @@ def interpolate(f: Callable, terms: int) -> list:
     """Coefficients in powers of t of the interpolant at `terms` Chebyshev points."""
     angles = [mp.pi * (2 * i + 1) / (2 * terms) for i in range(terms)]
     values = [f(mp.cos(a)) for a in angles]
-    chebyshev = [2 * mp.fsum(v * mp.cos(k * a) for v, a in zip(values, angles, strict=True)) / terms for k in range(terms)]
+    chebyshev = [2 * mp.fsum(v * mp.cos(k * a) for v, a in zip(values, angles,
+            strict=True)) / terms for k in range(terms)]
     chebyshev[0] /= 2
     before, now, result = [mp.mpf(1)], [mp.mpf(0), mp.mpf(1)], [mp.mpf(0)] * terms
     for k in range(terms):
@@ -100,19 +101,25 @@ def _phase_rest(n, x):
 for order in (0, 1):
     for part, x, where in (("middle", over("1.5", 5), "1.5 <= x <= 5, t = (x - 3.25)/1.75"),
                            ("tail", tail(5, 2), "x >= 5, t = 50/x^2 - 1")):
-        fit(f"hankel{order}_modulus_{part}", lambda t, n=order, x=x: abs(_hankel(n, x(t))), f"M of order {order}, {where}")
-        fit(f"hankel{order}_phase_{part}", lambda t, n=order, x=x: _phase_rest(n, x(t)), f"x^2 (P - {('-1/8', '3/8')[order]}) of order {order}, {where}")
+        fit(f"hankel{order}_modulus_{part}", lambda t, n=order, x=x: abs(_hankel(n, x(t))),
+                f"M of order {order}, {where}")
+        fit(f"hankel{order}_phase_{part}", lambda t, n=order, x=x: _phase_rest(n, x(t)),
+                f"x^2 (P - {('-1/8', '3/8')[order]}) of order {order}, {where}")
 
 Y0_ZERO = mp.findroot(lambda x: mp.bessely(0, x), mp.mpf("0.8936"))
 _near_zero = over(mp.mpf("0.7") - Y0_ZERO, mp.mpf("1.5") - Y0_ZERO)
-fit("y0_near_zero", lambda t: mp.bessely(0, Y0_ZERO + _near_zero(t)) / _near_zero(t) if _near_zero(t) else -mp.bessely(1, Y0_ZERO),
+fit("y0_near_zero", lambda t: mp.bessely(0,
+        Y0_ZERO + _near_zero(t)) / _near_zero(t) if _near_zero(t) else -mp.bessely(1, Y0_ZERO),
     "Y0(x)/(x - z) about its first zero z, 0.7 <= x <= 1.5, t = (x - 1.1)/0.4")
 
 # ---- Airy's function
 fit("airy_below", lambda t: mp.airyai(over("-2.1", "-1.1")(t)), "Ai(x), -2.1 <= x <= -1.1, t = 2x + 3.2")
 fit("airy_middle", lambda t: mp.airyai(over("-1.1", 0)(t)), "Ai(x), -1.1 <= x <= 0, t = (x + 0.55)/0.55")
 fit("airy_above", lambda t: mp.airyai(over(0, "2.1")(t)), "Ai(x), 0 <= x <= 2.1, t = (x - 1.05)/1.05")
-_of_zeta = lambda zeta: (mp.mpf(3) / 2 * zeta) ** (mp.mpf(2) / 3)
+
+
+def _of_zeta(zeta):
+    return (mp.mpf(3) / 2 * zeta) ** (mp.mpf(2) / 3)
 
 
 def _airy_tail(t):
@@ -131,7 +138,8 @@ def _airy_wave(zeta):
 fit("airy_tail", _airy_tail, "2 sqrt(pi) x^(1/4) exp(zeta) Ai(x), zeta = 2/3 x^1.5 >= 2, t = 4/zeta - 1")
 for part, zeta_of, where in (("middle", over(2, 7), "2 <= zeta <= 7, t = (zeta - 4.5)/2.5"),
                              ("tail", tail(7, 2), "zeta >= 7, t = 98/zeta^2 - 1")):
-    fit(f"airy_modulus_{part}", lambda t, z=zeta_of: abs(_airy_wave(z(t))), f"sqrt(pi) x^(1/4) |Ai(-x) - i Bi(-x)|, {where}")
+    fit(f"airy_modulus_{part}", lambda t, z=zeta_of: abs(_airy_wave(z(t))),
+            f"sqrt(pi) x^(1/4) |Ai(-x) - i Bi(-x)|, {where}")
     fit(f"airy_phase_{part}", lambda t, z=zeta_of: (mp.arg(_airy_wave(z(t))) * z(t) + mp.mpf(5) / 72) * z(t) ** 2,
         f"zeta^2 (5/72 + zeta times the phase beyond zeta - pi/4), {where}")
 
@@ -153,7 +161,8 @@ def _psi_pair(k):
 
 SERIES = {
     "i0_series": ([1 / mp.factorial(k) ** 2 for k in range(26)], "I0: sum z^k/k!^2, z <= 16"),
-    "i1_series": ([1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(26)], "I1 2/x: sum z^k/(k! (k+1)!), z <= 16"),
+    "i1_series": ([1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(26)],
+            "I1 2/x: sum z^k/(k! (k+1)!), z <= 16"),
     "j0_series": ([1 / mp.factorial(k) ** 2 for k in range(11)], "the same for |z| <= 0.57"),
     "j1_series": ([1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(11)], "the same for |z| <= 0.57"),
     "k0_series": ([_harmonic(k) / mp.factorial(k) ** 2 for k in range(12)], "sum H_k z^k/k!^2, |z| <= 0.57"),
@@ -222,6 +231,11 @@ def wrapped(numbers: list, indent: str) -> str:
     return "\n".join([*lines, line.rstrip().rstrip(",")])
 
 
+def function(name: str, variable: str, comment: str, coefficients: list) -> str:
+    body = wrapped(coefficients, "      ")
+    return f"// {comment}\nUSBGPU_FN double {name}(double {variable}) {{\n  return poly({variable},\n{body});\n}}\n"
+
+
 def split(x) -> tuple[str, str]:
     high = float(x)
     return high.hex(), float(x - mp.mpf(high)).hex()
@@ -238,9 +252,9 @@ namespace usbgpu::math {
         coefficients, worst = fitted(f)
         print(f"{name}: {len(coefficients)} terms, 2^{float(mp.log(worst, 2)):.1f}, "
               f"sum of coefficients {float(sum(abs(c) for c in coefficients)):.3g}", file=sys.stderr)
-        parts.append(f"// {comment}\nUSBGPU_FN double fit_{name}(double t) {{\n  return poly(t,\n{wrapped(coefficients, '      ')});\n}}\n")
+        parts.append(function(f"fit_{name}", "t", comment, coefficients))
     for name, (coefficients, comment) in SERIES.items():
-        parts.append(f"// {comment}\nUSBGPU_FN double {name}(double z) {{\n  return poly(z,\n{wrapped(coefficients, '      ')});\n}}\n")
+        parts.append(function(name, "z", comment, coefficients))
     zeta_terms = [mp.bernoulli(2 * k) / mp.factorial(2 * k) for k in range(1, 14)]
     parts.append("// B_2k/(2k)!, of Euler and Maclaurin's formula\nUSBGPU_TABLE double kEulerMaclaurin[13] = {\n"
                  + wrapped(zeta_terms, "    ") + "};\n")
