@@ -213,7 +213,8 @@ HEAD = """# Accuracy of the device's mathematics
 Written by `tools/device_math.py`: run it to renew the figures. Each function is compared with mpmath at
 random arguments of its domain (their number is in the table), of which a third are spread over the
 magnitudes. The figures are the largest errors found. The unit is that of the last
-place (ULP) of the exact result; 0.5 is correct rounding. The device, the emulated device and the host that runs the tool compute the same bits (`tests/compiler`).
+place (ULP) of the exact result; 0.5 is correct rounding. The device, the emulated device and the host
+that runs the tool compute the same bits (`tests/compiler`).
 
 A result near a zero of an oscillating function (marked *) is measured against the unit of 2^-8/(1 + |x|):
 there the error is absolute.
