@@ -188,6 +188,24 @@ USBGPU_INLINE void dropout(const RandomArgs& args) {
   }
 }
 
+// Negative elements times a slope out of [a, b), which mask (of the input's type) keeps; slope 1 for the others.
+template <typename T>
+USBGPU_INLINE void rrelu(const RandomArgs& args) {
+  using Acc = accumulate_t<T>;
+  const uint64_t thread = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+  if (thread * 4 >= args.count) return;
+  const Four<T> slopes = Uniform::draw<T>(args, thread);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const uint64_t i = thread * 4 + k;
+    if (i >= args.count) continue;
+    const Acc x = convert<Acc>(at<T>(args.input)[i]);
+    const T slope = x <= Acc(0) ? slopes.value[k] : T(1);
+    at<T>(args.mask)[i] = slope;
+    at<T>(args.output)[i] = convert<T>(x * convert<Acc>(slope));
+  }
+}
+
 }  // namespace usbgpu_family
 
 #define USBGPU_RANDOM(symbol, Distribution, T) \
@@ -196,3 +214,5 @@ USBGPU_INLINE void dropout(const RandomArgs& args) {
   }
 #define USBGPU_DROPOUT(symbol, T) \
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::RandomArgs args) { usbgpu_family::dropout<T>(args); }
+#define USBGPU_RRELU(symbol, T) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::RandomArgs args) { usbgpu_family::rrelu<T>(args); }
