@@ -16,6 +16,7 @@ from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
 COMMANDS = {"adapter": ("adapter", "The dock itself: what it is, its firmware, its power."),
+            "coverage": ("coverage", "Which of torch's operators run on the GPU."),
             "doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
             "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
             "firmware": ("firmware", "AMD's firmware files: status, install, verify."),
