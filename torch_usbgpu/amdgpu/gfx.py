@@ -21,7 +21,7 @@ COMPUTE_ME = 1
 COMPUTE_DOORBELL = enum("doorbell_index64")["MEC_RING0"]
 SETTLE_SECONDS = 0.05             # after MEC enable and around its reset (Linux waits 50 us)
 AUTOLOAD_SECONDS = 10.0
-RESTART_SECONDS = 0.5             # for a queue to go down with its engine
+RESTART_SECONDS = 2.0             # for a queue to go down with its engine
 DEQUEUE_SECONDS = 2.0             # a queue whose waves are killed stops in microseconds or never
 
 SH_MEM_SHARED_BASE, SH_MEM_PRIVATE_BASE = 1, 2     # VA bits 63:48 of the LDS and scratch apertures
