@@ -97,6 +97,12 @@ def torch_flags() -> tuple[str, str]:
             f"{libraries} -lc10 -ltorch_cpu -ltorch -ltorch_python")
 
 
+def kineto_folders() -> list[str]:
+    """torch.profiler's own headers, which its wheel carries beside the others."""
+    from torch.utils import cpp_extension as ext
+    return [f"{folder}/kineto" for folder in ext.include_paths()]
+
+
 def ninja_text(modules: list[str]) -> str:
     import pybind11
 
@@ -133,6 +139,8 @@ def ninja_text(modules: list[str]) -> str:
             return objects
         target = BUILD / "obj" / module / f"{stem}.o"
         flags = f"{torch_compile} -Wno-comment" if module == "C" else ""
+        if path.name == "profiler.cpp":
+            flags += " -DUSE_KINETO -DFMT_HEADER_ONLY " + " ".join(f"-isystem {folder}" for folder in kineto_folders())
         if path.is_relative_to(BUILD):
             flags += " -O1 -g0"  # generated registrations: compile time matters, speed does not
         lines.extend([f"build {target}: cxx {path}", f"  flags = {flags}"])

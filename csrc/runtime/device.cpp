@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "kernels/memory_args.h"
+#include "runtime/observer.h"
 #include "runtime/pm4.h"
 
 namespace usbgpu::runtime {
@@ -27,6 +28,31 @@ uint32_t workgroups(uint64_t items) {
   return static_cast<uint32_t>(std::clamp<uint64_t>((items + kThreads - 1) / kThreads, 1, 4096));
 }
 
+std::atomic<Observer*> observer{nullptr};
+
+int64_t clock_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// Tells the observer of a copy when it is over, whichever way that is.
+class CopyNote {
+ public:
+  CopyNote(bool to_device, uint64_t bytes)
+      : observer_(observer.load(std::memory_order_acquire)), to_device_(to_device), bytes_(bytes),
+        began_(observer_ ? clock_ns() : 0) {}
+  ~CopyNote() {
+    if (observer_) observer_->copied(to_device_, bytes_, began_, clock_ns());
+  }
+  CopyNote(const CopyNote&) = delete;
+  CopyNote& operator=(const CopyNote&) = delete;
+
+ private:
+  Observer* observer_;
+  bool to_device_;
+  uint64_t bytes_;
+  int64_t began_;
+};
+
 // The end of the heap belongs to code. An image is uploaded ahead of everything that waits in the
 // stream, so it must not lie in a block that a tensor has just freed: commands that still wait may
 // write to that.
@@ -37,6 +63,8 @@ uint64_t code_bytes(const DeviceConfig& config) {
 }
 
 }  // namespace
+
+void set_observer(Observer* to) { observer.store(to, std::memory_order_release); }
 
 IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
     : std::out_of_range("index " + std::to_string(error.index) + " is out of bounds for dimension " +
@@ -127,6 +155,7 @@ void StreamDevice::launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const vo
   append(command, {static_cast<const std::byte*>(args), bytes});
   ++launches_;
   ++kernel->launches;
+  if (Observer* told = observer.load(std::memory_order_acquire)) told->launched(kernel->symbol, grid, block, clock_ns());
 }
 
 std::vector<KernelLaunches> StreamDevice::kernel_launches() const {
@@ -290,6 +319,7 @@ void StreamDevice::write(DevicePtr to, std::span<const std::byte> from) {
 void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   const Lock lock(*this);
+  const CopyNote note(true, bytes);
   const std::span<const std::byte> source{static_cast<const std::byte*>(from), bytes};
   const bool whole_dwords = to % 4 == 0 && bytes % 4 == 0;
   if (bytes <= kInlineBytes && whole_dwords) {
@@ -345,6 +375,7 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
 void StreamDevice::copy_out(void* to, DevicePtr from, size_t bytes) {
   if (bytes == 0) return;
   const Lock lock(*this);
+  const CopyNote note(false, bytes);
   // Reading a little before and behind is harmless: blocks are whole granules.
   const uint32_t align = bytes <= kSmallReadBytes ? 8 : 16;
   const uint32_t before = static_cast<uint32_t>(from % align);

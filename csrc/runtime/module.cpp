@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "runtime/device.h"
+#include "runtime/observer.h"
 #include "runtime/pm4.h"
 
 namespace py = pybind11;
@@ -305,4 +306,6 @@ PYBIND11_MODULE(_runtime, module) {
     device.release();
   });
   module.attr("api") = py::capsule(&api, kApiCapsule);
+  static const ObserverApi observer_api{&set_observer};
+  module.attr("observer") = py::capsule(&observer_api, kObserverCapsule);
 }

@@ -23,13 +23,15 @@ class KernelStats:
     Args:
         stream: has `kernel_launches() -> [(symbol, entry address, launches so far)]`.
         handle: a USB handle.
+        from_the_start: count everything since the handle was made, not only what follows.
     """
 
-    def __init__(self, stream: Any, handle: Any):
+    def __init__(self, stream: Any, handle: Any, from_the_start: bool = False):
         self._stream, self.handle = stream, handle
         self._launches: dict[tuple[str, int], int] = {}
         self._figures: dict[int, dict[str, float]] = {}
-        self.reset()
+        if not from_the_start:
+            self.reset()
 
     def reset(self) -> None:
         self._launches = {(symbol, entry): count for symbol, entry, count in self._stream.kernel_launches()}

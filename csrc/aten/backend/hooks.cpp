@@ -1,11 +1,11 @@
 // What torch asks of a backend besides the guard: default generator, storage resize, availability.
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <c10/core/Allocator.h>
-#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 
 #include "aten/backend/backend.h"
+#include "aten/backend/pinned.h"
 #include "aten/launch.h"
 
 namespace usbgpu::aten {
@@ -37,10 +37,8 @@ struct UsbGpuHooks final : at::PrivateUse1HooksInterface {
   }
   at::Device getDeviceFromPtr(void*) const override { return {c10::DeviceType::PrivateUse1, 0}; }
 
-  // Copies over USB are captured in the command stream when they are issued, so any host memory is
-  // as good as page-locked memory: ordinary memory is not called pinned, and pinning changes nothing.
-  bool isPinnedPtr(const void*) const override { return false; }
-  at::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
+  bool isPinnedPtr(const void* data) const override { return is_pinned(data); }
+  at::Allocator* getPinnedMemoryAllocator() const override { return pinned_allocator(); }
 
   void resizePrivateUse1Bytes(const c10::Storage& storage, size_t bytes) const override {
     auto* impl = storage.unsafeGetStorageImpl();
