@@ -20,15 +20,17 @@ from .errors import ConfigError, UsbGpuError
 from .kernel import CompiledKernel, compile_kernel
 
 __all__ = [
-    "CompiledKernel", "Divergence", "Event", "Stream", "amp", "checked", "clock_rate", "compile_kernel",
-    "current_device", "current_stream", "default_stream", "device", "device_count", "device_of", "empty_cache",
-    "fallback_sites", "fallbacks", "get_amp_supported_dtype", "get_device_capability", "get_device_name",
+    "CompiledKernel", "Divergence", "Event", "OutOfMemoryError", "Stream", "StreamContext", "amp",
+    "can_device_access_peer", "checked", "clock_rate", "compile_kernel", "current_device", "current_stream",
+    "default_stream", "device", "device_count", "device_of", "empty_cache", "fallback_sites", "fallbacks",
+    "get_amp_supported_dtype", "get_arch_list", "get_device_capability", "get_device_index", "get_device_name",
     "get_device_properties", "get_rng_state", "get_rng_state_all", "init", "initial_seed", "is_available",
-    "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats", "manual_seed", "manual_seed_all",
-    "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
-    "memory_stats", "memory_usage", "power_draw", "reset", "reset_fallbacks", "reset_kernel_stats",
-    "reset_link_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback",
-    "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize", "temperature", "utilization",
+    "is_bf16_supported", "is_current_stream_capturing", "is_initialized", "is_tf32_supported", "kernel_stats",
+    "link_stats", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info",
+    "memory_allocated", "memory_reserved", "memory_stats", "memory_summary", "memory_usage", "power_draw", "reset",
+    "reset_accumulated_memory_stats", "reset_fallbacks", "reset_kernel_stats", "reset_link_stats",
+    "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback", "set_rng_state",
+    "set_rng_state_all", "set_stream", "stream", "synchronize", "temperature", "utilization",
 ]
 
 Device = torch.types.Device
@@ -52,6 +54,13 @@ def current_device() -> int:
 def is_initialized() -> bool:
     """Whether the GPU has been booted."""
     return _C.is_open()
+
+
+def __getattr__(name: str) -> Any:
+    # torch.utils.checkpoint saves and restores random numbers of a device module that says so
+    if name == "_initialized":
+        return is_initialized()
+    raise AttributeError(f"module 'torch.usbgpu' has no attribute {name!r}")
 
 
 def init() -> None:
@@ -84,6 +93,24 @@ def _index(device: Any) -> int:
 
 def set_device(device: Device) -> None:
     _index(device)
+
+
+def get_device_index(device: Any = None, optional: bool = False, allow_cpu: bool = False) -> int:
+    """0 for our device, -1 for the CPU if that is allowed, else an error."""
+    if allow_cpu and device is not None and not isinstance(device, int) and torch.device(device).type == "cpu":
+        return -1
+    return _index(device)
+
+
+def can_device_access_peer(device: Device, peer_device: Device) -> bool:
+    _index(device)
+    _index(peer_device)
+    return False
+
+
+def get_arch_list() -> list[str]:
+    """The GPU's own architecture: kernels are compiled for it when they are first needed. Boots the device."""
+    return [get_device_properties().arch]
 
 
 class device:
@@ -309,6 +336,25 @@ def empty_cache() -> None:
     _C.empty_cache()
 
 
+def reset_accumulated_memory_stats(device: Device = None) -> None:
+    """Forgets what torch.accelerator.memory_stats() adds up."""
+    _index(device)
+    torch.accelerator.reset_accumulated_memory_stats(0)
+
+
+def memory_summary(device: Device = None, abbreviated: bool = False) -> str:
+    """The figures of memory_stats() for people."""
+    stats = memory_stats(device)
+    rows = [("in tensors", "allocated"), ("in tensors, peak", "allocated_peak"), ("reserved", "reserved"),
+            ("reserved, peak", "reserved_peak"), ("of the device", "total")]
+    counts = [("allocations", "allocations"), ("frees", "frees")] if not abbreviated else []
+    counts += [("retries after freeing the cache", "retries"), ("out of memory", "ooms")]
+    return "\n".join([*(f"{title:<32} {stats[key] / 2**20:14,.1f} MiB" for title, key in rows),
+                      *(f"{title:<32} {stats[key]:14,d}" for title, key in counts)])
+
+
+OutOfMemoryError = torch.OutOfMemoryError
+
 # ---- random numbers
 
 
@@ -387,6 +433,10 @@ def default_stream(device: Device = None) -> torch.Stream:
     return torch.Stream(stream_id=0, device_index=0, device_type=torch._C._autograd.DeviceType.PrivateUse1.value)
 
 
+def is_current_stream_capturing() -> bool:
+    return False
+
+
 def set_stream(stream: torch.Stream) -> None:
     torch.accelerator.set_stream(stream)
 
@@ -408,11 +458,17 @@ class stream:
             set_stream(self.before)
 
 
+StreamContext = stream
+
 # ---- mixed precision
 
 
 def get_amp_supported_dtype() -> list[torch.dtype]:
     return [torch.float16, torch.bfloat16]
+
+
+def is_tf32_supported() -> bool:
+    return False
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:

@@ -34,24 +34,9 @@ int64_t clock_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Tells the observer of a copy when it is over, whichever way that is.
-class CopyNote {
- public:
-  CopyNote(bool to_device, uint64_t bytes)
-      : observer_(observer.load(std::memory_order_acquire)), to_device_(to_device), bytes_(bytes),
-        began_(observer_ ? clock_ns() : 0) {}
-  ~CopyNote() {
-    if (observer_) observer_->copied(to_device_, bytes_, began_, clock_ns());
-  }
-  CopyNote(const CopyNote&) = delete;
-  CopyNote& operator=(const CopyNote&) = delete;
-
- private:
-  Observer* observer_;
-  bool to_device_;
-  uint64_t bytes_;
-  int64_t began_;
-};
+void tell_of_copy(bool to_device, uint64_t bytes) {
+  if (Observer* told = observer.load(std::memory_order_acquire)) told->copied(to_device, bytes, clock_ns());
+}
 
 // The end of the heap belongs to code. An image is uploaded ahead of everything that waits in the
 // stream, so it must not lie in a block that a tensor has just freed: commands that still wait may
@@ -319,7 +304,7 @@ void StreamDevice::write(DevicePtr to, std::span<const std::byte> from) {
 void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   const Lock lock(*this);
-  const CopyNote note(true, bytes);
+  tell_of_copy(true, bytes);
   const std::span<const std::byte> source{static_cast<const std::byte*>(from), bytes};
   const bool whole_dwords = to % 4 == 0 && bytes % 4 == 0;
   if (bytes <= kInlineBytes && whole_dwords) {
@@ -375,7 +360,7 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
 void StreamDevice::copy_out(void* to, DevicePtr from, size_t bytes) {
   if (bytes == 0) return;
   const Lock lock(*this);
-  const CopyNote note(false, bytes);
+  tell_of_copy(false, bytes);
   // Reading a little before and behind is harmless: blocks are whole granules.
   const uint32_t align = bytes <= kSmallReadBytes ? 8 : 16;
   const uint32_t before = static_cast<uint32_t>(from % align);

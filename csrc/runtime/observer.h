@@ -15,7 +15,7 @@ class Observer {
   virtual ~Observer() = default;
   // symbol lives as long as the process
   virtual void launched(std::string_view symbol, Dim3 grid, Dim3 block, int64_t when_ns) noexcept = 0;
-  virtual void copied(bool to_device, uint64_t bytes, int64_t began_ns, int64_t ended_ns) noexcept = 0;
+  virtual void copied(bool to_device, uint64_t bytes, int64_t when_ns) noexcept = 0;
 };
 
 // One at a time; null: nobody. Whoever takes it away keeps it alive a little longer: a call may be under way.

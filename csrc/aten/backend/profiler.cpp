@@ -1,9 +1,9 @@
 // torch.profiler's ProfilerActivity.PrivateUse1: kernels by name with their modelled times, and copies.
 //
 // The host only queues launches, so their times are not the host's. The emulated device models what its kernels would
-// take on the card and adds it up by kernel; a launch gets its part of that sum by its number of workgroups. On the
-// trace a kernel starts when it was queued, or when the one before it ends. A real card measures nothing yet: its
-// kernels appear with their names and without a duration.
+// take on the card and adds it up by kernel; a launch gets its part of that sum by its number of workgroups. A copy
+// takes what the link model says of its size. On the trace everything starts when it was queued, or when what was queued
+// before it ends. A real card measures nothing yet: its kernels appear with their names and without a duration.
 #include <ATen/core/TensorBody.h>
 #include <IActivityProfiler.h>
 #include <libkineto.h>
@@ -13,10 +13,12 @@
 #include <torch/csrc/profiler/standalone/privateuse1_profiler.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "aten/launch.h"
@@ -35,49 +37,42 @@ thread_local std::vector<uint64_t> operators;    // of this thread, the innermos
 
 int32_t innermost() { return operators.empty() ? 0 : static_cast<int32_t>(operators.back()); }
 
+// A launch or a copy, in the order in which they were queued.
+struct Event {
+  std::string_view symbol{};        // of a kernel; empty: a copy
+  runtime::Dim3 grid{}, block{};
+  uint64_t bytes = 0;               // of a copy
+  bool to_device = false;
+  int64_t when = 0;
+  int32_t operation = 0;
+
+  bool is_copy() const { return symbol.empty(); }
+  uint64_t workgroups() const { return uint64_t{grid.x} * grid.y * grid.z; }
+};
+
 class Recorder final : public runtime::Observer {
  public:
-  struct Launch {
-    std::string_view symbol;
-    runtime::Dim3 grid, block;
-    int64_t when;
-    int32_t operation;
-    uint64_t workgroups() const { return uint64_t{grid.x} * grid.y * grid.z; }
-  };
-  struct Copy {
-    bool to_device;
-    uint64_t bytes;
-    int64_t began, ended;
-    int32_t operation;
-  };
-
-  void launched(std::string_view symbol, runtime::Dim3 grid, runtime::Dim3 block, int64_t when) noexcept override try {
-    std::lock_guard lock(mutex_);
-    launches_.push_back({symbol, grid, block, when, innermost()});
-  } catch (const std::bad_alloc&) {
+  void launched(std::string_view symbol, runtime::Dim3 grid, runtime::Dim3 block, int64_t when) noexcept override {
+    note({.symbol = symbol, .grid = grid, .block = block, .when = when, .operation = innermost()});
+  }
+  void copied(bool to_device, uint64_t bytes, int64_t when) noexcept override {
+    note({.bytes = bytes, .to_device = to_device, .when = when, .operation = innermost()});
   }
 
-  void copied(bool to_device, uint64_t bytes, int64_t began, int64_t ended) noexcept override try {
+  std::vector<Event> take() {
     std::lock_guard lock(mutex_);
-    copies_.push_back({to_device, bytes, began, ended, innermost()});
-  } catch (const std::bad_alloc&) {
-  }
-
-  void clear() {
-    std::lock_guard lock(mutex_);
-    launches_.clear();
-    copies_.clear();
-  }
-
-  std::pair<std::vector<Launch>, std::vector<Copy>> take() {
-    std::lock_guard lock(mutex_);
-    return {std::exchange(launches_, {}), std::exchange(copies_, {})};
+    return std::exchange(events_, {});
   }
 
  private:
+  void note(const Event& event) noexcept try {
+    std::lock_guard lock(mutex_);
+    events_.push_back(event);
+  } catch (const std::bad_alloc&) {
+  }
+
   std::mutex mutex_;
-  std::vector<Launch> launches_;
-  std::vector<Copy> copies_;
+  std::vector<Event> events_;
 };
 
 // Leaked: a launch of another thread may just be telling it something when a session ends.
@@ -105,7 +100,7 @@ class Session final : public libkineto::IActivityProfilerSession {
     guarded([&] {
       py::gil_scoped_acquire gil;
       before_ = py::module_::import("torch_usbgpu.profiling").attr("begin")().release().ptr();
-      recorder().clear();
+      recorder().take();
       observe(&recorder());
       status_ = libkineto::TraceStatus::RECORDING;
     });
@@ -117,10 +112,14 @@ class Session final : public libkineto::IActivityProfilerSession {
     guarded([&] {
       py::gil_scoped_acquire gil;
       observe(nullptr);
-      std::tie(launches_, copies_) = recorder().take();
+      events_ = recorder().take();
       const auto before = py::reinterpret_steal<py::object>(std::exchange(before_, nullptr));
-      seconds_ = py::module_::import("torch_usbgpu.profiling").attr("modelled_seconds")(before)
-                     .cast<std::map<std::string, double, std::less<>>>();
+      const auto profiling = py::module_::import("torch_usbgpu.profiling");
+      seconds_ = profiling.attr("modelled_seconds")(before).cast<std::map<std::string, double, std::less<>>>();
+      for (auto& event : events_) {
+        if (!event.is_copy() || copy_seconds_.count(event.bytes)) continue;
+        copy_seconds_[event.bytes] = profiling.attr("copy_seconds")(event.bytes).cast<double>();
+      }
     });
   }
 
@@ -163,39 +162,38 @@ class Session final : public libkineto::IActivityProfilerSession {
     buffer_ = std::make_unique<libkineto::CpuTraceBuffer>();
     buffer_->span = libkineto::TraceSpan(0, 0, "usbgpu");
     buffer_->gpuOpCount = 0;
-    if (wanted_.count(ActivityType::CONCURRENT_KERNEL)) add_kernels(linked);
-    if (wanted_.count(ActivityType::GPU_MEMCPY)) add_copies(linked);
+    std::map<std::string_view, uint64_t> workgroups;
+    for (const auto& event : events_) workgroups[event.symbol] += event.workgroups();
+    int64_t free_at = 0;   // when the card is done with what came before
+    for (const auto& event : events_) {
+      const auto known = seconds_.find(event.symbol);
+      const bool measured = event.is_copy() || known != seconds_.end();
+      int64_t duration = 0;
+      if (event.is_copy()) {
+        duration = std::llround(copy_seconds_.at(event.bytes) * 1e9);
+      } else if (measured) {
+        const double part = static_cast<double>(event.workgroups()) / static_cast<double>(workgroups[event.symbol]);
+        duration = std::max<int64_t>(1, std::llround(known->second * part * 1e9));
+      }
+      const int64_t start = std::max(event.when, free_at);
+      free_at = start + duration;
+      const auto type = event.is_copy() ? ActivityType::GPU_MEMCPY : ActivityType::CONCURRENT_KERNEL;
+      if (!wanted_.count(type)) continue;
+      auto& activity = add(type, name_of(event), event.is_copy() ? kCable : kKernels, start, free_at, event.operation, linked);
+      if (event.is_copy()) {
+        activity.addMetadata("bytes", event.bytes);
+      } else {
+        activity.addMetadata("grid", dimensions(event.grid));
+        activity.addMetadata("block", dimensions(event.block));
+      }
+      activity.addMetadataQuoted("time", measured ? "modelled" : "not measured");
+      ++buffer_->gpuOpCount;
+    }
     for (const auto& activity : buffer_->activities) activity->log(logger);
   }
 
-  void add_kernels(const libkineto::getLinkedActivityCallback& linked) {
-    std::map<std::string_view, uint64_t> workgroups;
-    for (const auto& launch : launches_) workgroups[launch.symbol] += launch.workgroups();
-    int64_t free_at = 0;   // when the card is done with what came before
-    for (const auto& launch : launches_) {
-      const auto known = seconds_.find(launch.symbol);
-      const double part = static_cast<double>(launch.workgroups()) / static_cast<double>(workgroups[launch.symbol]);
-      // at least 1 ns: readers take an event without duration for one that never ended
-      const int64_t duration = known == seconds_.end() ? 0 : std::max<int64_t>(1, std::llround(known->second * part * 1e9));
-      const int64_t start = std::max(launch.when, free_at);
-      free_at = start + duration;
-      auto& activity = add(ActivityType::CONCURRENT_KERNEL, std::string(launch.symbol), kKernels, start, free_at,
-                           launch.operation, linked);
-      activity.addMetadata("grid", dimensions(launch.grid));
-      activity.addMetadata("block", dimensions(launch.block));
-      activity.addMetadataQuoted("time", known == seconds_.end() ? "not measured" : "modelled");
-      ++buffer_->gpuOpCount;
-    }
-  }
-
-  void add_copies(const libkineto::getLinkedActivityCallback& linked) {
-    for (const auto& copy : copies_) {
-      auto& activity = add(ActivityType::GPU_MEMCPY, copy.to_device ? "Memcpy HtoD" : "Memcpy DtoH", kCable, copy.began,
-                           copy.ended, copy.operation, linked);
-      activity.addMetadata("bytes", copy.bytes);
-      activity.addMetadataQuoted("time", "measured on the host");
-      ++buffer_->gpuOpCount;
-    }
+  static std::string name_of(const Event& event) {
+    return event.is_copy() ? event.to_device ? "Memcpy HtoD" : "Memcpy DtoH" : std::string(event.symbol);
   }
 
   libkineto::GenericTraceActivity& add(ActivityType type, const std::string& name, int32_t row, int64_t start, int64_t end,
@@ -220,9 +218,9 @@ class Session final : public libkineto::IActivityProfilerSession {
   }
 
   std::set<ActivityType> wanted_;
-  std::vector<Recorder::Launch> launches_;
-  std::vector<Recorder::Copy> copies_;
-  std::map<std::string, double, std::less<>> seconds_;
+  std::vector<Event> events_;
+  std::map<std::string, double, std::less<>> seconds_;   // by kernel, all its launches
+  std::map<uint64_t, double> copy_seconds_;              // by size
   PyObject* before_ = nullptr;     // owned; a bare pointer, as sessions may die without the GIL
   std::vector<std::string> errors_;
   std::unique_ptr<libkineto::CpuTraceBuffer> buffer_;
