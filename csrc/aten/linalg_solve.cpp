@@ -86,7 +86,8 @@ void triangular_solve_kernel(const Tensor& a_, const Tensor& b_, bool left, bool
                              bool unitriangular) {
   check_dtype("triangular_solve_cpu", b_);
   if (b_.numel() == 0) return;
-  Tensor b = writable(b_), a = readable(a_, b_);
+  // LAPACK's contract: the memory is column-major whatever the strides say, and the flags speak of that.
+  Tensor b = writable(b_), a = readable(a_.stride(-2) == 1 ? a_ : a_.mT(), b_);
   const bool turn = (transpose != TransposeType::NoTranspose) == left;
   if (turn) a = a.transpose(1, 2), upper = !upper;
   if (!left) b = b.transpose(1, 2);
