@@ -206,7 +206,8 @@ class OutOfMemory(UsbGpuError):
 class RecoveryFailed(UsbGpuError):
     """No rung of the recovery ladder brought the device back; `report` has what was tried."""
     code = "USBGPU-305"
-    default_action = "Unplug the dock, switch its power off for ten seconds, plug it in and start the process again."
+    default_action = ("Unplug the dock, switch its power off for ten seconds, plug it in, then call reset() or start "
+                      "the process again.")
 
 
 class CompileError(UsbGpuError):

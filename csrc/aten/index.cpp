@@ -4,6 +4,7 @@
 // The indexed operand has stride 0 along the dimension that an index replaces.
 #include "aten/walk.h"
 
+#include <ATen/Dispatch.h>
 #include <ATen/ExpandUtils.h>
 #include <ATen/MemoryOverlap.h>
 #include <ATen/native/IndexKernel.h>
@@ -13,7 +14,12 @@
 #include <ATen/ops/embedding_dense_backward_ops.h>
 #include <ATen/ops/index_add_meta.h>
 #include <ATen/ops/index_add_ops.h>
+#include <ATen/ops/index_reduce_meta.h>
+#include <ATen/ops/index_reduce_ops.h>
 #include <ATen/ops/index_select_ops.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include "aten/backend/fallback.h"
@@ -253,6 +259,17 @@ void take_kernel(at::TensorIterator& iter, const at::TensorBase& input_) {
   run_indexed(Action::get, ordered, {size, stride, true, 0});
 }
 
+// Accumulating, or of several sources for one place: which wins is not defined.
+void put_kernel(at::TensorIterator& iter, const at::TensorBase& self_, const bool accumulate) {
+  if (iter.numel() == 0) return;
+  const Tensor self = *at::OptionalTensorRef(self_), target = self.contiguous();  // self itself where it is contiguous
+  const Tensor &source = iter.tensor(0), &index = iter.tensor(1);
+  const int64_t size = target.numel(), stride = static_cast<int64_t>(target.element_size());
+  auto ordered = build(target.as_strided(index.sizes(), std::vector<int64_t>(index.dim(), 0)), &source, index);
+  run_indexed(accumulate ? Action::add : Action::put, ordered, {size, stride, true, 0});
+  if (!target.is_same(self)) self.copy_(target);
+}
+
 // ---- index_select
 
 // index seen along `dim` of a tensor of `dims` dimensions
@@ -318,6 +335,49 @@ Tensor& index_add_out(const Tensor& self, int64_t dim, const Tensor& index, cons
   return out;
 }
 
+// ---- index_reduce
+
+Tensor& index_reduce_out(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, std::string_view reduce,
+                         bool include_self, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::index_reduce_out, self, dim, index, source, reduce, include_self, out);
+  check_same_device("index_reduce", {{"self", &self}, {"index", &index}, {"source", &source}, {"out", &out}});
+  OutputOf<at::meta::structured_index_reduce> op(out);
+  op.meta(self, dim, index, source, reduce, include_self);
+  TORCH_CHECK_NOT_IMPLEMENTED(self.scalar_type() != at::kBool, "\"index_func_\" not implemented for 'Bool'");
+  const bool mean = reduce == "mean";
+  const Action action = mean ? Action::add : reduce == "prod" ? Action::multiply : reduce == "amax" ? Action::maximum : Action::minimum;
+  dim = at::maybe_wrap_dim(dim, self.dim());
+  if (!out.is_same(self)) out.copy_(self);
+  if (index.numel() == 0) return out;
+  const Tensor result = at_least_1d(out), values = at_least_1d(source), indices = along(index, dim, values.sizes());
+  const auto combine = [&](Action how, const Tensor& to, const Tensor* from, const Scalar* fill) {
+    if (from ? from->numel() == 0 : to.numel() == 0) return;
+    const int64_t size = to.size(dim), stride = to.stride(dim) * static_cast<int64_t>(to.element_size());
+    auto iter = build(restride(to, dim, values.sizes()), from, indices);
+    run_indexed(how, iter, {size, stride, false, dim}, fill);
+  };
+  if (!include_self) {
+    // What the operation leaves other values alone with. min and max: beyond every value, infinity where there is one.
+    const Scalar identity = AT_DISPATCH_ALL_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(), "index_reduce", [&]() -> Scalar {
+      using Limits = std::numeric_limits<scalar_t>;
+      if (action == Action::maximum) return Limits::has_infinity ? Scalar(-std::numeric_limits<double>::infinity()) : Scalar(Limits::lowest());
+      if (action == Action::minimum) return Limits::has_infinity ? Scalar(std::numeric_limits<double>::infinity()) : Scalar(Limits::max());
+      return action == Action::multiply ? 1 : 0;
+    });
+    combine(Action::put, result, nullptr, &identity);
+  }
+  combine(action, result, &values, nullptr);
+  if (mean) {
+    Tensor counts = include_self ? at::ones_like(result) : at::zeros_like(result);
+    const Tensor one = at::ones({}, values.options()).expand(values.sizes());
+    combine(Action::add, counts, &one, nullptr);
+    counts.masked_fill_(counts.eq(0), 1);
+    if (at::isFloatingType(self.scalar_type())) out.div_(counts.view_as(out));
+    else out.div_(counts.view_as(out), "floor");
+  }
+  return out;
+}
+
 // ---- embedding
 
 Tensor embedding_dense_backward(const Tensor& grad_output, const Tensor& indices, int64_t num_weights, int64_t padding_idx,
@@ -345,6 +405,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("index_select", &index_select);
   m.impl("index_select.out", &index_select_out);
   m.impl("index_add.out", &index_add_out);
+  m.impl("index_reduce.out", &index_reduce_out);
   m.impl("embedding_dense_backward", &embedding_dense_backward);
 }
 
@@ -365,4 +426,5 @@ REGISTER_PRIVATEUSE1_DISPATCH(scatter_scalar_reduce_stub, &usbgpu::aten::scatter
 REGISTER_PRIVATEUSE1_DISPATCH(index_fill_stub, &usbgpu::aten::index_fill_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(index_copy_stub, &usbgpu::aten::index_copy_kernel)
 REGISTER_PRIVATEUSE1_DISPATCH(take_stub, &usbgpu::aten::take_kernel)
+REGISTER_PRIVATEUSE1_DISPATCH(put_stub, &usbgpu::aten::put_kernel)
 }  // namespace at::native

@@ -1,4 +1,4 @@
-// Boolean masks: masked_fill_, nonzero, masked_select, masked_scatter_. Kernels: index.hip.
+// Boolean masks: masked_fill_, nonzero, nonzero_static, masked_select, masked_scatter_. Kernels: index.hip.
 #include "aten/walk.h"
 
 #include <ATen/ExpandUtils.h>
@@ -7,6 +7,7 @@
 #include <ATen/ops/masked_scatter_ops.h>
 #include <ATen/ops/masked_select_ops.h>
 #include <ATen/ops/nonzero_ops.h>
+#include <ATen/ops/nonzero_static_ops.h>
 #include <torch/library.h>
 
 #include "aten/backend/fallback.h"
@@ -106,6 +107,17 @@ Tensor truth(const Tensor& tensor) {
   return tensor.ne(0).contiguous();
 }
 
+// Rows of `out` that there are places for; the others stay as they are.
+void write_places(Compaction& compaction, const Tensor& self, const Tensor& out) {
+  if (out.numel() == 0) return;
+  const Tensor target = out.contiguous();  // out itself where it is contiguous
+  compaction.args.output = address(target), compaction.args.output_rows = out.size(0);
+  compaction.args.dims = static_cast<uint32_t>(self.dim());
+  for (int64_t d = 0; d < self.dim(); ++d) compaction.args.size[d] = self.size(d);
+  launch(compact_kernel(Compact::nonzero), {compaction.args.groups, 1, 1}, kGroup256, compaction.args);
+  if (!target.is_same(out)) out.copy_(target);
+}
+
 Tensor& nonzero_out(const Tensor& self, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_out, self, out);
   TORCH_CHECK(out.scalar_type() == at::kLong, "nonzero: Expected out tensor to have scalar type Long but got scalar type",
@@ -122,12 +134,7 @@ Tensor& nonzero_out(const Tensor& self, Tensor& out) {
   Compaction compaction(truth(self));
   const int64_t found = compaction.set_elements();
   resize_out(out, {found, self.dim()});
-  if (out.numel() == 0) return out;
-  const Tensor target = out.is_contiguous() ? out : empty_like(out);
-  compaction.args.output = address(target), compaction.args.dims = static_cast<uint32_t>(self.dim());
-  for (int64_t d = 0; d < self.dim(); ++d) compaction.args.size[d] = self.size(d);
-  launch(compact_kernel(Compact::nonzero), {compaction.args.groups, 1, 1}, kGroup256, compaction.args);
-  if (!target.is_same(out)) out.copy_(target);
+  write_places(compaction, self, out);
   return out;
 }
 
@@ -135,6 +142,32 @@ Tensor nonzero(const Tensor& self) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero, self);
   Tensor out = empty({0}, at::kLong);
   return nonzero_out(self, out);
+}
+
+// Nothing is read back: the size of the output is the caller's.
+Tensor& nonzero_static_out(const Tensor& self, int64_t size, int64_t fill_value, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_static_out, self, size, fill_value, out);
+  TORCH_CHECK(size >= 0, "nonzero_static: 'size' must be an non-negative integer");
+  TORCH_CHECK(out.scalar_type() == at::kLong, "nonzero_static: Expected out tensor to have scalar type Long but got scalar type",
+              out.scalar_type());
+  check_same_device("nonzero_static", {{"self", &self}, {"out", &out}});
+  at::assert_no_internal_overlap(out);
+  at::assert_no_overlap(out, self);
+  TORCH_CHECK_NOT_IMPLEMENTED(self.dim() <= static_cast<int64_t>(usbgpu_family::kWalkDims), "nonzero_static: usbgpu handles ",
+                              usbgpu_family::kWalkDims, " dimensions, got ", self.dim());
+  resize_out(out, {size, self.dim()});
+  if (out.numel() == 0) return out;
+  out.fill_(fill_value);
+  if (self.numel() == 0) return out;
+  Compaction compaction(truth(self));
+  write_places(compaction, self, out);
+  return out;
+}
+
+Tensor nonzero_static(const Tensor& self, int64_t size, int64_t fill_value) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_static, self, size, fill_value);
+  Tensor out = empty({0}, at::kLong);
+  return nonzero_static_out(self, size, fill_value, out);
 }
 
 Tensor& masked_select_out(const Tensor& self, const Tensor& mask, Tensor& out) {
@@ -196,6 +229,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("masked_fill_.Tensor", &masked_fill_tensor);
   m.impl("nonzero", &nonzero);
   m.impl("nonzero.out", &nonzero_out);
+  m.impl("nonzero_static", &nonzero_static);
+  m.impl("nonzero_static.out", &nonzero_static_out);
   m.impl("masked_select", &masked_select);
   m.impl("masked_select.out", &masked_select_out);
   m.impl("masked_scatter_", &masked_scatter);

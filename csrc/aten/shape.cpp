@@ -1,4 +1,4 @@
-// Operators that only move elements: cat, roll, flip. Kernels: index.hip.
+// Operators that only move elements: cat, roll, flip, channel_shuffle. Kernels: index.hip.
 #include "aten/walk.h"
 
 #include <ATen/MemoryOverlap.h>
@@ -6,6 +6,7 @@
 #include <ATen/native/IndexKernel.h>
 #include <ATen/ops/cat_meta.h>
 #include <ATen/ops/cat_ops.h>
+#include <ATen/ops/channel_shuffle_ops.h>
 #include <ATen/ops/roll_ops.h>
 #include <torch/library.h>
 
@@ -59,6 +60,26 @@ Tensor roll_tensor(const Tensor& self, at::IntArrayRef shifts, at::IntArrayRef d
   return result;
 }
 
+// Channel c of group g goes to place g of the c-th bunch: a transposition of [groups, channels per group].
+Tensor channel_shuffle(const Tensor& self, int64_t groups) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::channel_shuffle, self, groups);
+  TORCH_CHECK(self.dim() > 2, "channel_shuffle expects input with > 2 dims, but got input with sizes ", self.sizes());
+  const int64_t channels = self.size(1);
+  TORCH_CHECK(groups > 0, "Number of groups to divide channels in must be positive. Value of groups:", groups);
+  TORCH_CHECK(channels % groups == 0, "Number of channels must be divisible by groups. Got ", channels, " channels and ", groups,
+              " groups.");
+  const Tensor result = empty(self.sizes(), self.scalar_type(), self.suggest_memory_format());
+  if (self.numel() == 0) return result;
+  const auto split = [](const Tensor& tensor, int64_t first, int64_t second) {
+    std::vector<int64_t> sizes = tensor.sizes().vec(), strides = tensor.strides().vec();
+    sizes[1] = second, sizes.insert(sizes.begin() + 1, first);
+    strides.insert(strides.begin() + 1, strides[1] * second);
+    return tensor.as_strided(sizes, strides);
+  };
+  split(result, channels / groups, groups).copy_(split(self, groups, channels / groups).transpose(1, 2));
+  return result;
+}
+
 // ATen has turned the strides of flipped dimensions negative.
 void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
   static KernelCache cache;
@@ -75,6 +96,7 @@ void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("cat.out", &cat_out);
+  m.impl("channel_shuffle", &channel_shuffle);
   m.impl("roll", &roll_tensor);
 }
 

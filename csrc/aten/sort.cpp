@@ -1,4 +1,5 @@
 // sort, topk, randperm. Kernels: torch_usbgpu/kernels/sort.hip.
+#include "aten/sort.h"
 #include "aten/walk.h"
 
 #include <ATen/WrapDimUtils.h>
@@ -33,11 +34,8 @@ Kernel* sort_kernel_for(bool merge, ScalarType type, bool descending) {
   });
 }
 
-struct Sorted {
-  Tensor keys, order;  // contiguous, like the input; order: int64
-};
+}  // namespace
 
-// Sorts the last dimension of a contiguous tensor, stably.
 Sorted sort_rows(const Tensor& input, bool descending) {
   const int64_t n = input.size(-1), rows = input.numel() / n;
   TORCH_CHECK(n < (int64_t{1} << 31) && rows < (int64_t{1} << 31), "sort: ", input.sizes(),
@@ -59,6 +57,8 @@ Sorted sort_rows(const Tensor& input, bool descending) {
   }
   return now;
 }
+
+namespace {
 
 void sort_stub_kernel(const TensorBase& self_, const TensorBase& values_, const TensorBase& indices_, int64_t dim,
                       bool descending, bool /*stable: always*/) {

@@ -174,6 +174,18 @@ py::bytes ring_image(const std::vector<std::tuple<uint64_t, uint32_t>>& entries,
   return {reinterpret_cast<const char*>(ring.data()), ring.size() * 4};
 }
 
+// A window's payload, with the packet that lets go a read-back replaced by nothing: to be sent again when none is armed.
+py::bytes without_release(const py::bytes& payload) {
+  std::vector<uint32_t> window = whole_dwords(payload);
+  constexpr uint32_t tail = kWindowTrailerDwords + pm4::kReleaseDwords;
+  if (window.size() < tail) throw std::invalid_argument("this is no window");
+  const auto release = std::span<uint32_t>(window).subspan(window.size() - tail, pm4::kReleaseDwords);
+  if (release[0] != pm4::header(pm4::OP_RELEASE_MEM, pm4::kReleaseDwords - 1)) throw std::invalid_argument("no packet releases anything");
+  std::fill(release.begin(), release.end(), 0u);
+  pm4::Writer(release).skip(pm4::kReleaseDwords - 1);
+  return {reinterpret_cast<const char*>(window.data()), window.size() * 4};
+}
+
 }  // namespace
 }  // namespace usbgpu::runtime
 
@@ -287,6 +299,7 @@ PYBIND11_MODULE(_runtime, module) {
 
   module.def("ring_image", &ring_image, py::arg("entries"), py::arg("window_bytes"), py::arg("entry_dwords"));
   // Never let go: tensors may die after the modules whose globals kept the device, and give their blocks back to it.
+  module.def("without_release", &without_release, py::arg("payload"));
   module.def("set_current", [](py::object device) {
     current = device.cast<StreamDevice*>();
     device.release();

@@ -20,10 +20,10 @@ from ..chip import CHIP, CHIPS
 # Most USB transfers of a start from cold, warm, and dirty (with its reset), by what BAR 0 can be. Lower them when the
 # boot gets cheaper.
 TRANSFERS = {
-    "large": {"navi31": (714, 268, 682), "navi32": (711, 268, 679), "navi33": (674, 268, 642),
-              "navi44": (715, 284, 683), "navi48": (744, 284, 712)},
-    "small": {"navi31": (1215, 277, 695), "navi32": (1212, 277, 692), "navi33": (1175, 277, 655),
-              "navi44": (1240, 293, 696), "navi48": (1269, 293, 725)}}
+    "large": {"navi31": (716, 274, 688), "navi32": (713, 274, 685), "navi33": (676, 274, 648),
+              "navi44": (717, 290, 689), "navi48": (746, 290, 718)},
+    "small": {"navi31": (1221, 283, 701), "navi32": (1218, 283, 698), "navi33": (1181, 283, 661),
+              "navi44": (1246, 299, 702), "navi48": (1275, 299, 731)}}
 COLD_MODELLED_SECONDS = {"large": 0.050, "small": 0.077}        # by the yardstick of usb/stats.py
 # What the project promises: cold and warm.
 MOST_TRANSFERS, MOST_MODELLED_SECONDS = (1500, 300), 0.080

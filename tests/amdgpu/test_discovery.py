@@ -57,10 +57,22 @@ def test_no_table(binary):
 
 @pytest.mark.parametrize(("changed", "message"), [
     ({"GC": "11.0.1"}, "graphics core 11.0.1"), ({"GC": "9.4.3"}, "graphics core 9.4.3, Aqua Vanjaram"),
-    ({"MMHUB": "3.3.0"}, "MMHUB in version 3.3.0"), ({"OSSSYS": "5.0.0"}, "OSSSYS in version 5.0.0")])
+    ({"MMHUB": "3.3.0"}, "MMHUB in version 3.3.0"), ({"MMHUB": "3.0.1"}, "MMHUB in version 3.0.1"), ({"OSSSYS": "5.0.0"}, "OSSSYS in version 5.0.0")])
 def test_unknown_chips_are_refused(changed, message):
     with pytest.raises(UnsupportedChip, match=message):
         discovery.identify_chip(discovery.parse(discovery_binary("navi31", changed=changed)))
+
+
+@pytest.mark.parametrize(("chip", "ip", "version", "file"), [
+    ("navi33", "OSSSYS", "6.0.2", "osssys_6_0_0"), ("navi33", "HDP", "6.0.1", "hdp_6_0_0"),
+    ("navi32", "NBIO", "4.3.1", "nbio_4_3_0"), ("navi32", "MMHUB", "3.0.2", "mmhub_3_0_2"),
+    ("navi33", "MMHUB", "3.0.0", "mmhub_3_0_0"), ("navi32", "MMHUB", "3.0.3", "mmhub_3_0_0")])
+def test_the_register_file_is_that_of_the_version_found(chip, ip, version, file, caplog):
+    """As Linux chooses its drivers: which revisions the boards with a chip have is not known of all."""
+    found = discovery.parse(discovery_binary(chip, changed={ip: version}))
+    name, facts = discovery.identify_chip(found)
+    assert name == chip and facts["register_files"] == {**CHIPS[chip]["register_files"], ip: file}
+    assert ("is assumed" in caplog.text) == (version == "3.0.3")
 
 
 def test_known_other_cards_are_refused_by_their_id():

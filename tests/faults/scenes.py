@@ -24,7 +24,7 @@ VRAM_BYTES = 512 << 20
 TOO_LITTLE_VRAM = 32 << 20
 COPY_BYTES = 3 << 20
 ELEMENTS = 64
-BUSY_SECONDS, STRIKE_SECONDS = 0.25, 0.08
+BUSY_SECONDS, STRIKE_SECONDS = 0.2, 0.06
 NOWHERE = 0x2000_0000_0000 + (200 << 30)     # inside the window of virtual addresses, beyond VRAM
 SIGNATURE_BYTES, HEADER_BYTES = 0x100, 0x100
 
@@ -111,9 +111,8 @@ class Scene:
         """Of a file that the PSP loads behind its own."""
         (path,) = self.images.glob(f"**/*{CHIPS[CHIP]['firmware']['rlc']}*")
         content = bytearray(path.read_bytes())
-        if how == "another chip's":
-            other = "navi48" if CHIP != "navi48" else "navi31"
-            (source,) = firmware_directory(other).glob(f"**/*{CHIPS[other]['firmware']['rlc']}*")
+        if how == "another file":
+            (source,) = self.images.glob(f"**/*{CHIPS[CHIP]['firmware']['mec']}*")
             content[:] = source.read_bytes()
         elif how == "cut off":
             del content[len(content) // 2:]

@@ -16,7 +16,7 @@ MOMENTS = {
     "closing": "the device is being closed",
 }
 
-TIMEOUT_S = 0.5             # USBGPU_TIMEOUT_S of the tests
+TIMEOUT_S = 3.0             # USBGPU_TIMEOUT_S of the tests
 WORKS = "works"
 
 # What makes it work again.
@@ -47,7 +47,8 @@ class Fault:
     """A row. `switches`: moment -> variants that must all end alike; "" for the moments that are not named.
 
     What is no switch of the emulated dock (`by`) is done by scenes.py: a kernel, a damaged file, a full memory.
-    `speed`: how much faster the driver's clock runs while it boots or closes, so that its long time-outs pass.
+    `speed`: how much faster the driver's clock runs while it boots or closes, so that its long time-outs pass;
+    `waiting`: the same at the other moments.
     `known`: variants that do not hold yet, and why.
     `others`: variants that end otherwise than their cell says, with what they end in.
     """
@@ -56,6 +57,7 @@ class Fault:
     switches: dict[str, tuple[str, ...]] = field(default_factory=dict)
     by: str = "switch"
     speed: float = 1.0
+    waiting: float = 1.0
     others: dict[str, Cell] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
 
@@ -75,7 +77,7 @@ CLOSED = Cell(WORKS, SOON, OPEN)         # close() ends, and the next start puts
 LOST = Cell("DeviceLost", AT_ONCE, REPLUG)
 BROKEN = Cell("LinkError", AT_ONCE, RESET)
 LATE = Cell("LinkTimeout", AT_ONCE, RESET)
-HANGS = Cell("GpuHang", TIMEOUT_S + AT_ONCE, RESET)
+HANGS = Cell("GpuHang", TIMEOUT_S + SOON, RESET)     # the time, and that of stopping what runs
 
 FAULTS: dict[str, Fault] = {
     "unplug": Fault(
@@ -124,10 +126,15 @@ FAULTS: dict[str, Fault] = {
         row(UNAFFECTED, boot=Cell("LinkError", AT_ONCE, OPEN), copy_out=BROKEN, closing=CLOSED),
         {"": ("short-bulk",)}),
     "lost landing": Fault(
-        "data for the GPU is accepted by the adapter and never arrives in its memory",
-        row(HANGS, boot=UNAFFECTED, copy_out=UNAFFECTED, closing=CLOSED),
-        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4"), "copy-in": ("lost-landing:1:after=5",),
-         "": ("lost-landing:1",)}),
+        "data for the GPU is taken by the adapter once and never arrives in its memory",
+        row(UNAFFECTED, closing=CLOSED),
+        {"boot": ("lost-landing:1:after=3", "lost-landing:1:after=4", "lost-landing:1:after=24"), "copy-in": ("lost-landing:1:after=5",),
+         "": ("lost-landing:1",)}, waiting=3),
+    "lost landings for good": Fault(
+        "no data for the GPU arrives any more",
+        row(HANGS, boot=Cell("LinkTimeout", SOON, OPEN), copy_in=Cell("LinkTimeout", 2 * SOON, RESET),
+            copy_out=UNAFFECTED, closing=CLOSED),
+        {"copy-in": ("lost-landing:after=5",), "": ("lost-landing",)}, waiting=3),
     "link down": Fault(
         "the PCIe link between dock and card goes down",
         row(Cell("PcieLinkDown", AT_ONCE, RESET), boot=Cell("PcieLinkDown", AT_ONCE, OPEN), closing=CLOSED),
@@ -151,28 +158,28 @@ FAULTS: dict[str, Fault] = {
         row(Cell("IllegalInstruction", AT_ONCE, RESET), boot=UNAFFECTED, closing=CLOSED), by="kernel:illegal"),
     "endless kernel": Fault(
         "a kernel never ends",
-        row(HANGS, boot=UNAFFECTED, closing=CLOSED), by="kernel:endless"),
+        row(HANGS, boot=UNAFFECTED, closing=CLOSED), by="kernel:endless", waiting=3),
     "PSP silent": Fault(
         "the GPU's security processor stops answering",
-        row(UNAFFECTED, boot=Cell("PspSilent", 25, OPEN), closing=CLOSED),
+        row(UNAFFECTED, boot=Cell("PspSilent", 40, OPEN), closing=CLOSED),
         {"boot": ("psp-silent", "psp-silent:after=2", "psp-silent:after=9"), "": ("psp-silent",)}, speed=20),
     "SMU silent": Fault(
         "the GPU's power controller stops answering",
-        row(UNAFFECTED, boot=Cell("SmuSilent", 25, OPEN), closing=Cell(WORKS, 12, OPEN)),
+        row(UNAFFECTED, boot=Cell("SmuSilent", 40, OPEN), closing=Cell(WORKS, 12, OPEN)),
         {"boot": ("smu-silent", "smu-silent:after=2"), "": ("smu-silent",)}, speed=20),
     "firmware corrupted": Fault(
         "a firmware file of the host is damaged",
         row(UNAFFECTED, boot=Cell("FirmwareMismatch", SOON, OPEN)),
-        {"boot": ("cut off", "empty", "header", "signature", "another chip's"), "": ("cut off",)}, by="file"),
+        {"boot": ("cut off", "empty", "header", "signature", "another file"), "": ("cut off",)}, by="file"),
     "VRAM exhausted": Fault(
         "the GPU's memory is full; the operation itself needs none",
         row(Cell("OutOfMemory", AT_ONCE, NOTHING), boot=Cell("UnsupportedChip", AT_ONCE, OPEN)), by="memory"),
     "queue hang": Fault(
         "the compute engine takes no more packets",
         row(HANGS, copy_in=UNAFFECTED, copy_out=UNAFFECTED, boot=UNAFFECTED, closing=CLOSED),
-        {"": ("queue-hang:until=engine",)}),
+        {"": ("queue-hang:until=engine",)}, waiting=3),
     "copy engine hang": Fault(
         "the copy engine takes no more packets",
         row(UNAFFECTED, copy_in=HANGS, copy_out=HANGS),
-        {"copy-in": ("sdma-hang:until=engine:after=5",), "": ("sdma-hang:until=engine",)}),
+        {"copy-in": ("sdma-hang:until=engine:after=5",), "": ("sdma-hang:until=engine",)}, waiting=3),
 }

@@ -11,7 +11,7 @@ from ..clock import hurry
 from .scenes import Scene
 from .table import FAULTS, MOMENTS, NOTHING, REPLUG, RESET, TIMEOUT_S, WORKS
 
-BETWEEN = 5     # how much faster the driver's pauses pass before and after the moment in question
+BETWEEN = 4     # how much faster the driver's pauses pass before and after the moment in question
 CELLS = [pytest.param(name, moment, variant, id=f"{name}-{moment}-{variant}".replace(" ", "_"),
                       marks=[pytest.mark.xfail(strict=True, reason=fault.known[variant])] if variant in fault.known else [])
          for name, fault in FAULTS.items() for moment in MOMENTS for variant in fault.variants(moment)]
@@ -28,7 +28,7 @@ def test_cell(name, moment, variant, tmp_path, monkeypatch):
 
     outcome, error = WORKS, None
     with monkeypatch.context() as patch:
-        clock = hurry(patch, fault.speed if moment in ("boot", "closing") else 1)
+        clock = hurry(patch, fault.speed if moment in ("boot", "closing") else fault.waiting)
         try:
             scene.play()
         except errors.UsbGpuError as caught:
@@ -39,6 +39,8 @@ def test_cell(name, moment, variant, tmp_path, monkeypatch):
     assert took < cell.seconds
     if error is not None:
         assert error.found and error.action and error.code in str(error)
+        if fault.by.startswith("kernel:"):
+            assert fault.by.removeprefix("kernel:") in error.found
 
     monkeypatch.setenv("USBGPU_TIMEOUT_S", f"{10 * BETWEEN}")
     with monkeypatch.context() as patch:

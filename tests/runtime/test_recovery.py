@@ -68,7 +68,9 @@ class Dock:
 
 
 @pytest.fixture
-def dock():
+def dock(monkeypatch):
+    # the emulated board is back at once; hardware is given its second
+    monkeypatch.setattr("torch_usbgpu.amdgpu.boot.MODE1_RESET_SECONDS", 0.02)
     dock = Dock()
     yield dock
     dock.device.close()
@@ -233,6 +235,24 @@ def test_replug(dock):
     dock.assert_works()
 
 
+def test_a_dock_whose_firmware_hangs(dock):
+    """Nothing but pulling the plug helps against that: said within the time-outs, and put right afterwards."""
+    dock.adapter.inject("adapter-hang")
+    with pytest.raises(errors.LinkError) as first:
+        dock.read()
+    with pytest.raises(errors.RecoveryFailed, match="did not come back") as caught:
+        dock.device.reset()
+    assert caught.value.__cause__ is first.value and "Unplug" in caught.value.action
+    assert [step.rung for step in caught.value.report] == ["re-arm", "clear halt", "re-open"], "no rung above can help"
+    dock.adapter.heal()
+    dock.adapter.unplug()
+    dock.adapter.replug()
+    with pytest.warns(RuntimeWarning):
+        assert dock.device.reset().vram_lost
+    dock.assert_kept(True)
+    dock.assert_works()
+
+
 def test_replug_by_spec(monkeypatch):
     """Through the transport's own way to find the adapter again."""
     monkeypatch.setenv("USBGPU_EMULATOR", "vram=1G,serial=01234567")
@@ -359,9 +379,9 @@ def test_closing_a_dock_that_is_gone_is_quiet(dock):
     (["sdma-hang:until=reset"], "mode-1 reset"), (["sdma-hang:until=power"], "power cycle"),
 ])
 def test_the_rung_that_cures_a_hang_is_found(dock, monkeypatch, switches, rung):
-    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.5")
-    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.5)
-    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.2)
+    monkeypatch.setenv("USBGPU_TIMEOUT_S", "0.3")
+    monkeypatch.setattr(recovery, "PROOF_SECONDS", 0.3)
+    monkeypatch.setattr("torch_usbgpu.amdgpu.gfx.DEQUEUE_SECONDS", 0.1)
     dock.device.synchronize()
     dock.adapter.inject(*switches)
     with pytest.raises((errors.GpuHang, errors.LinkTimeout)):

@@ -1,8 +1,10 @@
 """Docks on which the GPU cannot release read-backs: legacy firmware, USB 2, USB 2 without SRAM transfers."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +31,10 @@ CABLES = {
     "usb2-without-sram": dict(usb="high", faults=["timeout:F2"]),
     "legacy-usb2": dict(firmware="legacy", usb="high"),
 }
-STAGES = {"legacy": SramStage, "usb2": SramStage, "usb2-without-sram": VramStage, "legacy-usb2": SramStage}
+GENUINE = os.environ.get("USBGPU_TEST_DOCK_FIRMWARE", "")
+if Path(GENUINE).is_file():         # the open firmware's own code, at High Speed
+    CABLES["genuine-usb2"] = dict(firmware=f"image:{GENUINE}", usb="high")
+STAGES = {name: VramStage if name == "usb2-without-sram" else SramStage for name in CABLES}
 
 
 @pytest.fixture(scope="module", params=CABLES)
@@ -170,6 +175,34 @@ def test_failed_fetches_are_repeated_on_legacy():
         back = np.empty_like(data)
         device.copy_out(back, at)
         assert (back == data).all() and len(hits) == 4      # three pieces, one of them twice
+
+
+@pytest.mark.parametrize("name", ["legacy", "usb2-without-sram"])
+@pytest.mark.parametrize("moment", ["idle", "copy-in", "copy-out", "computing"])
+def test_unplugged(name, moment):
+    """DeviceLost at whatever moment; closing is quiet; plugged in again, the same device goes on."""
+    handle = EmulatedAdapter(CHIP, vram_bytes=1 << 30, **CABLES[name])
+    device = Device(handle)
+    device.kernels = device.load(compiler.compile(SOURCE, device.arch))
+    values = np.zeros(40_000, np.float32)
+    at = device.alloc(values.nbytes)
+    device.copy_in(at, values)
+    device.synchronize()
+    act = {"idle": device.adapter.ltssm, "copy-in": lambda: device.copy_in(at, values),
+           "copy-out": lambda: device.copy_out(values, at),
+           "computing": lambda: (device.launch(device.kernels["add"], (157,), (256,), [at, np.int32(40_000)]),
+                                 device.synchronize())}[moment]
+    handle.inject("unplug" if moment == "idle" else "unplug:after=3")
+    with pytest.raises(errors.DeviceLost):
+        act()
+    if moment == "copy-out":
+        handle.heal()
+        handle.replug()
+        with pytest.warns(RuntimeWarning, match="memory was lost"):
+            assert device.reset().rung == "re-open"
+        device.kernels = device.load(compiler.compile(SOURCE, device.arch))
+        assert (add_one(device, np.zeros(100, np.float32)) == 1).all()
+    device.close()
 
 
 def test_replug_at_another_speed_or_firmware():

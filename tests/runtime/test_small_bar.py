@@ -1,4 +1,5 @@
-"""The runtime on a card that shows 256 MiB of its memory: kernels, copies and faults far beyond."""
+"""The runtime on a card that shows 256 MiB of its memory: kernels, copies and faults far beyond. And on one that has
+no more."""
 from __future__ import annotations
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from torch_usbgpu.compiler import compile
 from torch_usbgpu.emulator import EmulatedAdapter
-from torch_usbgpu.errors import GpuFault
+from torch_usbgpu.errors import GpuFault, OutOfMemory, UnsupportedChip
 from torch_usbgpu.runtime import Device
 from torch_usbgpu.usb import open_handle
 
@@ -54,3 +55,25 @@ def test_a_fault_is_explained_with_code_beyond_the_bar(gpu):
     assert caught.value.address == 0xDEAD_0000_0000 and "code" in caught.value.state
     gpu.reset()
     gpu.free(filler)
+
+
+def with_memory(mebibytes: int) -> Device:
+    return Device(EmulatedAdapter(CHIP, vram_bytes=mebibytes * MIB), open_handle(f"emulated:{CHIP}").firmware_dirs)
+
+
+def test_the_least_memory():
+    with with_memory(256) as gpu:
+        values, there = np.arange(1000, dtype=np.uint32), gpu.alloc(4000)
+        gpu.copy_in(there, values)
+        gpu.launch(gpu.load(compile(SOURCE, gpu.arch))["doubled"], grid=4, block=256, args=[there, np.int32(1000)])
+        result = np.empty_like(values)
+        gpu.copy_out(result, there)
+        assert np.array_equal(result, 2 * values)
+        with pytest.raises(OutOfMemory, match="134217728 bytes"):
+            gpu.alloc(128 * MIB)
+
+
+@pytest.mark.parametrize("mebibytes", [1, 64, 128, 255])
+def test_less_is_refused_with_the_numbers(mebibytes):
+    with pytest.raises(UnsupportedChip, match=f"has {mebibytes} MiB of memory; 256 MiB"):
+        with_memory(mebibytes)

@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "torch_usbgpu"
 SOURCES = sorted(path for room in ("usb", "pcie", "amdgpu", "runtime") for path in (PACKAGE / room).rglob("*.py"))
 # Loops that look at no clock, and what ends them.
 BOUNDED = {
-    ("asm2464pd.py", "self._out_in_flight"): "each turn takes one away, or raises",
     ("config.py", "index < 6"): "six BARs",
     ("config.py", "(header := self.read(offset)) not in (0, 4294967295)"): "offsets ascend and are at most 0xFFC",
+    ("asm2464pd.py", "self._out_in_flight"): "takes one away, or fails, after a wait with a time-out",
     ("copies.py", "len(on_wire) >= 2"): "takes one away, after a wait with a time-out",
     ("copies.py", "start < last"): "each turn finishes a chunk or uses up a try",
     ("copies.py", "True"): "each turn ends it or uses up a try; tries come back only with a chunk that was drained",

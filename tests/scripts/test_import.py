@@ -2,6 +2,7 @@
 thread."""
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -133,6 +134,29 @@ except RuntimeError: sys.path.remove({str(tmp_path)!r})
 import torch
 """
     assert output(code + KNOWN).strip() == "2.0 1"
+
+
+# ---- installed: torch loads our entry point at the end of its own import
+
+@pytest.fixture
+def installed(tmp_path):
+    """As pip leaves it, without the files."""
+    info = tmp_path / "torch_usbgpu-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch_usbgpu\nVersion: 0\n")
+    entry = re.search(r'entry-points."torch.backends"\]\n(.*) = "(.*)"', (ROOT / "pyproject.toml").read_text())
+    (info / "entry_points.txt").write_text(f"[torch.backends]\n{entry[1]} = {entry[2]}\n")
+    return {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+
+@pytest.mark.parametrize("lines", ["import torch", "import torch_usbgpu, torch", "import torch, torch_usbgpu"])
+def test_the_entry_point_registers_where_the_device_is_asked_for(installed, lines):
+    assert output(lines + KNOWN, USBGPU_DEVICE="emulated", **installed).strip() == "2.0 1"
+
+
+def test_merely_installed_it_changes_nothing(installed):
+    code = "import torch, sys; print(hasattr(torch, 'usbgpu'), torch.accelerator.is_available(), 'torch_usbgpu._C' in sys.modules)"
+    assert output(code, USBGPU_DEVICE="", **installed).split() == ["False", "False", "False"]
 
 
 # ---- other processes

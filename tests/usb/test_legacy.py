@@ -238,10 +238,29 @@ def test_a_read_clears_done_first_and_waits_for_it():
     adapter, wire = recorded(0, 0, 2)
     assert adapter.read32(0x1000_0010) == 0x1122_3344
     assert wire.writes()[-3:] == [(0xB296, 2), (0xB296, 4), (0xB254, 0x0F)] and not wire.flags
+
+
+def test_a_completion_overwrites_the_data_registers():
+    adapter, wire = recorded()
+    adapter.write32(0x1000_0010, 0xAABB_CCDD)
+    adapter.read32(0x1000_0010)
     wire.commands.clear()
-    adapter.write32(0x1000_0010, 0x1122_3344)           # the data registers held a completion meanwhile
-    assert [(0xB220, 0x11), (0xB221, 0x22), (0xB222, 0x33), (0xB223, 0x44)] == wire.writes()[2:6] or (
-        {0xB220, 0xB221, 0xB222, 0xB223} <= {register for register, _ in wire.writes()})
+    adapter.write32(0x1000_0010, 0xAABB_CCDD)
+    assert [(0xB220, 0xAA), (0xB221, 0xBB), (0xB222, 0xCC), (0xB223, 0xDD)] == [
+        write for write in wire.writes() if 0xB220 <= write[0] < 0xB224]
+
+
+def test_after_a_failure_nothing_is_taken_for_written():
+    adapter, wire = recorded()
+    adapter.write32(0x8_0000_0010, 1)
+    complete = wire.writes()
+    run, wire.run = wire.run, lambda commands: (_ for _ in ()).throw(errors.LinkTimeout("gone"))
+    with pytest.raises(errors.LinkTimeout):
+        adapter.write32(0x8_0000_0014, 2)
+    wire.run = run
+    wire.commands.clear()
+    adapter.write32(0x8_0000_0010, 1)
+    assert wire.writes() == complete
 
 
 def test_the_error_flag_is_cleared_and_the_packet_repeated():

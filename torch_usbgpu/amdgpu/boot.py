@@ -126,7 +126,12 @@ def read_discovery(gpu: Gpu) -> str:
 
 
 def _read_table(gpu: Gpu, at: int) -> bytes:
-    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty."""
+    """Only as much as there is: 1 KiB over this road takes half a millisecond, over the index registers fifty.
+
+    The first dword goes by a packet of its own, whose completion is looked at: where memory does not answer, a stream
+    would never end, and hang the dock.
+    """
+    gpu.vram_probe(at)
     header = gpu.vram_read(at, discovery.HEADER_BYTES)
     rest = discovery.binary_bytes(header) - len(header)
     return header + gpu.vram_read(at + len(header), rest + 3 & ~3)[:rest]
@@ -163,10 +168,15 @@ def _board_name(gpu: Gpu) -> str:
 # ---- in which state is it?
 
 def is_warm(gpu: Gpu) -> bool:
-    """Was the board left clean by this driver, with this memory plan?"""
+    """Was the board left clean by this driver, with this memory plan?
+
+    Asked with single packets until something answers: the graphics core may hang, and a stream would with it.
+    """
     regs = gpu.regs
-    units, mark, ours = regs.read_block("SCRATCH_REG5", 3)
-    if ours != layout.LAYOUT_VERSION or mark != CLEAN or not gpu.psp.is_alive():
+    if regs.read("SCRATCH_REG7") != layout.LAYOUT_VERSION:
+        return False
+    units, mark = regs.read_block("SCRATCH_REG5", 2)
+    if mark != CLEAN or not gpu.psp.is_alive():
         return False
     if not 0 < units <= gpu.compute_units:
         return False                # of the three, the one that no other driver would put there
@@ -306,10 +316,12 @@ def is_still_ours(gpu: Gpu) -> bool:
             return False
         marks = gpu.session, gpu.compute_units, RUNNING, layout.LAYOUT_VERSION
         return gpu.regs.read_block("SCRATCH_REG4", 4) == marks
-    except DeviceLost:
-        raise
-    except LinkError:
+    except PcieLinkDown:
         return False
+    except LinkError as error:
+        if "status" in error.state:     # of a completion: nobody answers at this address any more
+            return False
+        raise
 
 
 def create_queues(gpu: Gpu) -> str:

@@ -5,11 +5,14 @@ It lies 64 KiB below the end of VRAM, put there by the board's own firmware. Lay
 """
 from __future__ import annotations
 
+import logging
 import struct
 from dataclasses import dataclass, field
 
 from ..errors import BootError, UnsupportedChip
 from .facts import enum, get_field, load, struct_fields, struct_size
+
+log = logging.getLogger(__name__)
 
 _FACTS = enum("discovery")
 OFFSET_FROM_VRAM_END = _FACTS["OFFSET_FROM_VRAM_END"]
@@ -187,11 +190,29 @@ def identify_chip(discovery: Discovery) -> tuple[str, dict]:
         other = load("other_cards")["graphics_cores"].get(version)
         raise UnsupportedChip(f"This GPU has graphics core {version}{f', {other}' if other else ''}, which is not "
                               "supported.", _supported())
-    for ip, file in chip["register_files"].items():
+    files = {}
+    for ip, usual in chip["register_files"].items():
         block = discovery.find(ip)
-        served = load(f"registers/{file}")["used_for_versions"]
-        if block is None or block.version not in served:
+        file = _register_file(ip, usual, block.version) if block else None
+        if file is None:
             raise UnsupportedChip(
                 f"This {chip['codename']} board has block {ip} in version {block.version if block else 'none'}.",
-                "Report the board with the output above.", served=", ".join(served))
-    return name, chip
+                "Report the board with the output above.",
+                served=", ".join(load(f"registers/{usual}")["used_for_versions"]))
+        files[ip] = file
+    return name, {**chip, "register_files": files}
+
+
+def _register_file(ip: str, usual: str, version: str) -> str | None:
+    """The register file for a version of a block: the board decides, not what other boards with its chip have."""
+    files = list(dict.fromkeys([usual, *(chip["register_files"][ip] for chip in load("chips")["chips"].values())]))
+    for file in files:
+        if version in load(f"registers/{file}")["used_for_versions"]:
+            return file
+    for file in files:
+        facts = load(f"registers/{file}")
+        if version.rpartition(".")[0] == facts.get("default_for") and version not in facts["default_not_for"]:
+            log.warning("this board has block %s in version %s, which nobody we know of has described; %s is assumed",
+                        ip, version, facts["version"])
+            return file
+    return None

@@ -232,6 +232,19 @@ class Gpu:
             words = [self.regs.read_block(MM_DATA, 1)[0] for _ in self._select_vram(paddr, nbytes)]
         return struct.pack(f"<{len(words)}I", *words)
 
+    def vram_probe(self, paddr: int) -> int:
+        """One dword of VRAM.
+
+        Raises:
+            LinkError: nobody answers, which a vram_read() would not notice, or never return from.
+        """
+        if paddr + 4 <= self.pci.bars[0].size:
+            return self.adapter.read32(self.vram_base + paddr)
+        with self.adapter.lock:
+            for _ in self._select_vram(paddr, 4):
+                value = self.regs.read(MM_DATA)
+        return value
+
     def _check_dwords(self, paddr: int, nbytes: int) -> None:
         if paddr & 3 or nbytes & 3:
             raise ValueError("VRAM beyond BAR0 is accessed in whole dwords")

@@ -130,7 +130,7 @@ class Psp:
         """Table of contents first; it tells how much trusted memory (TMR) all firmware needs."""
         content = self._gpu.firmware.file("sos").content("PSP_TOC")
         self._stage(content)
-        response = self._command("LOAD_TOC", "TOC", app=len(content))
+        response = self._load(content, "LOAD_TOC", "TOC", app=len(content))
         self._tmr_bytes = struct.unpack_from("<I", response, TMR_SIZE - RESPONSE)[0]
         if self._tmr_bytes > layout.TMR_BYTES:
             raise BootError("The firmware wants more trusted memory than is reserved for it.",
@@ -156,9 +156,21 @@ class Psp:
             if content != staged:
                 self._stage(content)
                 staged = content
-            self._command("LOAD_IP_FW", f"{file.name}:{name}", firmware=(len(content), _TYPES[name]))
+            self._load(content, "LOAD_IP_FW", f"{file.name}:{name}", firmware=(len(content), _TYPES[name]))
             loaded.append(name)
         return " ".join(loaded)
+
+    def _load(self, content: bytes, command: str, what: str, **parameters) -> bytes:
+        """A command about what is staged; if it is refused, with the content staged once more.
+
+        That the adapter has taken data does not prove that the data has arrived.
+        """
+        try:
+            return self._command(command, what, **parameters)
+        except FirmwareMismatch as refusal:
+            log.warning("%s It is sent again.", refusal.found)
+            self._stage(content)
+            return self._command(command, what, **parameters)
 
     def _setup_tmr(self) -> None:
         self._command("SETUP_TMR", "TMR", tmr=self._tmr_bytes or layout.TMR_BYTES)

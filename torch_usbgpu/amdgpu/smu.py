@@ -41,7 +41,7 @@ class Smu:
     def is_alive(self) -> bool:
         """Does it answer (since an earlier boot)?"""
         try:
-            self.send("GetSmuVersion", timeout_s=0.1)
+            self.send("GetSmuVersion", timeout_s=0.1, careful=True)
             return True
         except BootError:
             return False
@@ -187,8 +187,11 @@ class Smu:
             return self._gpu.vram_read(PLACES["smu_table"], nbytes + 3 & ~3)
 
     # ---- mailboxes
-    def send(self, message: str, argument: int = 0, timeout_s: float | None = None) -> int:
+    def send(self, message: str, argument: int = 0, timeout_s: float | None = None, *, careful: bool = False) -> int:
         """One message; returns the answer's argument. It may take `patience_s` unless a time-out is given.
+
+        Args:
+            careful: single packets only, for a board of which nobody knows whether it still answers.
 
         Raises:
             SmuSilent: no answer in time.
@@ -203,7 +206,14 @@ class Smu:
         count = regs.address("MP1_SMN_C2PMSG_90") - regs.address("MP1_SMN_C2PMSG_82") + 1
         timeout_s = self.patience_s if timeout_s is None else timeout_s
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_SECONDS
-        while (answer := regs.read_block("MP1_SMN_C2PMSG_82", count))[-1] == 0:
+
+        def look() -> tuple[int, ...]:
+            if careful:
+                result = regs.read("MP1_SMN_C2PMSG_90")
+                return (regs.read("MP1_SMN_C2PMSG_82") if result else 0, result)
+            return regs.read_block("MP1_SMN_C2PMSG_82", count)
+
+        while (answer := look())[-1] == 0:
             if time.monotonic() > deadline:
                 raise SmuSilent(f"The SMU did not answer {message} within {timeout_s:g} s.", argument=f"{argument:#x}")
             time.sleep(pause_s)

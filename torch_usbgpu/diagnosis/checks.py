@@ -5,6 +5,7 @@ Nothing here disturbs a process that uses the dock: the dock is opened under its
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import time
@@ -17,6 +18,8 @@ from ..errors import ConfigError, LinkTimeout, UsbGpuError
 from . import rates, selftest
 from .findings import Finding, finding, from_error, with_process
 from .states import OK, PROBLEM, WARNING
+
+log = logging.getLogger(__name__)
 
 SKIPPED = "skipped"
 # A problem -> warnings that are only another side of it.
@@ -68,8 +71,10 @@ class Examination:
         """Never raises: the first cause is what counts."""
         for thing in (self.device, None if self.device else self.opened and self.opened.handle):
             if thing is not None and hasattr(thing, "close"):
-                with contextlib.suppress(UsbGpuError, OSError):
+                try:
                     thing.close()
+                except Exception as error:      # also USB's own, of a dock that is gone
+                    log.info("closing ended with %r", error)
         self.device = self.opened = None
 
 
@@ -215,9 +220,12 @@ def boot_gpu(exam: Examination) -> str:
     exam.facts["boot"] = {"milliseconds": round(sum(step.seconds for step in gpu.boot_log) * 1e3),
                           "transfers": sum(step.transfers for step in gpu.boot_log),
                           "compute_units": gpu.compute_units}
+    first_failure = next((step.detail for step in gpu.boot_log if step.detail.startswith("FAILED: ")), None)
     if exam.facts["card"]["found"] == "dirty":
         exam.note(finding("board-was-dirty", "The GPU was running when the dock was opened, and not left by this "
                                              "driver in order; it has been reset."))
+    elif first_failure:
+        exam.note(finding("second-start", f"The first start ended with: {first_failure.removeprefix('FAILED: ')}"))
     return f"{exam.facts['boot']['transfers']} transfers, {gpu.compute_units} compute units"
 
 

@@ -106,6 +106,10 @@ STATES = (
           "The last program left the GPU running; the boot had to reset it. It works now.",
           "Nothing to do now; let programs end by themselves rather than by `kill -9`.", "state=dirty"),
     State("D306", "boot-failed", PROBLEM, "The GPU does not start.", POWER, "fault=crs:2000000000"),
+    State("D307", "second-start", WARNING,
+          "The GPU did not start at once, only after it had been reset or its power switched off and on. It works now.",
+          "Nothing to do now; if it happens again, seat the card and its power cables anew.",
+          "fault=psp-silent:after=8:until=power"),
 
     State("D401", "queue-hangs", PROBLEM, "The GPU started, but does not work off its queue.", POWER,
           "fault=queue-hang"),

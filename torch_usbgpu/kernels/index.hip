@@ -4,36 +4,9 @@
 #include "device_error.h"
 #include "family.h"
 #include "index_args.h"
+#include "walk.h"
 
 namespace usbgpu_family {
-
-template <uint32_t Bytes> struct word;
-template <> struct word<1> { using type = uint8_t; };
-template <> struct word<2> { using type = uint16_t; };
-template <> struct word<4> { using type = uint32_t; };
-template <> struct word<8> { using type = uint64_t; };
-
-template <uint32_t Operands>
-struct Position {
-  int32_t offset[Operands];
-  USBGPU_INLINE Position(const Walk<Operands>& walk, uint32_t linear) {
-#pragma unroll
-    for (uint32_t k = 0; k < Operands; ++k) offset[k] = 0;
-#pragma clang loop unroll(disable)
-    for (uint32_t d = 0; d + 1 < walk.dims; ++d) {
-      uint32_t rest = linear / walk.size[d], i = linear - rest * walk.size[d];
-#pragma unroll
-      for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)i * walk.stride[d][k];
-      linear = rest;
-    }
-#pragma unroll
-    for (uint32_t k = 0; k < Operands; ++k) offset[k] += (int32_t)linear * walk.stride[walk.dims - 1][k];
-  }
-  template <typename T>
-  USBGPU_INLINE global_ptr<T> of(const Walk<Operands>& walk, uint32_t k) const {
-    return (global_ptr<T>)((global_ptr<char>)walk.address[k] + offset[k]);
-  }
-};
 
 // Sum of index * stride over all index tensors; false (and recorded) if one is out of bounds.
 template <typename Index, uint32_t Indices>
@@ -136,28 +109,6 @@ USBGPU_INLINE uint32_t compact_bits(const CompactArgs& args) {
   return bits;
 }
 
-// Sum of `value` over the threads before this one; `all` gets the sum over the workgroup.
-USBGPU_INLINE uint32_t block_exclusive_sum(uint32_t value, uint32_t& all, uint32_t* scratch) {
-  uint32_t inclusive = value;
-#pragma unroll
-  for (uint32_t step = 1; step < 32; step <<= 1) {
-    uint32_t before = __builtin_amdgcn_ds_bpermute((int)((lane_id() - step) << 2), (int)inclusive);
-    if (lane_id() >= step) inclusive += before;
-  }
-  local_barrier();
-  if (lane_id() == 31) scratch[threadIdx.x >> 5] = inclusive;
-  local_barrier();
-  uint32_t base = 0;
-  all = 0;
-#pragma unroll
-  for (uint32_t wave = 0; wave < 8; ++wave) {
-    uint32_t sum = scratch[wave];
-    if (wave < (threadIdx.x >> 5)) base += sum;
-    all += sum;
-  }
-  return base + inclusive - value;
-}
-
 USBGPU_INLINE void compact_count(const CompactArgs& args) {
   __shared__ uint32_t scratch[8];
   const uint32_t sum = block_reduce<256>((uint32_t)__builtin_popcount(compact_bits(args)), Sum{}, scratch);
@@ -192,6 +143,7 @@ USBGPU_INLINE void compact_visit(const CompactArgs& args, Visit visit) {
 
 USBGPU_INLINE void nonzero(const CompactArgs& args) {
   compact_visit(args, [&](uint64_t to, uint64_t element) {
+    if (to >= args.output_rows) return;
     const global_ptr<int64_t> row = at<int64_t>(args.output) + to * args.dims;
 #pragma clang loop unroll(disable)
     for (uint32_t d = args.dims; d-- > 0;) {

@@ -45,6 +45,7 @@ struct CompactArgs {
   uint64_t output, source;
   uint64_t count;
   uint64_t source_count, error_block;
+  uint64_t output_rows;             // nonzero: rows that output has, further ones are dropped
   uint64_t size[kWalkDims];         // nonzero: of the mask's dimensions
   uint32_t groups, dims;
 };

@@ -8,6 +8,7 @@
 // Tails in m and n are computed on clamped (valid) rows and not stored; tails in k are loaded as 0.
 #include "family.h"
 #include "matmul_args.h"
+#include "matrix_unit.h"
 
 namespace usbgpu_family {
 
@@ -161,38 +162,7 @@ USBGPU_INLINE void gemm_f32(const GemmArgs& args) {
   }
 }
 
-// ---- matrix units. Waves of WM x WN outputs in 16 x 16 pieces. Lane l holds row (A) or column (B) l & 15.
-typedef float float8 __attribute__((ext_vector_type(8)));
-typedef uint32_t uint4_lds __attribute__((ext_vector_type(4)));
-
-#if defined(__GFX11__)
-// All 16 k in every lane; lanes 16-31 repeat lanes 0-15. Result register r: row 2r + (l >> 4), column l & 15.
-typedef _Float16 half_operand __attribute__((ext_vector_type(16)));
-typedef short short_operand __attribute__((ext_vector_type(16)));
-struct Operand { uint4_lds low, high; };
-USBGPU_INLINE Operand load_operand(const uint16_t* row) { return {((const uint4_lds*)row)[0], ((const uint4_lds*)row)[1]}; }
-USBGPU_INLINE uint32_t result_row(uint32_t r, uint32_t lane) { return 2 * r + (lane >> 4); }
-#define USBGPU_WMMA(type) __builtin_amdgcn_wmma_f32_16x16x16_##type##_w32
-#elif defined(__GFX12__)
-// Lanes 0-15 have the first 8 k, lanes 16-31 the others. Result register r: row r + 8 (l >> 4), column l & 15.
-typedef _Float16 half_operand __attribute__((ext_vector_type(8)));
-typedef short short_operand __attribute__((ext_vector_type(8)));
-struct Operand { uint4_lds part; };
-USBGPU_INLINE Operand load_operand(const uint16_t* row) { return {((const uint4_lds*)row)[lane_id() >> 4]}; }
-USBGPU_INLINE uint32_t result_row(uint32_t r, uint32_t lane) { return r + 8 * (lane >> 4); }
-#define USBGPU_WMMA(type) __builtin_amdgcn_wmma_f32_16x16x16_##type##_w32_gfx12
-#else
-#error "the layout of this target's matrix operands is not known"
-#endif
-
-template <typename T>
-USBGPU_INLINE float8 matrix_multiply(Operand a, Operand b, float8 c) {
-  if constexpr (same_type<T, _Float16>::value)
-    return USBGPU_WMMA(f16)(__builtin_bit_cast(half_operand, a), __builtin_bit_cast(half_operand, b), c);
-  else
-    return USBGPU_WMMA(bf16)(__builtin_bit_cast(short_operand, a), __builtin_bit_cast(short_operand, b), c);
-}
-
+// ---- matrix units. Waves of WM x WN outputs in 16 x 16 pieces.
 template <typename T, uint32_t TM, uint32_t TN, uint32_t WM, uint32_t WN, bool ARowFast, bool BRowFast>
 USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
   constexpr uint32_t TK = 32, Pitch = TK + 8;  // 16-byte aligned rows, spread over the banks

@@ -2,28 +2,10 @@
 // which every key finds its own place by a binary search in the neighbouring run.
 //
 // NaN counts as the largest number, as in PyTorch.
-#include "family.h"
 #include "sort_args.h"
+#include "sort_order.h"
 
 namespace usbgpu_family {
-
-template <typename T, bool Descending>
-USBGPU_INLINE bool before(T a, T b) {
-  if constexpr (traits<T>::floating) {
-    const auto x = convert<accumulate_t<T>>(a), y = convert<accumulate_t<T>>(b);
-    if constexpr (Descending) return x > y || (x != x && y == y);
-    else return x < y || (y != y && x == x);
-  } else {
-    return Descending ? a > b : a < b;
-  }
-}
-
-// Position 0xffffffff pads a tile: behind everything.
-template <typename T, bool Descending>
-USBGPU_INLINE bool pair_before(T a, uint32_t ia, T b, uint32_t ib) {
-  if (ia == ~0u || ib == ~0u) return ia < ib;
-  return before<T, Descending>(a, b) || (!before<T, Descending>(b, a) && ia < ib);
-}
 
 template <typename T, bool Descending>
 USBGPU_INLINE void sort_tile(const SortArgs& args) {
@@ -37,25 +19,7 @@ USBGPU_INLINE void sort_tile(const SortArgs& args) {
     keys[i] = filled ? at<T>(args.keys)[row + first + i] : T(0);
     order[i] = filled ? first + i : ~0u;
   }
-  local_barrier();
-#pragma clang loop unroll(disable)
-  for (uint32_t size = 2; size <= width; size <<= 1) {
-#pragma clang loop unroll(disable)
-    for (uint32_t gap = size >> 1; gap; gap >>= 1) {
-#pragma clang loop unroll(disable)
-      for (uint32_t p = threadIdx.x; p < width / 2; p += 256) {
-        const uint32_t i = 2 * p - (p & (gap - 1)), j = i + gap;  // i has bit `gap` clear
-        const bool up = (i & size) == 0;
-        const T a = keys[i], b = keys[j];
-        const uint32_t ia = order[i], ib = order[j];
-        if (pair_before<T, Descending>(b, ib, a, ia) == up) {
-          keys[i] = b, keys[j] = a;
-          order[i] = ib, order[j] = ia;
-        }
-      }
-      local_barrier();
-    }
-  }
+  sort_in_lds(width, [&](uint32_t i, uint32_t j, bool up) { exchange_pairs<T, Descending>(keys, order, i, j, up); });
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < width; i += 256) {
     if (first + i >= args.n) break;

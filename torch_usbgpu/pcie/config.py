@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from ..errors import BootError, DeviceLost, LinkError, LinkTimeout, UnsupportedChip
+from ..errors import BootError, DeviceLost, LinkError, LinkTimeout, PcieLinkDown, UnsupportedChip
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def find_gpu(adapter) -> PciFunction:
         space = ConfigSpace(adapter, bus)
         try:
             identity = space.read(VENDOR_ID)
-        except (DeviceLost, LinkTimeout):        # the cable, not the card
+        except (DeviceLost, LinkTimeout, PcieLinkDown):        # the cable, not the card
             raise
         except LinkError as error:
             raise BootError("The road to the GPU ends before a GPU was found.",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch_usbgpu.errors import GpuHang, LinkError
 from torch_usbgpu.usb.facts import FACTS
 
-from .again import TRIES, attempt, is_transient
+from .again import TRIES, Missing, attempt, is_transient
 
 if TYPE_CHECKING:
     from torch_usbgpu.usb.pending import Pending
@@ -169,15 +169,8 @@ def _first_waiting(road: "Road", chunks: list[Chunk]) -> int:
     return next((index for index, chunk in enumerate(chunks) if not road.reached(chunk.sequence)), len(chunks))
 
 
-def _send_waiting(road: "Road", chunks: list[Chunk]) -> bool:
-    """Sends the chunk that the engine waits for once more; it may be there already, then nothing changes."""
-    waiting = _first_waiting(road, chunks)
-    if waiting == len(chunks):
-        return False
-    road.adapter.stats.retries += 1
-    road.send(chunks[waiting].slot, chunks[waiting].image())
-    road.sdma.ring(road.sdma.rung)
-    return True
+def _no_progress() -> bool:
+    raise Missing("The copy engine waits for data that was sent to it.")
 
 
 def _send(road: "Road", chunks: list[Chunk], start: int, on_wire: "deque[Pending]") -> None:
@@ -193,15 +186,19 @@ def _send(road: "Road", chunks: list[Chunk], start: int, on_wire: "deque[Pending
             image = chunk.image()
             arm.wait(TRANSFER_SECONDS)
             if index >= 2:      # the window's last chunk has been drained
-                road.wait_for(chunks[index - 2].sequence, lambda sent=chunks[:index]: _send_waiting(road, sent))
+                road.wait_for(chunks[index - 2].sequence, _no_progress)
             road.note(chunk.slot, image)
             on_wire.append(road.adapter.submit_sram_data(image))
     for pending in on_wire:
         pending.wait(TRANSFER_SECONDS)
+    road.wait_for(chunks[-1].sequence, _no_progress)
 
 
 def _send_all(road: "Road", chunks: list[Chunk]) -> None:
-    """All chunks, from the first that has not been drained when a transfer went wrong."""
+    """All chunks; when a transfer went wrong or nothing moves, again from the first that has not been drained.
+
+    Nothing changes if that one is there already.
+    """
     start, tries = 0, TRIES
     while True:
         on_wire: deque[Pending] = deque()
@@ -209,7 +206,11 @@ def _send_all(road: "Road", chunks: list[Chunk]) -> None:
             return _send(road, chunks, start, on_wire)
         except LinkError as error:
             tries -= 1
-            if tries <= 0 or road.failure is not None or not is_transient(error):
+            if road.failure is not None or not is_transient(error):
+                raise
+            if tries <= 0:
+                if isinstance(error, Missing):
+                    road.fail_without_arrival()
                 raise
             for pending in on_wire:     # endpoints are cleared when nothing is on them any more
                 try:
@@ -220,6 +221,7 @@ def _send_all(road: "Road", chunks: list[Chunk]) -> None:
             reached = _first_waiting(road, chunks)
             if reached > start:
                 start, tries = reached, TRIES
+            attempt(road, lambda: road.sdma.ring(road.sdma.rung))
 
 
 def copy_in(road: "Road", to: int, data: memoryview) -> None:
@@ -233,7 +235,6 @@ def copy_in(road: "Road", to: int, data: memoryview) -> None:
         end = _place(road, programs)[-1]
         attempt(road, lambda: road.sdma.ring(end))
         _send_all(road, chunks)
-        road.wait_for(chunks[-1].sequence, lambda sent=chunks: _send_waiting(road, sent))
 
 
 def copy_out(road: "Road", data: memoryview, source: int) -> None:
@@ -251,12 +252,18 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
                 programs.append(copy_linear(road.gpu.memory.sram_va, source + number * CHUNK_OUT, nbytes)
                                 + fence(road.fence_address, sequences[-1]) + fence(road.release_address, 0))
             ends = _place(road, programs)
+            begun = start
             try:
                 for end, sequence in zip(ends, sequences):
                     piece = target[start * CHUNK_OUT:(start + 1) * CHUNK_OUT]
                     piece[:] = _receive_chunk(road, end, -(-piece.nbytes // SECTOR) * SECTOR)[:piece.nbytes]
                     road.done = sequence
-                    start, tries = start + 1, TRIES
+                    start += 1
+                if road.fence_byte() != sequences[-1] & 0xFF:
+                    # Writes over PCIe are not answered: had these been lost, an old program would have run.
+                    start = begun
+                    raise LinkError("The copy engine ran something else than it was given.")
+                tries = TRIES
             except LinkError as error:
                 tries -= 1
                 if tries <= 0 or road.failure is not None or not is_transient(error):
@@ -268,16 +275,17 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
 def _receive_chunk(road: "Road", end: int, wire: int) -> bytes:
     """What the engine's program up to `end` puts into the SRAM and releases."""
     road.give_way()
-    road.adapter.sram_arm_in(wire)
+    attempt(road, lambda: road.adapter.sram_arm_in(wire), clear=True)
     road.sdma.ring(end)
     return road.receive(wire)
 
 
 def _forget_chunk(road: "Road") -> None:
     """After a failed transfer: the engine idle, nothing armed. Programs that it was not given are dropped."""
-    road.adapter.recover()
+    # first the engine, so that what it releases is still armed
     attempt(road, lambda: road.sdma.ring(road.sdma.rung))
-    road.sdma.settle(TRANSFER_SECONDS)
+    attempt(road, lambda: road.sdma.settle(min(TRANSFER_SECONDS, road.patience())))
+    road.adapter.recover()
     road.done = road.sequence
 
 

@@ -194,7 +194,8 @@ class Device:
         try:
             return self.stream.allocate(nbytes)
         except _runtime.OutOfMemory as error:
-            raise OutOfMemory(str(error)) from None
+            # The text is torch's too, which has no action of its own.
+            raise OutOfMemory(str(error).partition(" Next: ")[0]) from None
 
     def free(self, gpu_va: int) -> None:
         self.stream.free(gpu_va)

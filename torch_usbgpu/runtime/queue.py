@@ -51,6 +51,7 @@ FENCE_OFFSET = FACTS["pcie_address"]["fence"] - FACTS["pcie_address"]["submissio
 FENCE_XDATA = FACTS["xdata"]["fence"]
 XDATA_SRAM, XDATA_SRAM_BYTES = FACTS["xdata"]["sram_window"], 4096    # slot 0's first part, where the host can look
 RELEASE_OFFSET = FACTS["pcie_address"]["release"] - FACTS["pcie_address"]["completion_queue"]   # dword 3 of entry 0
+LANDING_SECONDS = 0.5
 SLICE_MS = 250              # how long to block before looking whether the GPU is still well
 
 
@@ -160,9 +161,8 @@ class Road:
         self.progress.clear(self.sequence)
         self.adapter.write_xdata(FENCE_XDATA, self.sequence.to_bytes(4, "little"))
 
-    def resume(self, seconds: float) -> None:
-        """Go on with the queues as they are, after the adapter's endpoints were cleared: the GPU finishes what it was
-        given, then nothing is under way.
+    def finish(self, seconds: float) -> None:
+        """Let the GPU finish what it was given, after an operation was cut short.
 
         Raises:
             GpuHang: it does not finish within `seconds`: something never reached it, or a kernel takes long.
@@ -171,6 +171,9 @@ class Road:
         self._ring(self.entry)
         self.wait_for(self.rung)
         self.sdma.settle(seconds)
+
+    def resume(self) -> None:
+        """Go on with the queues as they are, after finish() and after the adapter's endpoints were cleared."""
         self._forget_transfers()
 
     def prove(self) -> None:
@@ -222,13 +225,16 @@ class Road:
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
         return self.sequence
 
+    def fence_byte(self) -> int:
+        return attempt(self, lambda: self.adapter.read_xdata(FENCE_XDATA, 1))[0]
+
     def poll_fence(self) -> int:
         """One control transfer. Returns the last sequence number known to be done.
 
         Only the lowest byte is read: the dock fetches bytes one by one while the GPU may store the next number, so more
         than one could belong to different numbers. It is enough, because never more than a few windows are under way.
         """
-        low = attempt(self, lambda: self.adapter.read_xdata(FENCE_XDATA, 1))[0]
+        low = self.fence_byte()
         ahead = (low - self.done) & 0xFF
         if ahead < 128:         # else: a read-back told us before its window stored the fence
             self.done = (self.done + ahead) & 0xFFFFFFFF
@@ -264,9 +270,8 @@ class Road:
                 nudge_at = now + NUDGE_SECONDS
                 if (send_again or self.send_again)():
                     nudges += 1
-                    if nudges > NUDGES and (send_again or self.notes_seen):
-                        self.fail(LinkTimeout(f"Data sent to the adapter's memory did not arrive in {nudges} tries.",
-                                              submitted=self.sequence, reached=self.done))
+                    if nudges > NUDGES and self.notes_seen:
+                        self.fail_without_arrival()
 
     def look_for_trouble(self, started: float, patience: float) -> None:
         """Raises if the GPU faulted, if somebody else wants the cable, or if `patience` is over."""
@@ -276,24 +281,39 @@ class Road:
         except UsbGpuError as error:
             self.fail(error)
         if time.monotonic() > started + patience:
-            self.fail(self._hang(patience))
+            self.fail(self._hang(f"did not finish within {patience:g} s."))
 
     def give_way(self) -> None:
         if self.stop is not None:
             self.fail(self.stop)
 
-    def _hang(self, patience: float) -> GpuHang:
+    def _hang(self, found: str) -> GpuHang:
         """Names what does not end, and kills it: it would run on for ever. VRAM keeps its content."""
-        kernel, state = None, {"submitted": self.sequence, "reached": self.done}
+        kernel, state = None, {"submitted": self.sequence}
         try:
-            kernel = self.kernel_at(self.progress.read().at)
+            state["reached"] = self.poll_fence()
+            seen = self.progress.read()
+            # Else what was begun last has ended, or it is the copy engine that is waited for.
+            if behind(self.rung, self.done) and behind(seen.sequence, self.done):
+                kernel = self.kernel_at(seen.at)
             state |= self.gpu.describe_hang()
             if self.patience_s is None:     # else: recovery is at it, and goes on by itself
                 self.gpu.stop_queues()
         except UsbGpuError as error:        # the hang is the first cause
             state["stopping it"] = error.found
-        what = f"Kernel {kernel}" if kernel else "The GPU"
-        return GpuHang(f"{what} did not finish within {patience:g} s.", kernel=kernel, **state)
+        if not found.startswith("The "):
+            found = f"Kernel {kernel} {found}" if kernel else f"The GPU {found}"
+        return GpuHang(found, kernel=kernel, **state)
+
+    def fail_without_arrival(self) -> None:
+        """Data was sent again and again, and the GPU does not take it. Is it the adapter, or the GPU?"""
+        try:
+            self.adapter.recover()
+            self.adapter.sram_write_landed(1, bytes(SECTOR_BYTES), LANDING_SECONDS)
+        except LinkError as error:
+            self.fail(LinkTimeout("Data sent to the adapter's memory does not arrive there.", cause=error.found,
+                                  submitted=self.sequence, reached=self.done))
+        self.fail(self._hang("The GPU does not take the work that lies ready for it."))
 
     def fail(self, error: UsbGpuError) -> None:
         self.failure = Failure(error)
@@ -385,7 +405,7 @@ class Road:
         """Five transfers: arm, bulk OUT, arm IN, doorbell, bulk IN (which waits for the GPU)."""
         self._send_window(window, payload)
         try:
-            self.adapter.sram_arm_in(nbytes)
+            attempt(self, lambda: self.adapter.sram_arm_in(nbytes), clear=True)
             self._ring_doorbell()
             data = self.receive(nbytes, self.missing)
         except LinkError as error:
@@ -411,6 +431,7 @@ class Road:
             self.look_for_trouble(started, patience)
             if missing is not None and time.monotonic() > nudge_at:
                 nudge_at = time.monotonic() + NUDGE_SECONDS
+                self.poll_fence()       # windows before this one may be done, which nobody asked for so far
                 if missing() is not None:
                     raise Missing("The GPU waits for data that was sent to it.")
 
@@ -428,13 +449,17 @@ class Road:
             del first       # as in fail()
 
     def _read_back(self, nbytes: int, first: LinkError) -> bytes:
-        self.adapter.recover()
         if self.rung != self.sequence:
             self.entry, self.rung = self.entry + 1, self.sequence
-        self._ring(self.entry)
         if isinstance(first, Missing):
+            self.adapter.recover()          # nothing may be armed for bulk IN while data goes out
+            window = next(index for index, sent in enumerate(self.window_sent) if sent and sent[0] == self.sequence)
+            self.window_sent[window] = self.sequence, _runtime.without_release(self.window_sent[window][1])
             self.send_again()
+        self._ring(self.entry)
         self.wait_for(self.sequence)
+        if not isinstance(first, Missing):
+            self.adapter.recover()          # only now: what the GPU releases was still armed
         if nbytes <= XDATA_SRAM_BYTES:
             data = attempt(self, lambda: self.adapter.read_xdata(XDATA_SRAM, nbytes))
             self.shadow[:nbytes] = np.frombuffer(data, np.uint8, nbytes)

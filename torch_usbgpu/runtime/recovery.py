@@ -16,6 +16,7 @@ from torch_usbgpu.errors import (BootError, ConfigError, DeviceLost, DeviceNotFo
                                  LinkTimeout, PcieLinkDown, RecoveryFailed, UnsupportedChip, UsbGpuError, WrongMode)
 from torch_usbgpu.usb import OpenedHandle
 
+from .again import is_transient
 from .queue import Failure
 
 if TYPE_CHECKING:
@@ -79,23 +80,23 @@ class CardLost(BootError):
 
 # ---- the rungs
 
-def _go_on(device: Device) -> None:
-    """With the queues as they are."""
+def _go_on(device: Device, clear: Callable[[], None]) -> bool:
+    """With the queues as they are. What the GPU still releases is armed for until it is done."""
     if not device.gpu.is_still_ours():
         raise CardLost("The card has lost its power, or was reset.")
-    device.road.resume(SETTLE_SECONDS)
+    device.road.finish(SETTLE_SECONDS)
+    clear()
+    device.road.resume()
+    return False
 
 
 def _disarm(device: Device) -> bool:
-    device.adapter.disarm()
-    _go_on(device)
-    return False
+    return _go_on(device, device.adapter.disarm)
 
 
 def _clear_halt(device: Device) -> bool:
     device.adapter.recover()
-    _go_on(device)
-    return False
+    return _go_on(device, device.adapter.recover)
 
 
 def _reopen(device: Device) -> bool:
@@ -115,7 +116,8 @@ def _reopen(device: Device) -> bool:
         reattach(device)
         device.adapter.start()
     if device.gpu.is_still_ours():
-        device.road.resume(SETTLE_SECONDS)
+        device.road.finish(SETTLE_SECONDS)
+        device.road.resume()
         return False
     _with_the_same_card(device, device.gpu.boot)
     return True
@@ -227,7 +229,7 @@ def _climb(device: Device, first: UsbGpuError | None, at_least: str | None) -> R
         started = time.monotonic()
         vram_lost |= not rung.keeps_vram
         try:
-            vram_lost |= rung.climb(device)
+            vram_lost |= _twice_if_transient(rung, device)
             if vram_lost:
                 road.start()
             _prove(device)
@@ -249,6 +251,17 @@ def _climb(device: Device, first: UsbGpuError | None, at_least: str | None) -> R
         device.gpu.failed = False
         return Report(_shown(first), tuple(steps), "all of VRAM" if vram_lost else rung.lost, vram_lost, blocks, nbytes)
     raise _given_up(device, first, current, steps)
+
+
+def _twice_if_transient(rung: Rung, device: Device) -> bool:
+    """A transfer that fails on the way is no reason to climb on, to where more is lost."""
+    try:
+        return rung.climb(device)
+    except LinkError as error:
+        if not is_transient(error):
+            raise
+        log.info("recovery: %s again, after %s", rung.name, error.found)
+    return rung.climb(device)
 
 
 def _hand_over(device: Device) -> UsbGpuError | None:

@@ -100,7 +100,13 @@ class Adapter(Bridge):
                                        mode="usb2", usb_gbps=self.identity.usb_gbps)
             if not self._super_speed and not self.started:
                 warnings.warn(SLOW_LINK, stacklevel=2)
-            self._clear_streams()
+            try:
+                self._clear_streams()
+            except errors.LinkTimeout as error:     # not even to what every USB device answers
+                raise errors.LinkTimeout(
+                    "The adapter does not answer any more: its firmware hangs.",
+                    "Unplug the dock from the computer and from its power, wait ten seconds, plug it in again."
+                ) from error
             if not self._super_speed and not self.started:
                 self.can_arm_reads = False
                 self.has_sram = self._sram_works()

@@ -129,6 +129,7 @@ size_t SramEngine::deliver(std::span<std::byte> into) {
 
 void SramEngine::clear_in() {
   std::lock_guard lock(mutex_);
+  if (in_ && !in_->noticed) ++disarmed_;
   in_.reset();
 }
 
@@ -140,6 +141,10 @@ void SramEngine::release(uint32_t completion_dword) {
     if (in_ && !in_->noticed) {
       in_->noticed = true;
       number = in_->number;
+    } else if (disarmed_) {
+      --disarmed_;
+      observer_.count("warning:release-after-disarm");
+      return;
     }
   }
   if (!number) {
@@ -167,6 +172,7 @@ void SramEngine::reset() {
   delay_.clear(DelayLine::release);
   std::lock_guard lock(mutex_);
   landing_bytes_ = 0;
+  disarmed_ = 0;
   out_.clear();
   in_.reset();
   registers_.fill(0);

@@ -89,6 +89,7 @@ class SramEngine {
   std::optional<Descriptor> in_;
   uint64_t arms_ = 0;
   Trigger lost_landing_;
+  unsigned disarmed_ = 0;  // INs that were taken back before the GPU released them: it may still do so
   size_t landing_bytes_ = 0;
   std::atomic<bool> streaming_{false};
 };

@@ -157,6 +157,10 @@ void Xdata::write(unsigned bank, uint16_t address, uint8_t value) {
 
 void Xdata::update_power() {
   powered_ = banks_[0][xdata::rail_3v3] & rail_3v3_on && banks_[0][xdata::rail_12v] & rail_12v_on;
+  if (!powered_) {  // by whichever road, 0xF3 or the rails' registers: what broke without power is whole again
+    link_lost_ = false;
+    tlp_.unsupported = {};
+  }
   const bool up = powered_ && !(banks_[0][xdata::perst] & perst_asserted) && card_present && link_trains && !link_lost_;
   tlp_.link_lost = link_lost_ && !up;
   if (up == fabric_.link_up()) return;

@@ -1,0 +1,20 @@
+// Arguments of histogram.hip.
+#pragma once
+#include "portable.h"
+
+namespace usbgpu_family {
+
+inline constexpr uint32_t kHistogramDims = 8;
+inline constexpr uint32_t kHistogramLocal = 4096;  // bins that a workgroup counts in LDS first
+
+struct HistogramArgs {
+  uint64_t input, weights;          // [points, dims] contiguous; per point, or 0
+  uint64_t bins_out;                // int64 counts, or double sums of weights; zeroed
+  uint64_t edges[kHistogramDims];   // ascending, of the input's type
+  uint64_t stride[kHistogramDims];  // in bins
+  uint32_t edge_count[kHistogramDims];
+  uint64_t points, bins;
+  uint32_t dims, groups;
+};
+
+}  // namespace usbgpu_family
