@@ -153,7 +153,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward(
               type, " ", out.sizes(), ", but got ", grad_out.scalar_type(), " ", grad_out.sizes());
   check_same_device(op, {{"grad_out", &grad_out}, {"query", &query_}, {"out", &out}, {"logsumexp", &logsumexp_}});
   const Tensor query = reachable(query_), key = reachable(key_), value = reachable(value_), grad = reachable(grad_out);
-  const Tensor logsumexp = logsumexp_.contiguous(), delta = empty_like(logsumexp);
+  const Tensor logsumexp = logsumexp_.contiguous(), delta = dense_like(logsumexp);
   AttentionArgs args = arguments(query, key, value, bias, dropout, causal, scale);
   args.output = heads_of(out), args.grad_output = heads_of(grad);
   args.logsumexp = address(logsumexp), args.delta = address(delta);

@@ -29,7 +29,7 @@ void isin(const Tensor& elements, const Tensor& tests, bool invert, const Tensor
   Tensor set = tests.to(type).contiguous().view(-1);
   const bool sorted = set.numel() > usbgpu_family::kIsinLookAtEach;
   if (sorted) set = std::get<0>(at::sort(set));
-  const Tensor target = out.is_contiguous() ? out : empty_like(out);
+  const Tensor target = out.is_contiguous() ? out : dense_like(out);
   Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
     const std::string symbol = std::string("isin_") + dtype_name(type);
     return {"isin", symbol, "USBGPU_ISIN(" + symbol + ", " + (type == at::kBool ? "uint8_t" : dtype_c_type(type)) + ")"};

@@ -50,7 +50,7 @@ void launch_random(Distribution distribution, ScalarType type, const Generator& 
 void fill_random(Distribution distribution, const TensorBase& self_, const Generator& generator, RandomArgs args) {
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_);
-  const Tensor target = self.is_non_overlapping_and_dense() ? self : empty_like(self);
+  const Tensor target = self.is_non_overlapping_and_dense() ? self : dense_like(self);
   args.output = address(target), args.count = target.numel();
   launch_random(distribution, self.scalar_type(), generator, args);
   if (!target.is_same(self)) self.copy_(target);
@@ -97,7 +97,7 @@ void bernoulli_tensor_kernel(const TensorBase& self_, const TensorBase& p_, Gene
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_), given = *at::OptionalTensorRef(p_);
   const Tensor p = given.to(self.device(), at::kFloat).expand(self.sizes()).contiguous();
-  const Tensor target = self.is_contiguous() ? self : empty_like(self);
+  const Tensor target = self.is_contiguous() ? self : dense_like(self);
   RandomArgs args{};
   args.output = address(target), args.count = target.numel(), args.input = address(p);
   launch_random(Distribution::Bernoulli, self.scalar_type(), generator, args);
@@ -171,7 +171,7 @@ Tensor& rrelu_with_noise_out(const Tensor& self, Tensor& noise, const at::Scalar
   at::assert_no_internal_overlap(out);
   if (self.numel() == 0) return out;
   const Tensor from = self.contiguous();
-  const Tensor slopes = noise.is_contiguous() ? noise : empty_like(self), target = out.is_contiguous() ? out : empty_like(self);
+  const Tensor slopes = noise.is_contiguous() ? noise : dense_like(self), target = out.is_contiguous() ? out : dense_like(self);
   RandomArgs args = parameters(lower.toDouble(), upper.toDouble());
   args.output = address(target), args.mask = address(slopes), args.input = address(from), args.count = from.numel();
   launch_random(Distribution::RRelu, self.scalar_type(), generator, args);
@@ -181,7 +181,7 @@ Tensor& rrelu_with_noise_out(const Tensor& self, Tensor& noise, const at::Scalar
 }
 Tensor rrelu_with_noise(const Tensor& self, Tensor& noise, const at::Scalar& lower, const at::Scalar& upper, bool training,
                         Generator generator) {
-  Tensor out = empty_like(self);
+  Tensor out = dense_like(self);
   return rrelu_with_noise_out(self, noise, lower, upper, training, std::move(generator), out);
 }
 Tensor& rrelu_with_noise_(Tensor& self, Tensor& noise, const at::Scalar& lower, const at::Scalar& upper, bool training,

@@ -32,7 +32,7 @@ void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim)
   const char* name = kNames[static_cast<size_t>(operation)];
   dim = at::maybe_wrap_dim(dim, self.dim());
   const Tensor input = self.contiguous();
-  const Tensor target = result.is_contiguous() ? result : empty_like(result);
+  const Tensor target = result.is_contiguous() ? result : dense_like(result);
   const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
   TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), name, ": ", self.sizes(),
               " is more than usbgpu's kernels can index");
@@ -68,7 +68,7 @@ Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
 }
 Tensor logcumsumexp(const Tensor& self, int64_t dim) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
-  Tensor out = empty_like(self);
+  Tensor out = dense_like(self);
   return logcumsumexp_out(self, dim, out);
 }
 
@@ -88,8 +88,8 @@ void extreme_scan(bool largest, const Tensor& self, Tensor& values, Tensor& indi
   }
   dim = at::maybe_wrap_dim(dim, self.dim());
   const Tensor input = self.contiguous();
-  const Tensor target = values.is_contiguous() ? values : empty_like(values);
-  const Tensor places = indices.is_contiguous() ? indices : empty_like(indices);
+  const Tensor target = values.is_contiguous() ? values : dense_like(values);
+  const Tensor places = indices.is_contiguous() ? indices : dense_like(indices);
   const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
   TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), "cummax: ", self.sizes(),
               " is more than usbgpu's kernels can index");

@@ -10,7 +10,6 @@ from .compare import DEVICE, close
 
 transformers = pytest.importorskip("transformers")
 VOCABULARY = 61
-needs_isin = pytest.mark.xfail(raises=NotImplementedError, strict=True, reason="isin has no kernel yet")
 SMALL = dict(vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 
 
@@ -51,7 +50,6 @@ def test_forward(make, attention):
     close(got, want, "logits")
 
 
-@needs_isin
 @pytest.mark.parametrize("make", [gpt2, llama])
 @pytest.mark.parametrize("settings", [dict(do_sample=False), dict(do_sample=False, num_beams=3)], ids=["greedy", "beams"])
 def test_generate(make, settings):
@@ -66,7 +64,6 @@ def test_generate(make, settings):
     assert torch.equal(got.cpu(), want)
 
 
-@needs_isin
 def test_sampling_is_reproducible():
     model = gpt2().eval().to(DEVICE)
     tokens, mask = (t.to(DEVICE) for t in padded())
