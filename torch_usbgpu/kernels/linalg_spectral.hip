@@ -199,7 +199,7 @@ USBGPU_INLINE void svd_in(const M& w, const SvdArgs& args, uint32_t batch) {
       if (i == 0) values[j] = nan;
     });
     if (threadIdx.x == 0) {
-      *info = (int32_t)n + 1;
+      *info = -4;   // LAPACK's word for it: the argument A is not finite
       if (args.vectors) at<int32_t>(args.rank)[batch] = (int32_t)n;
     }
     return;
