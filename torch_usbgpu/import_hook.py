@@ -52,7 +52,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
 
 
 def after_import(module: str, then: Callable[[], None]) -> None:
-    """Call `then` once, when the code of the top-level `module` has run. The module must not be imported yet."""
+    """Call `then` once, when the code of `module` (its full name) has run. The module must not be imported yet."""
     forget(module)
     sys.meta_path.insert(0, _Watcher(module, then))
 

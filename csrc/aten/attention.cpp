@@ -46,11 +46,22 @@ bool fits(const Tensor& query, const Tensor& key, const Tensor& value, const May
   return true;
 }
 
+// In a transform of torch.func (vmap, jvp ...), or with tangents of forward mode: the fused operators have no rules for
+// those, matmul and softmax have. Which transforms are on cannot be told without headers that torch does not ship, so
+// that func.grad, which could do with the fused ones, takes the long way too.
+bool transformed(const Tensor& query, const Tensor& key, const Tensor& value) {
+  constexpr c10::DispatchKeySet wrappers({c10::DispatchKey::FuncTorchBatched, c10::DispatchKey::FuncTorchGradWrapper});
+  const auto is = [&](const Tensor& tensor) {
+    return tensor.key_set().has_any(wrappers) || tensor._fw_grad(/*level=*/0).defined();
+  };
+  return is(query) || is(key) || is(value);
+}
+
 int64_t fused_choice(const Tensor& query, const Tensor& key, const Tensor& value, const MaybeTensor& mask, double,
                      bool causal, std::optional<double>, bool grouped) {
   const at::Context& context = at::globalContext();
   const bool wanted = context.userEnabledOverrideableSDP() || context.userEnabledFlashSDP() || context.userEnabledMemEfficientSDP();
-  if (wanted && fits(query, key, value, mask, grouped)) return static_cast<int64_t>(at::SDPBackend::overrideable);
+  if (wanted && fits(query, key, value, mask, grouped) && !transformed(query, key, value)) return static_cast<int64_t>(at::SDPBackend::overrideable);
   if (context.userEnabledMathSDP()) return static_cast<int64_t>(at::SDPBackend::math);
   return static_cast<int64_t>(at::SDPBackend::error);
 }

@@ -23,6 +23,9 @@ void cross_stub_kernel(const Tensor& result, const Tensor& a, const Tensor& b, i
   if (result.numel() == 0) return;
   const at::ScalarType type = result.scalar_type();
   TORCH_CHECK_NOT_IMPLEMENTED(type != at::kBool, "\"cross\" not implemented for 'Bool'");
+  for (const Tensor* operand : {&a, &b}) {
+    TORCH_CHECK(operand->scalar_type() == type, "expected scalar type ", type, " but found ", operand->scalar_type());
+  }
   Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
     const std::string symbol = std::string("cross_") + dtype_name(type);
     return {"cross", symbol, "USBGPU_CROSS(" + symbol + ", " + dtype_c_type(type) + ")"};
