@@ -336,7 +336,8 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
   if (pattern_bytes < 8) pattern &= (1ull << 8 * pattern_bytes) - 1;
   for (unsigned width = pattern_bytes; width < 8; width *= 2) pattern |= pattern << 8 * width;
   const Lock lock(*this);
-  const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
+  unsigned width = 8;   // the pattern is of 8 bytes by now; not less than its own size, which divides both
+  while ((to | bytes) % width) width /= 2;
   const uint64_t items = bytes / width;
   const kernels::FillArgs args{to, pattern, items};
   launch_locked(memory_kernel(fill_kernels_, "FILL", width), {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
