@@ -59,3 +59,31 @@ def test_errors():
         F.nll_loss(torch.ones(3, 5, device=DEVICE), torch.ones(4, device=DEVICE, dtype=torch.int64))
     with pytest.raises(RuntimeError, match="same device"):
         F.nll_loss(torch.ones(3, 5, device=DEVICE), torch.ones(3, dtype=torch.int64))
+
+
+FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+BCE_LIMITS = {torch.float16: dict(rtol=1e-2, atol=1e-2), torch.bfloat16: dict(rtol=6e-2, atol=6e-2)}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_cross_entropy(weighted, reduction, dtype):
+    x = (random((5, 14)).sigmoid()[:, ::2]).to(dtype)
+    target = (random((7, 5), seed=1).sigmoid().t()).to(dtype)
+    weight = random((7,), dtype, seed=2).abs() if weighted else None
+    check(with_gradient(lambda x, t, *w: F.binary_cross_entropy(x, t, *w, reduction=reduction), reduction), x, target,
+          *([weight] if weighted else []), tolerance=BCE_LIMITS.get(dtype))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_binary_cross_entropy_at_the_ends(reduction):
+    x, target = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5]), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
+    check(with_gradient(lambda x, t: F.binary_cross_entropy(x, t, reduction=reduction), reduction), x, target)
+    check(lambda x, t: F.binary_cross_entropy(x, t, reduction=reduction), torch.zeros(0, 3), torch.zeros(0, 3))
+
+
+def test_binary_cross_entropy_out_of_range_is_not_a_number():
+    for x, target in [(1.5, 0.0), (-0.5, 1.0), (0.5, 2.0), (float("nan"), 0.0)]:
+        loss = F.binary_cross_entropy(torch.tensor([x], device=DEVICE), torch.tensor([target], device=DEVICE))
+        assert loss.isnan().item()
