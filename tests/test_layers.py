@@ -21,7 +21,7 @@ BELOW = {
     "firmware": {"errors", "private_files", "amdgpu"},
     "tracing": {"errors", "usb", "amdgpu"},
     "diagnosis": {"errors", "usb", "pcie", "amdgpu", "compiler", "runtime"},
-    "cli": {"errors", "diagnosis", "firmware", "private_files", "usb", "amdgpu", "tracing", "runtime"},
+    "cli": {"errors", "coverage", "diagnosis", "firmware", "private_files", "usb", "amdgpu", "tracing", "runtime"},
     # the device half
     "emulator": {"errors", "_emulator", "emulated_firmware"},
     "emulated_firmware": {"errors", "private_files"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.run import output
+from torch_usbgpu.cli.app import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +29,15 @@ def test_commands_exist(command):
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M)
     if command == "test":
         assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`usbgpu ([a-z]+)", README))))
+def test_usbgpu_commands_exist(name):
+    assert name in COMMANDS
+
+
+def test_the_way_to_the_usbgpu_command():
+    assert ".venv/bin/activate" in README and "VENV := .venv" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)", README))

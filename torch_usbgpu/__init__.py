@@ -53,7 +53,7 @@ def register() -> None:
             return
         _check_torch_version(torch.__version__)
         # Both checks come before anything global is changed: torch can be told only once.
-        from . import _C, device_module  # noqa: F401  importing _C registers the operators
+        from . import _C, device_module, module_moves  # noqa: F401  importing _C registers the operators
 
         torch.utils.rename_privateuse1_backend("usbgpu")
         torch._register_device_module("usbgpu", device_module)
@@ -62,6 +62,7 @@ def register() -> None:
         # `import torch.usbgpu` and pickles that name it
         sys.modules.setdefault("torch.usbgpu", device_module)
         _patch_dlpack_device(torch)
+        module_moves.keep_parameters(torch)
         device_module._configure_from_environment()
         _registered = True
 

@@ -13,19 +13,22 @@ from typing import Any
 import torch
 
 from . import _C
+from . import check as _check
+from . import fallback_sites as _sites
+from .check import Divergence, checked
 from .errors import ConfigError, UsbGpuError
 from .kernel import CompiledKernel, compile_kernel
 
 __all__ = [
-    "CompiledKernel", "Event", "Stream", "amp", "clock_rate", "compile_kernel", "current_device", "current_stream",
-    "default_stream", "device", "device_count", "device_of", "empty_cache", "fallbacks", "get_amp_supported_dtype",
-    "get_device_capability", "get_device_name", "get_device_properties", "get_rng_state", "get_rng_state_all",
-    "init", "initial_seed", "is_available", "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats",
-    "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info",
-    "memory_allocated", "memory_reserved", "memory_stats", "memory_usage", "power_draw", "reset", "reset_fallbacks",
-    "reset_kernel_stats", "reset_link_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device",
-    "set_fallback", "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize", "temperature",
-    "utilization",
+    "CompiledKernel", "Divergence", "Event", "Stream", "amp", "checked", "clock_rate", "compile_kernel",
+    "current_device", "current_stream", "default_stream", "device", "device_count", "device_of", "empty_cache",
+    "fallback_sites", "fallbacks", "get_amp_supported_dtype", "get_device_capability", "get_device_name",
+    "get_device_properties", "get_rng_state", "get_rng_state_all", "init", "initial_seed", "is_available",
+    "is_bf16_supported", "is_initialized", "kernel_stats", "link_stats", "manual_seed", "manual_seed_all",
+    "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
+    "memory_stats", "memory_usage", "power_draw", "reset", "reset_fallbacks", "reset_kernel_stats",
+    "reset_link_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device", "set_fallback",
+    "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize", "temperature", "utilization",
 ]
 
 Device = torch.types.Device
@@ -233,8 +236,16 @@ def fallbacks() -> dict[str, int]:
     return _C.fallback_counts()
 
 
+def fallback_sites() -> dict[str, dict[str, int]]:
+    """Who asked for them: {"aten::name.overload": {"file.py:line": times}}, the innermost lines outside torch. An
+    operator of the backward pass counts for the line that called it, "file.py:line (backward)"."""
+    return _sites.counts()
+
+
 def reset_fallbacks() -> None:
+    """Forgets fallbacks() and fallback_sites()."""
     _C.reset_fallback_counts()
+    _sites.reset()
 
 
 def set_fallback(mode: str) -> str:
@@ -246,10 +257,12 @@ def set_fallback(mode: str) -> str:
 
 
 def _configure_from_environment() -> None:
-    mode = os.environ.get("USBGPU_FALLBACK", "warn")
+    mode = os.environ.get("USBGPU_FALLBACK") or "warn"
     if mode not in ("warn", "silent", "error"):
         raise ConfigError(f"USBGPU_FALLBACK is {mode!r}.", "Set it to warn, silent or error.")
     _C.set_fallback_mode(mode)
+    _C.listen_to_fallbacks(_sites.note)
+    _check.configure()
 
 
 # ---- memory

@@ -1,10 +1,12 @@
 // Activations and their backward, element by element.
-#include <ATen/native/Activation.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/WrapDimUtils.h>
+#include <ATen/native/Activation.h>
 #include <ATen/ops/_prelu_kernel_backward_ops.h>
 #include <ATen/ops/gelu_backward_ops.h>
 #include <ATen/ops/gelu_ops.h>
+#include <ATen/ops/glu_backward_ops.h>
 #include <ATen/ops/log_sigmoid_backward_ops.h>
 #include <ATen/ops/log_sigmoid_forward_ops.h>
 #include <torch/library.h>
@@ -117,19 +119,36 @@ Tensor log_sigmoid_backward(const Tensor& grad, const Tensor& self, const Tensor
   return log_sigmoid_backward_out(grad, self, buffer, grad_input);
 }
 
-// Two results, one launch each: the operands are read twice, which is rarer than a kernel form with two outputs.
 std::tuple<Tensor, Tensor> prelu_kernel_backward(const Tensor& grad, const Tensor& self, const Tensor& weight) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_prelu_kernel_backward, grad, self, weight);
-  static Pointwise input("prelu_backward_input"), slope("prelu_backward_weight");
+  static Pointwise op("prelu_backward", -1, "pair");
   Tensor grad_self = usbgpu::aten::empty(self.sizes(), self.scalar_type());
   Tensor grad_weight = usbgpu::aten::empty(self.sizes(), self.scalar_type());
-  const auto run = [&](Pointwise& op, Tensor& out) {
-    auto iter = TensorIteratorConfig().add_output(out).add_const_input(self).add_const_input(weight).add_const_input(grad).build();
-    op(iter, arithmetic_type(iter));
-  };
-  run(input, grad_self);
-  run(slope, grad_weight);
+  auto iter = TensorIteratorConfig().add_output(grad_self).add_output(grad_weight).add_const_input(self)
+                  .add_const_input(weight).add_const_input(grad).build();
+  op(iter, arithmetic_type(iter));
   return {grad_self, grad_weight};
+}
+
+// Both halves of the gradient in one launch: they are views of grad_input.
+Tensor& glu_backward_out(const Tensor& grad, const Tensor& self, int64_t dim, Tensor& grad_input) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::glu_backward_grad_input, grad, self, dim, grad_input);
+  static Pointwise op("glu_backward", -1, "pair");
+  TORCH_CHECK(self.dim() > 0, "glu does not support 0-dimensional tensors");
+  const int64_t wrapped = maybe_wrap_dim(dim, self.dim()), size = self.size(wrapped);
+  TORCH_CHECK(size % 2 == 0, "Halving dimension must be even, but dimension ", wrapped, " is size ", size);
+  usbgpu::aten::resize_out(grad_input, self.sizes());
+  Tensor grad_first = grad_input.narrow(wrapped, 0, size / 2), grad_second = grad_input.narrow(wrapped, size / 2, size / 2);
+  const Tensor first = self.narrow(wrapped, 0, size / 2), second = self.narrow(wrapped, size / 2, size / 2);
+  auto iter = TensorIteratorConfig().set_check_mem_overlap(true).add_output(grad_first).add_output(grad_second)
+                  .add_const_input(first).add_const_input(second).add_const_input(grad).resize_outputs(false).build();
+  op(iter, floating_type(iter, "glu_backward_cpu"));
+  return grad_input;
+}
+Tensor glu_backward(const Tensor& grad, const Tensor& self, int64_t dim) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::glu_backward, grad, self, dim);
+  Tensor grad_input = usbgpu::aten::empty(self.sizes(), self.scalar_type());
+  return glu_backward_out(grad, self, dim, grad_input);
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
@@ -139,6 +158,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("log_sigmoid_forward.output", &log_sigmoid_forward_out);
   m.impl("log_sigmoid_backward", &log_sigmoid_backward);
   m.impl("log_sigmoid_backward.grad_input", &log_sigmoid_backward_out);
+  m.impl("glu_backward", &glu_backward);
+  m.impl("glu_backward.grad_input", &glu_backward_out);
   m.impl("_prelu_kernel_backward", &prelu_kernel_backward);
 }
 

@@ -376,7 +376,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const std::optiona
   const bool with_bias = bias && bias->defined();
   check_same_device("convolution", {{"input", &input}, {"weight", &weight}});
   if (with_bias) check_same_device("convolution", {{"input", &input}, {"bias", &*bias}});
-  if (any_unsupported(input, weight, bias))
+  if (any_unsupported(input, weight, bias) || input.is_complex())
     return convolution_on_cpu(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups);
   check("convolution", input, weight, bias);
   const Window window(stride, padding, dilation, groups, static_cast<int>(input.dim() - 2));
@@ -406,7 +406,7 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad, cons
                                                         bool transposed, IntArrayRef output_padding, int64_t groups,
                                                         std::array<bool, 3> wanted) {
   check_same_device("convolution_backward", {{"grad_output", &grad}, {"input", &input}, {"weight", &weight}});
-  if (any_unsupported(grad, input, weight))
+  if (any_unsupported(grad, input, weight) || input.is_complex())
     return backward_on_cpu(grad, input, weight, stride, padding, dilation, transposed, output_padding, groups, wanted);
   check("convolution_backward", input, weight, grad, "grad_output");
   const Window window(stride, padding, dilation, groups, static_cast<int>(input.dim() - 2));

@@ -15,6 +15,7 @@
 #include <ATen/ops/_histogramdd_from_bin_cts_native.h>
 #include <ATen/ops/_histogramdd_from_bin_tensors_native.h>
 #include <ATen/ops/stack.h>
+#include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/histogram_args.h"
@@ -45,10 +46,11 @@ void bins_of_points(const Tensor& self, const std::optional<Tensor>& weight_give
   TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(type), "\"histogram_cpu\" not implemented for '", type, "'");
   TORCH_CHECK_NOT_IMPLEMENTED(self.size(-1) <= static_cast<int64_t>(kHistogramDims), "histogramdd: usbgpu handles ", kHistogramDims,
                               " dimensions, got ", self.size(-1));
-  const Tensor input = self.contiguous();
+  const int64_t points = c10::multiply_integers(self.sizes().slice(0, self.dim() - 1));
+  const Tensor input = self.contiguous();   // leading dimensions are all points
   const Tensor bins = empty(hist.sizes(), weighted ? at::kDouble : at::kLong).zero_();
   HistogramArgs args{};
-  args.points = self.size(0), args.dims = static_cast<uint32_t>(self.size(-1)), args.bins = bins.numel();
+  args.points = points, args.dims = static_cast<uint32_t>(self.size(-1)), args.bins = bins.numel();
   std::vector<Tensor> held;
   for (uint32_t d = 0; d < args.dims; ++d) {
     held.push_back(edges[d].contiguous());
@@ -89,7 +91,7 @@ void histogramdd_linear_kernel(const Tensor& self, const std::optional<Tensor>& 
 }
 
 void outer_edges_kernel(const Tensor& input, const int64_t dims, std::vector<double>& leftmost, std::vector<double>& rightmost) {
-  const auto [least, most] = at::aminmax(input, 0);
+  const auto [least, most] = at::aminmax(input.reshape({-1, dims}), 0);
   const Tensor both = at::stack({least, most}).to(at::kDouble).cpu();   // one read-back
   for (int64_t d = 0; d < dims; ++d) {
     leftmost[d] = both.const_data_ptr<double>()[d];

@@ -103,7 +103,8 @@ inline uint32_t ceil_div(uint64_t value, uint64_t by) { return static_cast<uint3
 
 at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type, std::optional<at::MemoryFormat> format = std::nullopt);
 at::Tensor empty_strided(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType type);
-inline at::Tensor empty_like(const at::TensorBase& of) { return empty(of.sizes(), of.scalar_type()); }
+// Contiguous. Not named empty_like: for a Tensor, lookup would prefer at::empty_like, which keeps strides.
+inline at::Tensor dense_like(const at::TensorBase& of) { return empty(of.sizes(), of.scalar_type()); }
 
 // Resizes an `out=` argument as ATen does (warns when it was not empty), checking nothing else.
 void resize_out(const at::Tensor& out, at::IntArrayRef sizes);

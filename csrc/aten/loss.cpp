@@ -80,7 +80,7 @@ void forward(const char* op, const Tensor& self, const Tensor& target_, const st
   if (reduction == at::Reduction::None && self.dim() != 1) {
     total_weight.zero_();
     if (output.numel() == 0) return;
-    const Tensor result = output.is_contiguous() ? output : empty_like(output);
+    const Tensor result = output.is_contiguous() ? output : dense_like(output);
     args.output = address(result);
     launch_nll(NllForm::each, self.scalar_type(), target.scalar_type(), output.numel(), args);
     if (!result.is_same(output)) output.copy_(result);
@@ -99,7 +99,7 @@ void backward(const char* op, const Tensor& grad_output, const Tensor& self, con
   if (grad_input.numel() == 0) return;
   const bool reduced = reduction != at::Reduction::None || self.dim() == 1;
   const Tensor target = target_.contiguous(), weight = contiguous_weight(weight_), grad = grad_output.contiguous();
-  const Tensor result = grad_input.is_contiguous() ? grad_input : empty_like(grad_input);
+  const Tensor result = grad_input.is_contiguous() ? grad_input : dense_like(grad_input);
   NllArgs args = arguments(op, self, target, weight, reduction, ignore_index);
   args.grad = address(grad), args.output = address(result), args.total_weight = address(total_weight);
   launch_nll(reduced ? NllForm::backward_reduced : NllForm::backward_each, self.scalar_type(), target.scalar_type(),

@@ -188,7 +188,7 @@ Tensor& masked_select_out(const Tensor& self, const Tensor& mask, Tensor& out) {
   const int64_t found = compaction.set_elements();
   resize_out(out, {found});
   if (found == 0) return out;
-  const Tensor target = out.is_contiguous() ? out : empty_like(out);
+  const Tensor target = out.is_contiguous() ? out : dense_like(out);
   compaction.args.output = address(target), compaction.args.source = address(source);
   launch(compact_kernel(Compact::select, self.element_size()), {compaction.args.groups, 1, 1}, kGroup256, compaction.args);
   if (!target.is_same(out)) out.copy_(target);

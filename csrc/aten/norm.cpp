@@ -164,7 +164,7 @@ void out_forward(const char* op, const Tensor& input, const Parameters& p, bool 
   resize_out(output, input.sizes());
   const int64_t saved = training ? input.size(1) : 0;
   resize_out(mean, {saved}), resize_out(rstd, {saved});
-  const Tensor m = mean.is_contiguous() ? mean : empty_like(mean), r = rstd.is_contiguous() ? rstd : empty_like(rstd);
+  const Tensor m = mean.is_contiguous() ? mean : dense_like(mean), r = rstd.is_contiguous() ? rstd : dense_like(rstd);
   forward(op, input, p, training, momentum, epsilon, output, m, r);
   if (!m.is_same(mean)) mean.copy_(m);
   if (!r.is_same(rstd)) rstd.copy_(r);

@@ -78,7 +78,7 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
 
 void Pointwise::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic, std::initializer_list<at::Scalar> params) {
   if (iter.numel() == 0) return;
-  TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() == 1);
+  TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() <= 2);
   uint64_t bits[kMaxParams] = {};
   int count = 0;
   for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
@@ -90,23 +90,23 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
     for (auto& part : iter.with_32bit_indexing()) run(part, arithmetic, params, param_count);
     return;
   }
-  const int operands = iter.ntensors();
+  const int operands = iter.ntensors(), outputs = iter.noutputs();
   const int dims = iter.ndim();
   const int64_t count = iter.numel();
   const auto sizes = iter.shape();
 
   uint64_t cache_key = static_cast<uint64_t>(dtype_code(arithmetic));
-  uint64_t values[kMaxInputs + 1];
-  bool by_value[kMaxInputs + 1] = {};
+  uint64_t values[kMaxInputs + 2];
+  bool by_value[kMaxInputs + 2] = {};
   bool is_contiguous = true;
   unsigned widest = 1;
   for (int i = 0; i < operands; ++i) {
     const auto type = iter.dtype(i);
-    // Output is on the device: TensorIterator allows only inputs to be CPU scalars.
-    if (i > 0 && iter.is_cpu_scalar(i)) {
+    // Outputs are on the device: TensorIterator allows only inputs to be CPU scalars.
+    if (i >= outputs && iter.is_cpu_scalar(i)) {
       by_value[i] = true;
       at::Scalar value = read_scalar(iter.data_ptr(i), type);
-      const auto as = i - 1 == bool_operand_ ? at::kBool : arithmetic;
+      const auto as = i - outputs == bool_operand_ ? at::kBool : arithmetic;
       // A comparison sees the scalar as an element of the other operand's dtype would be.
       if (iter.dtype(0) == at::kBool && arithmetic == at::kFloat && is_low_precision(iter.dtype(1))) {
         value = iter.dtype(1) == at::kHalf ? static_cast<float>(value.to<at::Half>()) : static_cast<float>(value.to<at::BFloat16>());
@@ -135,7 +135,7 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   cache_key = cache_key << 8 | layout;
 
   Kernel* kernel = cache_.get(cache_key, [&] {
-    const std::string family = "pointwise";
+    const std::string family = family_;
     std::string symbol = std::string("pw_") + name_ + "_" + dtype_name(arithmetic);
     std::string types;
     for (int i = 0; i < operands; ++i) {
@@ -144,17 +144,18 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
     }
     const std::string operation = std::string("usbgpu::kernels::op_") + name_ + "<" + dtype_c_type(arithmetic) + ">" + types + ")";
     const std::string scalars = std::to_string(param_count);
+    const std::string form = outputs == 2 ? "USBGPU_PAIR_" : "USBGPU_POINTWISE_";
     if (layout == vector) {
       symbol += "_v";
-      return KernelSource{family, symbol, "USBGPU_POINTWISE_VECTOR(" + symbol + ", " + scalars + ", " + operation};
+      return KernelSource{family, symbol, form + "VECTOR(" + symbol + ", " + scalars + ", " + operation};
     }
     if (layout == contiguous) {
       symbol += "_c";
-      return KernelSource{family, symbol, "USBGPU_POINTWISE_CONTIGUOUS(" + symbol + ", " + scalars + ", " + operation};
+      return KernelSource{family, symbol, form + "CONTIGUOUS(" + symbol + ", " + scalars + ", " + operation};
     }
     const std::string rank = std::to_string(layout - strided);
     symbol += "_d" + rank;
-    return KernelSource{family, symbol, "USBGPU_POINTWISE_STRIDED(" + symbol + ", " + rank + ", " + scalars + ", " + operation};
+    return KernelSource{family, symbol, form + "STRIDED(" + symbol + ", " + rank + ", " + scalars + ", " + operation};
   });
 
   ArgumentBuffer args;

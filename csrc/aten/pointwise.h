@@ -10,13 +10,14 @@
 
 namespace usbgpu::aten {
 
-// A name in pointwise_ops.h. Make it a static object: it holds the kernels found so far.
+// A name in pointwise_ops.h, or in <family>_ops.h of another family that includes pointwise.hip. Make it a static object: it holds the kernels found so far.
 class Pointwise {
  public:
   // bool_operand: the one input (0 = first) that the operation takes as bool (where, masked_fill)
-  explicit Pointwise(const char* name, int bool_operand = -1) : name_(name), bool_operand_(bool_operand) {}
+  explicit Pointwise(const char* name, int bool_operand = -1, const char* family = "pointwise")
+      : name_(name), family_(family), bool_operand_(bool_operand) {}
 
-  // One output, up to kMaxInputs inputs. arithmetic: the type the operation computes in. Operands of
+  // One output (two: the operations of pair_ops.h, family "pair"), up to kMaxInputs inputs. arithmetic: the type the operation computes in. Operands of
   // other types are converted when loaded, CPU scalars travel in the arguments.
   void operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic,
                   std::initializer_list<at::Scalar> params = {});
@@ -28,6 +29,7 @@ class Pointwise {
   void run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, const uint64_t* params, int param_count);
 
   const char* name_;
+  const char* family_;
   int bool_operand_;
   KernelCache cache_;
 };

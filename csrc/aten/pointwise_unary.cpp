@@ -1,9 +1,13 @@
 // DispatchStub kernels with one input.
 #include <ATen/native/UnaryOps.h>
+#include <ATen/ops/frexp_native.h>
+#include <ATen/ops/frexp_ops.h>
+#include <torch/library.h>
 
 #include <cmath>
 #include <limits>
 
+#include "aten/backend/fallback.h"
 #include "aten/pointwise.h"
 
 namespace at::native {
@@ -106,8 +110,21 @@ void nan_to_num_usbgpu(TensorIteratorBase& iter, std::optional<double> nan, std:
   op(iter, compute_dtype(type), {Scalar(nan.value_or(0.0)), bound(positive, largest), bound(negative, -largest)});
 }
 
+// Mantissa and exponent: one launch for both.
+void frexp_usbgpu(TensorIteratorBase& iter) {
+  static Pointwise op("frexp", -1, "pair");
+  op(iter, compute_dtype(iter.dtype(0)));
+}
+std::tuple<Tensor&, Tensor&> frexp_out_usbgpu(const Tensor& self, Tensor& mantissa, Tensor& exponent) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::frexp_Tensor_out, self, mantissa, exponent);
+  return frexp_out(self, mantissa, exponent);
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) { m.impl("frexp.Tensor_out", &frexp_out_usbgpu); }
+
 }  // namespace
 
+REGISTER_PRIVATEUSE1_DISPATCH(frexp_stub, &frexp_usbgpu)
 REGISTER_PRIVATEUSE1_DISPATCH(acos_stub, &acos_usbgpu)
 REGISTER_PRIVATEUSE1_DISPATCH(acosh_stub, &acosh_usbgpu)
 REGISTER_PRIVATEUSE1_DISPATCH(asinh_stub, &asinh_usbgpu)

@@ -4,8 +4,10 @@
 #include <ATen/native/UnaryOps.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/div.h>
+#include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/native_dropout_backward_ops.h>
 #include <ATen/ops/native_dropout_ops.h>
+#include <ATen/ops/rrelu_with_noise_ops.h>
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/random_args.h"
@@ -22,9 +24,9 @@ using at::TensorBase;
 using usbgpu_family::RandomArgs;
 using Generator = std::optional<at::Generator>;
 
-enum class Distribution : uint8_t { Uniform, Normal, LogNormal, Exponential, Cauchy, Geometric, Bernoulli, Integers, Dropout };
+enum class Distribution : uint8_t { Uniform, Normal, LogNormal, Exponential, Cauchy, Geometric, Bernoulli, Integers, Dropout, RRelu };
 constexpr const char* kNames[] = {"Uniform", "Normal",    "LogNormal", "Exponential", "Cauchy",
-                                  "Geometric", "Bernoulli", "Integers",  "Dropout"};
+                                  "Geometric", "Bernoulli", "Integers",  "Dropout",   "RRelu"};
 
 // args.output and args.count are set; the draw moves the generator on.
 void launch_random(Distribution distribution, ScalarType type, const Generator& generator, RandomArgs& args) {
@@ -34,6 +36,8 @@ void launch_random(Distribution distribution, ScalarType type, const Generator& 
     const std::string symbol = std::string("random_") + name + "_" + dtype_name(type);
     if (distribution == Distribution::Dropout)
       return {"random", symbol, "USBGPU_DROPOUT(" + symbol + ", " + dtype_c_type(type) + ")"};
+    if (distribution == Distribution::RRelu)
+      return {"random", symbol, "USBGPU_RRELU(" + symbol + ", " + dtype_c_type(type) + ")"};
     return {"random", symbol, "USBGPU_RANDOM(" + symbol + ", " + name + ", " + dtype_c_type(type) + ")"};
   });
   // Two blocks of four numbers: f64 and wide integers need 64 bits for each of a thread's elements.
@@ -46,7 +50,7 @@ void launch_random(Distribution distribution, ScalarType type, const Generator& 
 void fill_random(Distribution distribution, const TensorBase& self_, const Generator& generator, RandomArgs args) {
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_);
-  const Tensor target = self.is_non_overlapping_and_dense() ? self : empty_like(self);
+  const Tensor target = self.is_non_overlapping_and_dense() ? self : dense_like(self);
   args.output = address(target), args.count = target.numel();
   launch_random(distribution, self.scalar_type(), generator, args);
   if (!target.is_same(self)) self.copy_(target);
@@ -93,7 +97,7 @@ void bernoulli_tensor_kernel(const TensorBase& self_, const TensorBase& p_, Gene
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_), given = *at::OptionalTensorRef(p_);
   const Tensor p = given.to(self.device(), at::kFloat).expand(self.sizes()).contiguous();
-  const Tensor target = self.is_contiguous() ? self : empty_like(self);
+  const Tensor target = self.is_contiguous() ? self : dense_like(self);
   RandomArgs args{};
   args.output = address(target), args.count = target.numel(), args.input = address(p);
   launch_random(Distribution::Bernoulli, self.scalar_type(), generator, args);
@@ -150,7 +154,45 @@ Tensor native_dropout_backward(const Tensor& grad_output, const Tensor& mask, do
   return grad_output.mul(mask).mul_(scale);
 }
 
+// ---- rrelu
+
+Tensor& rrelu_with_noise_out(const Tensor& self, Tensor& noise, const at::Scalar& lower, const at::Scalar& upper,
+                             bool training, Generator generator, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::rrelu_with_noise_out, self, noise, lower, upper, training, generator, out);
+  check_same_device("rrelu_with_noise", {{"self", &self}, {"noise", &noise}, {"out", &out}});
+  TORCH_CHECK(self.sizes() == noise.sizes(), "noise tensor shape must match self tensor shape. Got self.shape = ", self.sizes(),
+              " noise.shape = ", noise.sizes());
+  TORCH_CHECK(self.scalar_type() == noise.scalar_type() && self.scalar_type() == out.scalar_type(),
+              "rrelu_with_noise: expected noise and out of dtype ", self.scalar_type());
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"rrelu_with_noise_out_cpu\" not implemented for '",
+                              self.scalar_type(), "'");
+  if (!training) return at::leaky_relu_out(out, self, (lower.toDouble() + upper.toDouble()) / 2);
+  resize_out(out, self.sizes());
+  at::assert_no_internal_overlap(out);
+  if (self.numel() == 0) return out;
+  const Tensor from = self.contiguous();
+  const Tensor slopes = noise.is_contiguous() ? noise : dense_like(self), target = out.is_contiguous() ? out : dense_like(self);
+  RandomArgs args = parameters(lower.toDouble(), upper.toDouble());
+  args.output = address(target), args.mask = address(slopes), args.input = address(from), args.count = from.numel();
+  launch_random(Distribution::RRelu, self.scalar_type(), generator, args);
+  if (!slopes.is_same(noise)) noise.copy_(slopes);
+  if (!target.is_same(out)) out.copy_(target);
+  return out;
+}
+Tensor rrelu_with_noise(const Tensor& self, Tensor& noise, const at::Scalar& lower, const at::Scalar& upper, bool training,
+                        Generator generator) {
+  Tensor out = dense_like(self);
+  return rrelu_with_noise_out(self, noise, lower, upper, training, std::move(generator), out);
+}
+Tensor& rrelu_with_noise_(Tensor& self, Tensor& noise, const at::Scalar& lower, const at::Scalar& upper, bool training,
+                          Generator generator) {
+  return rrelu_with_noise_out(self, noise, lower, upper, training, std::move(generator), self);
+}
+
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("rrelu_with_noise", &rrelu_with_noise);
+  m.impl("rrelu_with_noise_", &rrelu_with_noise_);
+  m.impl("rrelu_with_noise.out", &rrelu_with_noise_out);
   m.impl("native_dropout", &native_dropout);
   m.impl("native_dropout_backward", &native_dropout_backward);
 }

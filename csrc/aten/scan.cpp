@@ -1,42 +1,49 @@
-// cumsum, cumprod, cummax, cummin. Kernels: torch_usbgpu/kernels/scan.hip.
+// cumsum, cumprod, logcumsumexp, cummax, cummin. Kernels: torch_usbgpu/kernels/scan.hip.
 #include "aten/walk.h"
 
 #include <ATen/WrapDimUtils.h>
 #include <ATen/native/ReduceOps.h>
 #include <ATen/ops/_cummax_helper_ops.h>
 #include <ATen/ops/_cummin_helper_ops.h>
+#include <ATen/ops/_logcumsumexp_ops.h>
 #include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/scan_args.h"
 #include "aten/backend/fallback.h"
+#include "aten/structured.h"
 
 namespace usbgpu::aten {
 namespace {
 
 using at::Tensor;
 
-void scan(bool product, const Tensor& result, const Tensor& self, int64_t dim) {
+enum class Scan : uint8_t { Sum, Product, LogSumExp };
+constexpr const char* kNames[] = {"cumsum", "cumprod", "logcumsumexp"};
+constexpr const char* kOps[] = {"ScanSum", "ScanProduct", "ScanLogSumExp"};
+
+void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim) {
   static KernelCache cache;
   if (result.numel() == 0) return;
   if (self.dim() == 0) {
     result.copy_(self);
     return;
   }
+  const char* name = kNames[static_cast<size_t>(operation)];
   dim = at::maybe_wrap_dim(dim, self.dim());
   const Tensor input = self.contiguous();
-  const Tensor target = result.is_contiguous() ? result : empty_like(result);
+  const Tensor target = result.is_contiguous() ? result : dense_like(result);
   const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
-  TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), "cumsum: ", self.sizes(),
+  TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), name, ": ", self.sizes(),
               " is more than usbgpu's kernels can index");
   // Long rows are shared by a group; where there are many, or short ones, each thread takes one.
   const bool columns = size <= 64 || rows >= 4096;
   const at::ScalarType type = self.scalar_type();
-  Kernel* kernel = cache.get(key(product, columns, type), [&]() -> KernelSource {
+  Kernel* kernel = cache.get(key(operation, columns, type), [&]() -> KernelSource {
     const std::string form = columns ? "scan_columns" : "scan_rows";
-    const std::string symbol = std::string(product ? "cumprod_" : "cumsum_") + (columns ? "columns_" : "rows_") + dtype_name(type);
+    const std::string symbol = std::string(name) + (columns ? "_columns_" : "_rows_") + dtype_name(type);
     return {"scan", symbol,
-            "USBGPU_SCAN(" + symbol + ", " + form + ", " + dtype_c_type(type) + (product ? ", ScanProduct)" : ", ScanSum)")};
+            "USBGPU_SCAN(" + symbol + ", " + form + ", " + dtype_c_type(type) + ", " + kOps[static_cast<size_t>(operation)] + ")"};
   });
   const usbgpu_family::ScanArgs args{address(input), address(target), static_cast<uint32_t>(size), static_cast<uint32_t>(inner),
                                      static_cast<uint32_t>(rows), 0};
@@ -44,8 +51,31 @@ void scan(bool product, const Tensor& result, const Tensor& self, int64_t dim) {
   if (!target.is_same(result)) result.copy_(target);
 }
 
-void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(false, result, self, dim); }
-void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(true, result, self, dim); }
+void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Sum, result, self, dim); }
+void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Product, result, self, dim); }
+
+Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
+  check_same_device("_logcumsumexp", {{"self", &self}, {"out", &out}});
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"logcumsumexp_out_cpu\" not implemented for '",
+                              self.scalar_type(), "'");
+  TORCH_CHECK(out.scalar_type() == self.scalar_type(), "expected scalar_type ", self.scalar_type(), " but found ", out.scalar_type());
+  at::maybe_wrap_dim(dim, self.dim());
+  resize_out(out, self.sizes());
+  at::assert_no_internal_overlap(out);
+  scan(Scan::LogSumExp, out, self, dim);
+  return out;
+}
+Tensor logcumsumexp(const Tensor& self, int64_t dim) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
+  Tensor out = dense_like(self);
+  return logcumsumexp_out(self, dim, out);
+}
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("_logcumsumexp", &logcumsumexp);
+  m.impl("_logcumsumexp.out", &logcumsumexp_out);
+}
 
 // The caller has resized the outputs.
 void extreme_scan(bool largest, const Tensor& self, Tensor& values, Tensor& indices, int64_t dim) {
@@ -58,8 +88,8 @@ void extreme_scan(bool largest, const Tensor& self, Tensor& values, Tensor& indi
   }
   dim = at::maybe_wrap_dim(dim, self.dim());
   const Tensor input = self.contiguous();
-  const Tensor target = values.is_contiguous() ? values : empty_like(values);
-  const Tensor places = indices.is_contiguous() ? indices : empty_like(indices);
+  const Tensor target = values.is_contiguous() ? values : dense_like(values);
+  const Tensor places = indices.is_contiguous() ? indices : dense_like(indices);
   const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
   TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), "cummax: ", self.sizes(),
               " is more than usbgpu's kernels can index");

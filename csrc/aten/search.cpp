@@ -55,7 +55,7 @@ Tensor& search_out(const Tensor& sorted, const Tensor& self, bool out_int32, boo
   if (!input.defined()) input = self;
   if (!boundaries.defined()) boundaries = sorted;
   if (!order.defined()) order = sorter;
-  const Tensor result = out.is_contiguous() ? out : empty_like(out);
+  const Tensor result = out.is_contiguous() ? out : dense_like(out);
   launch_search(boundaries, input, order, right || (side && *side == "right"), result);
   if (!result.is_same(out)) out.copy_(result);
   return out;
@@ -114,7 +114,7 @@ Tensor repeat_interleave(const Tensor& repeats_, std::optional<int64_t> output_s
   const ScalarType type = repeats_.scalar_type();
   TORCH_CHECK(repeats_.dim() == 1, "repeat_interleave only accept 1D vector as repeat");
   TORCH_CHECK(type == at::kLong || type == at::kInt, "repeats has to be Long or Int tensor");
-  if (repeats_.size(0) == 0) return empty_like(repeats_);
+  if (repeats_.size(0) == 0) return dense_like(repeats_);
   const auto kernel = [&](const char* name) {
     return cache.get(key(type, name[7]), [&]() -> KernelSource {
       const std::string symbol = std::string(name) + "_" + dtype_name(type);

@@ -53,7 +53,7 @@ void check_floating(const char* op, const Tensor& tensor) {
 // The kernels write contiguous results; another layout gets a copy.
 class ContiguousResult {
  public:
-  explicit ContiguousResult(const Tensor& out) : out_(out), target_(out.is_contiguous() ? out : empty_like(out)) {}
+  explicit ContiguousResult(const Tensor& out) : out_(out), target_(out.is_contiguous() ? out : dense_like(out)) {}
   const Tensor& target() const { return target_; }
   void finish() const {
     if (!target_.is_same(out_)) out_.copy_(target_);

@@ -41,14 +41,14 @@ Sorted sort_rows(const Tensor& input, bool descending) {
   TORCH_CHECK(n < (int64_t{1} << 31) && rows < (int64_t{1} << 31), "sort: ", input.sizes(),
               " is more than usbgpu's kernels can index");
   const ScalarType type = input.scalar_type();
-  Sorted now{empty_like(input), empty(input.sizes(), at::kLong)};
+  Sorted now{dense_like(input), empty(input.sizes(), at::kLong)};
   SortArgs args{};
   args.keys = address(input), args.keys_out = address(now.keys), args.order_out = address(now.order);
   args.n = static_cast<uint32_t>(n), args.rows = static_cast<uint32_t>(rows);
   args.width = std::bit_ceil(std::min(args.n, kSortTile));
   launch(sort_kernel_for(false, type, descending), {ceil_div(n, kSortTile), args.rows, 1}, kGroup256, args);
   if (args.n <= kSortTile) return now;
-  Sorted next{empty_like(input), empty(input.sizes(), at::kLong)};
+  Sorted next{dense_like(input), empty(input.sizes(), at::kLong)};
   for (uint64_t run = kSortTile; run < static_cast<uint64_t>(n); run *= 2) {
     args.keys = address(now.keys), args.order = address(now.order), args.run = static_cast<uint32_t>(run);
     args.keys_out = address(next.keys), args.order_out = address(next.order);

@@ -182,3 +182,15 @@ def test_what_has_no_kernels_is_counted():
     x, w = torch.ones(1, 1, 4, device=DEVICE).to(torch.uint16), torch.ones(1, 1, 2, device=DEVICE).to(torch.uint16)
     with pytest.raises(NotImplementedError, match="convolution_overrideable.*USBGPU_FALLBACK"):
         F.conv1d(x, w)
+
+
+def test_addresses_beyond_32_bits():
+    """Two images that lie 2^32 bytes apart: such strides take the kernels with 64-bit offsets."""
+    far = torch.empty((1 << 32) + 64, dtype=torch.int8, device=DEVICE).as_strided((2, 2, 4, 5), (1 << 32, 20, 5, 1))
+    near, w = random(far.shape, torch.int8), random((6, 2, 2, 3), torch.int8, 1)
+    far.copy_(near)
+    assert torch.equal(F.conv2d(far, w.to(DEVICE)).cpu(), F.conv2d(near, w))
+    grad = random((2, 6, 3, 3), torch.int8, 2).to(DEVICE)
+    backward = torch.ops.aten.convolution_backward
+    options = ([0], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False])
+    assert torch.equal(backward(grad, far, w.to(DEVICE), *options)[1].cpu(), backward(grad, near.to(DEVICE), w.to(DEVICE), *options)[1].cpu())

@@ -161,6 +161,7 @@ def test_histogram(dtype, density):
     check(lambda x, e: torch.histogram(x, e, density=density), x, edges)
     check(lambda x, e, w: torch.histogram(x, e, weight=w, density=density), x, edges, weight)
     points = sample((40, 3), dtype, 7)
+    check(lambda x: torch.histogramdd(x.view(5, 4, 2, 3), [2, 3, 4], density=density), points)
     check(lambda x: torch.histogramdd(x, [2, 3, 4], density=density), points)
     check(lambda x, w: torch.histogramdd(x, [2, 3, 2], range=[-1, 1, -2, 2, 0, 3], weight=w, density=density), points, weight.flatten()[:40])
     check(lambda x, *e: torch.histogramdd(x, list(e), density=density), points, edges, edges[:3], edges[1:])

@@ -92,7 +92,7 @@ def test_no_card_in_the_dock(home, monkeypatch):  # noqa: F811
     monkeypatch.setenv("USBGPU_DEVICE", "emulated")
     monkeypatch.setenv("USBGPU_EMULATOR", "fault=no-card")
     done = usbgpu("firmware", "status", "--card", "attached", "--json", check=2)
-    assert done.stdout == "" and "USBGPU-1" in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "USBGPU-112" and "USBGPU-112" in done.stderr
 
 
 def test_an_older_release_without_the_files_of_few_boards(home, images):  # noqa: F811

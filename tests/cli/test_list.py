@@ -47,7 +47,7 @@ def test_none(monkeypatch):
 def test_no_libusb_is_an_error(monkeypatch):
     monkeypatch.setenv("USBGPU_EMULATOR", "fault=no-libusb")
     done = usbgpu("list", "--json", "--device", "emulated", check=2)
-    assert done.stdout == "" and "USBGPU-111" in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "USBGPU-111" and "USBGPU-111" in done.stderr
 
 
 @pytest.fixture

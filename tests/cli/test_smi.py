@@ -275,7 +275,8 @@ def test_a_dock_that_a_process_answers_for_is_not_opened(user, dock):
 def test_a_setting_that_the_card_cannot_do(dock, monkeypatch):
     monkeypatch.setenv("USBGPU_POWER_LIMIT", "5")
     done = usbgpu("smi", "--boot", "--json", check=2)
-    assert "USBGPU-001" in done.stderr and "USBGPU_POWER_LIMIT to 212 .. 304" in done.stderr and done.stdout == ""
+    assert "USBGPU-001" in done.stderr and "USBGPU_POWER_LIMIT to 212 .. 304" in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "USBGPU-001"
 
 
 def test_an_error_while_looking_is_told(dock, monkeypatch):

@@ -1,73 +1,41 @@
-"""The math headers as device code on the shader cores: the same bits as on the host.
-
-The functions use correctly rounded operations only, so any difference is a mistake of the code
-generation flags (contraction, approximate division or square root), of the loader (tables), or of
-the cores.
-"""
+"""A sample of the accuracy table (docs/device-math.md): every function within its bound of mpmath."""
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from .on_cores import Program
-from .test_math import call, library  # noqa: F401 (fixture)
-
-UNARY = ("exp exp2 exp10 expm1 log log2 log10 log1p sin cos tan sinpi cospi asin acos atan sinh cosh tanh asinh acosh "
-         "atanh erf erfc erfcx erfinv lgamma tgamma digamma cbrt rsqrt sigmoid softplus").split()
-BINARY = "pow atan2 hypot fmod remainder nextafter".split()
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3e38, 88.9, -104.5, 1e10, 3e5]
-
-
-def _arguments(dtype, count=512):
-    random = np.random.default_rng(23)
-    word = np.uint32 if dtype == np.float32 else np.uint64
-    anything = random.integers(0, np.iinfo(word).max, count // 2, dtype=word).view(dtype)
-    ordinary = (random.normal(size=count // 2 - len(SPECIAL)) * 4).astype(dtype)
-    return np.concatenate([np.array(SPECIAL, dtype), anything, ordinary])
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import device_math  # noqa: E402
+sys.path.pop(0)
 
 
 @pytest.fixture(scope="module")
-def programs():
-    built = {}
-
-    def get(dtype):
-        if dtype not in built:
-            name = {np.float32: "float", np.float64: "double"}[dtype]
-            lines = [f'extern "C" __global__ USBGPU_BLOCK(64) void k_{f}(const {name}* x, {name}* y) '
-                     f"{{ unsigned i = blockIdx.x * 64 + threadIdx.x; y[i] = {f}(x[i]); }}" for f in UNARY]
-            lines += [f'extern "C" __global__ USBGPU_BLOCK(64) void k_{f}(const {name}* x, const {name}* w, {name}* y) '
-                      f"{{ unsigned i = blockIdx.x * 64 + threadIdx.x; y[i] = {f}(x[i], w[i]); }}" for f in BINARY]
-            built[dtype] = Program("\n".join(lines))
-        return built[dtype]
-
-    return get
+def library(tmp_path_factory):
+    built = device_math.compiled(tmp_path_factory.mktemp("device_math"))
+    if built is None:
+        pytest.skip("no C++ compiler on this host")
+    return built
 
 
-def _same(got, wanted, x):
-    # NaN is compared as a class: payloads of generated NaNs differ between processors.
-    same = (got.view(f"u{got.itemsize}") == wanted.view(f"u{got.itemsize}")) | (np.isnan(got) & np.isnan(wanted))
-    assert same.all(), [(x[i], got[i], wanted[i]) for i in np.nonzero(~same)[0]][:4]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", UNARY)
-def test_unary(library, programs, name, dtype):  # noqa: F811
-    x = _arguments(dtype)
-    got = np.full_like(x, 42)
-    programs(dtype).launch(f"k_{name}", (len(x) // 64,), (64,), x, got)
-    _same(got, call(library, name, x), x)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", BINARY)
-def test_binary(library, programs, name, dtype):  # noqa: F811
-    x = _arguments(dtype)
-    y = np.roll(x[::-1], 5)
-    got = np.full_like(x, 42)
-    programs(dtype).launch(f"k_{name}", (len(x) // 64,), (64,), x, y, got)
-    _same(got, call(library, name, x, y), x)
-
-
-def test_math_kernels_use_no_scratch(programs):
+@pytest.mark.parametrize("name", device_math.ROWS)
+def test_within_bound(library, name):
     for dtype in (np.float32, np.float64):
-        assert {k.symbol: k.scratch_bytes for k in programs(dtype).image.kernels.values() if k.scratch_bytes} == {}
+        error, where = device_math.measure(library, name, dtype, 60, seed=11)
+        assert error <= device_math.ROWS[name].bound, f"{name}{where} in {dtype.__name__}: {error:.2f} ulp"
+
+
+def test_a_wrong_result_is_noticed(library, monkeypatch):
+    row = device_math.ROWS["i0"]
+    monkeypatch.setitem(device_math.ROWS, "i0", row._replace(reference=lambda x: row.reference(x) * (1 + 2e-15)))
+    assert device_math.measure(library, "i0", np.float64, 60)[0] > row.bound
+
+
+def test_the_document_has_every_row_within_its_bound():
+    lines = device_math.DOCUMENT.read_text().splitlines()
+    figures = {cells[1].strip().rstrip("*"): cells[4:6] for line in lines if len(cells := line.split("|")) == 7}
+    for row in device_math.ROWS.values():
+        assert all(float(figure) <= row.bound for figure in figures[row.title]), row.title

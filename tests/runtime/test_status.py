@@ -229,16 +229,19 @@ def test_while_a_kernel_runs(device):
 
     done, asking = threading.Event(), threading.Thread(target=ask)
     asking.start()
-    for _ in range(2):
+    working: list[dict] = []
+    for _ in range(20):         # how often it is asked in the meantime is the machine's affair
         device.launch(kernels["work"], 64, 64, [block, np.int32(rounds)])
         device.copy_out(out, block)
+        working = [answer for answer in told if answer["queue"]["state"] == "working"]
+        if len(working) > 2:
+            break
     done.set()
     asking.join()
     expected = np.arange(64, dtype=np.uint64)
     for _ in range(rounds):
         expected = expected * 1664525 + 1013904223 & 0xFFFF_FFFF
     assert (out.view(np.uint32) == expected.astype(np.uint32)).all()
-    working = [answer for answer in told if answer["queue"]["state"] == "working"]
     assert len(working) > 2 and sum(bool(answer["metrics"]) for answer in working) > len(working) / 2
     assert max(answer["metrics"]["activity_percent"]["graphics"] for answer in told if answer["metrics"]) > 50
     assert device.adapter.stats.errors == 0

@@ -68,6 +68,13 @@ def test_read32_collects_its_completion():
     assert handle.calls == [("out", 0xF0, 0x0F00, 0, payload(0x1000_0010, 0)), ("in", 0xF0, 0, 0, 8)]
 
 
+@pytest.mark.parametrize("got", [0, 4, 7])
+def test_a_completion_that_is_cut_short(got):
+    adapter, _ = make(completion(1)[:got])
+    with pytest.raises(errors.LinkError, match="too few bytes"):
+        adapter.read32(0x1000_0010)
+
+
 def test_engine_errors_are_retried_with_out_and_in_adjacent():
     adapter, handle = make(completion(engine=1), completion(engine=0xFF), completion(7))
     assert adapter.read32(0x8_0000_0000) == 7

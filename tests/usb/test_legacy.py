@@ -173,6 +173,36 @@ def test_going_on_after_a_failure():
     adapter.close()
 
 
+@pytest.mark.parametrize("cut_after", range(1, 9))
+@pytest.mark.parametrize("anew", [False, True], ids=["recovered", "by another process"])
+def test_a_write_after_one_that_was_cut_off(cut_after, anew):
+    """The firmware goes on where the last write ended: the next one must not land behind it."""
+    adapter = plug(streams=False, strict=False)
+    run, left = adapter.scsi.run, cut_after
+
+    def broken(commands, *more):
+        nonlocal left
+        left -= 1
+        if not left:
+            run(commands, *more)        # it did run; only the answer is lost
+            raise errors.LinkTimeout("gone")
+        return run(commands, *more)
+
+    adapter.sram_write(0, b"before")
+    adapter.scsi.run = broken
+    with pytest.raises(errors.LinkTimeout):
+        adapter.sram_write(0, bytes(524288))
+    adapter.scsi.run = run
+    if anew:
+        adapter = LegacyAdapter(adapter.handle, streams=False)
+        adapter.start()
+    else:
+        adapter.recover()
+    adapter.sram_write(0, DATA)
+    assert adapter.read_xdata(0xF000, len(DATA)) == DATA
+    adapter.close()
+
+
 def test_restart_and_attach():
     handle = EmulatedAdapter("probe", firmware="legacy", strict=True)
     adapter = LegacyAdapter(handle)

@@ -36,9 +36,10 @@ class Pipe:
     def bulkWrite(self, endpoint, data, timeout=0):
         assert endpoint == 0x02 and timeout > 0
         self.sent.append(bytes(data))
-        if error := self.out_errors.pop(len(self.sent) - 1, None):
+        error = self.out_errors.pop(len(self.sent) - 1, None)
+        if isinstance(error, Exception):
             raise error
-        return len(data)
+        return len(data) if error is None else error
 
     def bulkRead(self, endpoint, length, timeout=0):
         assert endpoint == 0x81 and timeout > 0
@@ -126,6 +127,13 @@ def test_out_of_step_resets_the_transport(answers, found):
     assert not isinstance(caught.value, (errors.DeviceLost, errors.CommandFailed))
     assert pipe.log[-3:] == [("control", 0x21, 0xFF), ("clear_halt", 0x81), ("clear_halt", 0x02)]
     assert bot.command(READ, length_in=8) == b"abcdefgh"
+
+
+def test_data_that_went_out_in_part_is_not_a_success():
+    pipe = Pipe(csw(1), out={1: 100})
+    with pytest.raises(errors.LinkError, match="only in part"):
+        run(pipe, bytes(10), bytes(512))
+    assert ("control", 0x21, 0xFF) in pipe.log      # the transport is reset: the device waits for the rest
 
 
 def test_unplugged_is_not_reset():

@@ -21,6 +21,7 @@ COMPUTE_ME = 1
 COMPUTE_DOORBELL = enum("doorbell_index64")["MEC_RING0"]
 SETTLE_SECONDS = 0.05             # after MEC enable and around its reset (Linux waits 50 us)
 AUTOLOAD_SECONDS = 10.0
+RESTART_SECONDS = 2.0             # for a queue to go down with its engine
 DEQUEUE_SECONDS = 2.0             # a queue whose waves are killed stops in microseconds or never
 
 SH_MEM_SHARED_BASE, SH_MEM_PRIVATE_BASE = 1, 2     # VA bits 63:48 of the LDS and scratch apertures
@@ -250,8 +251,9 @@ class Gfx:
         try:
             for number in (0, 1):
                 self._select(me=COMPUTE_ME, queue=number)
-                if self._gpu.regs.field("CP_HQD_ACTIVE", "active"):
-                    raise BootError(f"Compute queue {number} survives a restart of its engine.")
+                active = self._gpu.regs["CP_HQD_ACTIVE"]
+                self._gpu.regs.wait("CP_HQD_ACTIVE", lambda value: not active.extract(value, "active"),
+                                    f"compute queue {number} to end with the restart of its engine", RESTART_SECONDS)
         finally:
             self._select()
 

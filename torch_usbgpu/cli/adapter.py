@@ -318,7 +318,7 @@ def _parse_ids(text: str | None) -> docks.Ids | None:
 
 def _spec(spec: str | None) -> str:
     """A made-up dock in place of the one that somebody means would be of no use: no emulation by default."""
-    spec = spec or os.environ.get("USBGPU_DEVICE", "usb")
+    spec = spec or os.environ.get("USBGPU_DEVICE") or "usb"
     return "usb" if spec == "auto" else spec
 
 

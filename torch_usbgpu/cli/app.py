@@ -6,6 +6,8 @@ of the program that it ran.
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import sys
 
 import click
@@ -14,6 +16,7 @@ from ..errors import UsbGpuError
 
 # name -> (module below this package, one line of help). Loaded when it is used.
 COMMANDS = {"adapter": ("adapter", "The dock itself: what it is, its firmware, its power."),
+            "coverage": ("coverage", "Which of torch's operators run on the GPU."),
             "doctor": ("doctor", "What is wrong with dock, card and software, and what to do about it."),
             "emulator": ("emulator", "Traces of the cable; the emulated dock and GPU."),
             "firmware": ("firmware", "AMD's firmware files: status, install, verify."),
@@ -43,8 +46,20 @@ def usbgpu() -> None:
     """Tools around the USB GPU."""
 
 
+def _show(error: UsbGpuError, arguments: list[str]) -> None:
+    """With --json whoever reads standard output gets a document in any case."""
+    print(error, file=sys.stderr)
+    if "--json" in arguments and arguments[0] in COMMANDS and arguments[0] != "emulator":
+        state = {name: str(value) for name, value in error.state.items()}
+        print(json.dumps({"error": {"code": error.code, "found": error.found, "state": state, "action": error.action}},
+                         indent=2))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:      # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))      # noqa: SIM115  for the whole process
     try:
         status = usbgpu.main(arguments, prog_name="usbgpu", standalone_mode=False)
     except click.exceptions.Abort:
@@ -54,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         status = 2
     except UsbGpuError as error:
-        print(error, file=sys.stderr)
+        _show(error, sys.argv[1:] if arguments is None else arguments)
         status = 2
     except BrokenPipeError:      # `usbgpu ... | head`
         sys.stderr.close()

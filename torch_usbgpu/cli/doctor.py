@@ -31,7 +31,7 @@ def group(as_json: bool, spec: str | None, udev_rules: bool) -> int:
     if udev_rules:
         click.echo("\n".join(libusb.udev_rule(ids) for ids in libusb.ALL_IDS))
         return 0
-    spec = spec or os.environ.get("USBGPU_DEVICE", "auto")
+    spec = spec or os.environ.get("USBGPU_DEVICE") or "auto"
     if as_json:
         report = _quietly(examine, spec)
         click.echo(json.dumps(report.as_dict(), indent=2, default=str))

@@ -47,7 +47,7 @@ def _attached_card() -> str:
     """
     from .. import usb
     from ..amdgpu import Gpu, boot
-    spec = os.environ.get("USBGPU_DEVICE", "usb")
+    spec = os.environ.get("USBGPU_DEVICE") or "usb"
     opened = usb.open_handle("usb" if spec == "auto" else spec)
     try:
         gpu = Gpu(usb.adapter_for(opened.handle))

@@ -26,7 +26,7 @@ def group(as_json: bool, spec: str | None) -> None:
 
     Takes no dock away from the program that uses it.
     """
-    docks = list_adapters(spec or os.environ.get("USBGPU_DEVICE", "auto"))
+    docks = list_adapters(spec or os.environ.get("USBGPU_DEVICE") or "auto")
     emulated = [f"emulated:{chip}" for chip in load("chips")["chips"]]
     if as_json:
         click.echo(json.dumps({"docks": [dock.as_dict() for dock in docks], "emulated": emulated}, indent=2))

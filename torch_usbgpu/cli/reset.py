@@ -22,7 +22,7 @@ def group(as_json: bool, spec: str | None, power: bool) -> None:
     A card that runs is reset by its power controller; one that does not answer gets its power switched. A card that a
     program uses is left alone: end the program, or call torch.usbgpu.reset() in it.
     """
-    spec = spec or os.environ.get("USBGPU_DEVICE", "auto")
+    spec = spec or os.environ.get("USBGPU_DEVICE") or "auto"
     # A reset of a made-up card in place of the one that somebody means would be of no use: no emulation by default.
     opened = usb.open_handle("usb" if spec == "auto" else spec)
     try:

@@ -38,7 +38,7 @@ def group(as_json: bool, watch: float | None, spec: str | None, boot: bool) -> i
     A card that a program uses is never taken from it: the program is asked. A card that nobody uses is looked at, and
     not started; memory in use is then unknown. Exit status: 0, 1 if a card is in trouble.
     """
-    spec = spec or os.environ.get("USBGPU_DEVICE", "auto")
+    spec = spec or os.environ.get("USBGPU_DEVICE") or "auto"
     parse_spec(spec)
     if watch is None:
         devices = collect(spec, boot, pause_s=SAMPLE_SECONDS)

@@ -275,8 +275,6 @@ template <class T> struct op_mish_backward {
 };
 OP2(op_glu, a * sigmoid_of(b))
 OP2(op_prelu, a > 0 ? a : a * b)
-OP3(op_prelu_backward_input, a > 0 ? c : b * c)     // input, weight, gradient
-OP3(op_prelu_backward_weight, a > 0 ? T(0) : a * c)
 OP1(op_gelu, a * T(0.5) * (T(1) + ::erf(a * T(0.70710678118654752440))))
 OP2(op_gelu_backward, a * (T(0.5) * (T(1) + ::erf(b * T(0.70710678118654752440))) +
                            b * ::exp(b * b * T(-0.5)) * T(0.39894228040143267794)))   // 1/sqrt(2 pi)

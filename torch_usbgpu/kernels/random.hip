@@ -1,23 +1,8 @@
-// Random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-#include "family.h"
+// Random numbers out of Philox blocks.
+#include "philox.h"
 #include "random_args.h"
 
 namespace usbgpu_family {
-
-struct PhiloxBlock { uint32_t word[4]; };
-
-USBGPU_INLINE PhiloxBlock philox(uint64_t seed, uint64_t block, uint64_t thread) {
-  uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = (uint32_t)thread, c3 = (uint32_t)(thread >> 32);
-  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-#pragma unroll
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-    const uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-    c1 = (uint32_t)p1, c3 = (uint32_t)p0, c0 = n0, c2 = n2;
-    k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
-  }
-  return {{c0, c1, c2, c3}};
-}
 
 // 64 random bits for each of the thread's four elements
 struct Bits64 { uint64_t value[4]; };
@@ -203,6 +188,24 @@ USBGPU_INLINE void dropout(const RandomArgs& args) {
   }
 }
 
+// Negative elements times a slope out of [a, b), which mask (of the input's type) keeps; slope 1 for the others.
+template <typename T>
+USBGPU_INLINE void rrelu(const RandomArgs& args) {
+  using Acc = accumulate_t<T>;
+  const uint64_t thread = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+  if (thread * 4 >= args.count) return;
+  const Four<T> slopes = Uniform::draw<T>(args, thread);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const uint64_t i = thread * 4 + k;
+    if (i >= args.count) continue;
+    const Acc x = convert<Acc>(at<T>(args.input)[i]);
+    const T slope = x <= Acc(0) ? slopes.value[k] : T(1);
+    at<T>(args.mask)[i] = slope;
+    at<T>(args.output)[i] = convert<T>(x * convert<Acc>(slope));
+  }
+}
+
 }  // namespace usbgpu_family
 
 #define USBGPU_RANDOM(symbol, Distribution, T) \
@@ -211,3 +214,5 @@ USBGPU_INLINE void dropout(const RandomArgs& args) {
   }
 #define USBGPU_DROPOUT(symbol, T) \
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::RandomArgs args) { usbgpu_family::dropout<T>(args); }
+#define USBGPU_RRELU(symbol, T) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::RandomArgs args) { usbgpu_family::rrelu<T>(args); }

@@ -13,8 +13,8 @@ struct RandomArgs {
   double a, b;              // parameters of the distribution
   uint64_t range;           // integers: base + x % range; 0: all 64 bits
   int64_t base;
-  uint64_t input;           // dropout: values; bernoulli: probabilities (0: a)
-  uint64_t mask;            // dropout
+  uint64_t input;           // dropout, rrelu: values; bernoulli: probabilities (0: a)
+  uint64_t mask;            // dropout; rrelu: slopes
 };
 
 }  // namespace usbgpu_family

@@ -85,6 +85,16 @@ template <class T> struct red_all {
   static __device__ __forceinline__ Acc combine(Acc a, Acc b) { return a & b; }
   static __device__ __forceinline__ bool finish(Acc a, uint32_t, const uint64_t*) { return a != 0; }
 };
+// Exclusive or of all elements' words: the bits of floats as double, integers as int64.
+template <class T> struct red_hash {
+  using Input = T;
+  using Acc = int64_t;
+  static constexpr bool two_outputs = false;
+  static __device__ __forceinline__ Acc start() { return 0; }
+  static __device__ __forceinline__ Acc step(Acc a, T v, uint32_t, const uint64_t*) { return a ^ __builtin_bit_cast(int64_t, v); }
+  static __device__ __forceinline__ Acc combine(Acc a, Acc b) { return a ^ b; }
+  static __device__ __forceinline__ int64_t finish(Acc a, uint32_t, const uint64_t*) { return a; }
+};
 template <class T> struct red_count_nonzero {
   using Input = T;
   using Acc = int64_t;

@@ -13,6 +13,17 @@ struct ScanProduct {
   template <typename T> USBGPU_INLINE T operator()(T a, T b) const { return a * b; }
 };
 
+// log(exp(a) + exp(b)) by the larger one; NaN wins, equal infinities stay.
+struct ScanLogSumExp {
+  template <typename T> static USBGPU_INLINE T identity() { return -T(__builtin_inff()); }
+  template <typename T> USBGPU_INLINE T operator()(T a, T b) const {
+    if (a != a || b != b) return a + b;
+    const T high = a > b ? a : b, low = a > b ? b : a;
+    if (low == high && high - low != T(0)) return high;
+    return high + ::log1p(::exp(low - high));
+  }
+};
+
 // A workgroup per row, 256 neighbouring elements at a time, the carry in a register.
 template <typename T, typename Op>
 USBGPU_INLINE void scan_rows(const ScanArgs& args) {

@@ -256,7 +256,8 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
             try:
                 for end, sequence in zip(ends, sequences):
                     piece = target[start * CHUNK_OUT:(start + 1) * CHUNK_OUT]
-                    piece[:] = _receive_chunk(road, end, -(-piece.nbytes // SECTOR) * SECTOR)[:piece.nbytes]
+                    wire = -(-piece.nbytes // SECTOR) * SECTOR
+                    piece[:] = _receive_chunk(road, end, wire, sequence)[:piece.nbytes]
                     road.done = sequence
                     start += 1
                 if road.fence_byte() != sequences[-1] & 0xFF:
@@ -272,12 +273,12 @@ def copy_out(road: "Road", data: memoryview, source: int) -> None:
                 _forget_chunk(road)
 
 
-def _receive_chunk(road: "Road", end: int, wire: int) -> bytes:
-    """What the engine's program up to `end` puts into the SRAM and releases."""
+def _receive_chunk(road: "Road", end: int, wire: int, sequence: int) -> bytes:
+    """What the engine's program up to `end`, which stores `sequence`, puts into the SRAM and releases."""
     road.give_way()
     attempt(road, lambda: road.adapter.sram_arm_in(wire), clear=True)
     road.sdma.ring(end)
-    return road.receive(wire)
+    return road.receive(wire, sequence)
 
 
 def _forget_chunk(road: "Road") -> None:
@@ -292,9 +293,12 @@ def _forget_chunk(road: "Road") -> None:
 def read_sram(road: "Road", nbytes: int) -> bytes:
     """What lies in the adapter's SRAM from slot 0 on; both engines are idle."""
     for left in reversed(range(TRIES)):
-        end, = _place(road, [fence(road.release_address, 0)])
+        sequence = road.next_sequence()
+        end, = _place(road, [fence(road.fence_address, sequence) + fence(road.release_address, 0)])
         try:
-            return _receive_chunk(road, end, nbytes)
+            data = _receive_chunk(road, end, nbytes, sequence)
+            road.done = sequence
+            return data
         except LinkError as error:
             if left == 0 or road.failure is not None or not is_transient(error):
                 raise

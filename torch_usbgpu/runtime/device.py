@@ -94,7 +94,7 @@ class Device:
         self._closed = False
         self._closing = threading.Lock()
         if handle_or_spec is None or isinstance(handle_or_spec, str):
-            self.opened = usb.open_handle(handle_or_spec or os.environ.get("USBGPU_DEVICE", "auto"))
+            self.opened = usb.open_handle(handle_or_spec or os.environ.get("USBGPU_DEVICE") or "auto")
         else:
             self.opened = recovery.given(handle_or_spec)
         atexit.register(_close_weakly, weakref.ref(self))

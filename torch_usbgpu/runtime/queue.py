@@ -63,7 +63,7 @@ class Failure:
 
 def timeout_seconds() -> float:
     """How long the GPU may work on one submission before it counts as hung (USBGPU_TIMEOUT_S)."""
-    text = os.environ.get("USBGPU_TIMEOUT_S", "300")
+    text = os.environ.get("USBGPU_TIMEOUT_S") or "300"
     try:
         seconds = float(text)
     except ValueError:
@@ -407,7 +407,7 @@ class Road:
         try:
             attempt(self, lambda: self.adapter.sram_arm_in(nbytes), clear=True)
             self._ring_doorbell()
-            data = self.receive(nbytes, self.missing)
+            data = self.receive(nbytes, self.sequence, self.missing)
         except LinkError as error:
             if self.failure is not None or not is_transient(error):
                 raise
@@ -415,24 +415,31 @@ class Road:
         self.done = self.sequence
         return data
 
-    def receive(self, nbytes: int, missing: Callable[[], object] | None = None) -> bytes:
+    def receive(self, nbytes: int, sequence: int, missing: Callable[[], object] | None = None) -> bytes:
         """The bulk IN of an armed read-back, in slices, so that a fault is noticed while waiting.
+
+        Args:
+            sequence: what the fence shows when the GPU has released the data, or is about to.
 
         Raises:
             Missing: the GPU waits for something that was sent and did not arrive.
+            LinkTimeout: the data was released and does not come: lost on the way, with a transfer that failed.
         """
         patience, started = self.patience(), time.monotonic()
-        nudge_at = started + NUDGE_SECONDS
+        nudge_at, released = started + NUDGE_SECONDS, False
         while True:
             data = self.adapter.sram_finish_in(nbytes, timeout_ms=SLICE_MS)
             if data is not None:
                 self.shadow[:nbytes] = np.frombuffer(data, np.uint8, nbytes)
                 return data
+            if released:
+                raise LinkTimeout("The adapter does not deliver the data that the GPU has released.")
             self.look_for_trouble(started, patience)
-            if missing is not None and time.monotonic() > nudge_at:
+            if time.monotonic() > nudge_at:
                 nudge_at = time.monotonic() + NUDGE_SECONDS
                 self.poll_fence()       # windows before this one may be done, which nobody asked for so far
-                if missing() is not None:
+                released = not behind(sequence, self.done)      # then one slice more is plenty
+                if not released and missing is not None and missing() is not None:
                     raise Missing("The GPU waits for data that was sent to it.")
 
     def _receive_again(self, nbytes: int, first: LinkError) -> bytes:

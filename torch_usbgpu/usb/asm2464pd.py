@@ -226,6 +226,9 @@ class Adapter(Bridge):
         """OUT and IN stay adjacent under the lock."""
         self._launch(fmt, address, size, value)
         raw = self._control_in("pcie_completion", PCIE, 0, 0, tlp.COMPLETION.size, TIMEOUT_PCIE_MS)
+        if len(raw) != tlp.COMPLETION.size:
+            raise self._error(errors.LinkError("The adapter handed over a PCIe completion with too few bytes.",
+                                               address=f"{address:#x}", asked=tlp.COMPLETION.size, got=len(raw)))
         return tlp.Completion.decode(raw)
 
     # ---------------------------------------------------------------- PCIe streams

@@ -75,6 +75,7 @@ class LegacyAdapter(Bridge):
         self._streams = streams
         self.scsi = self._transport()
         self._registers: dict[int, int] = {}     # what the packet engine's registers are known to hold
+        self._at_start = False                   # is it known that the next block write begins at the SRAM's start?
 
     def _transport(self) -> ScsiLink:
         # High Speed has no streams; the transport's other way of moving data is not worth having.
@@ -104,6 +105,7 @@ class LegacyAdapter(Bridge):
     def _make_believe(self) -> None:
         """The firmware shall think that an NVMe drive is ready."""
         self._registers.clear()
+        self._at_start = False
         self._poke(START_UP)
 
     def recover(self) -> None:
@@ -292,13 +294,19 @@ class LegacyAdapter(Bridge):
         if not data or len(image) > SRAM_BYTES:
             raise ValueError(f"{len(data)} bytes from slot {slot} do not fit into the adapter's SRAM")
         with self.lock:
+            if not self._at_start:               # this write, or another process's, was cut off in the middle
+                self._poke(SLOT_STATE)
+                self._poke(COMPLETION_STATE)
+                self._poke(SLOT_POINTER)
+            self._at_start = False
             if len(image) <= SLOT_BYTES:
                 self._write_blocks(image + bytes(-len(image) % BLOCK))
-                return
-            image += bytes(-len(image) % WRITE_CHUNK)
-            for at in range(0, len(image), WRITE_CHUNK):
-                self._write_blocks(image[at:at + WRITE_CHUNK])
-            self._poke(SLOT_POINTER)             # the next write begins at the start again
+            else:
+                image += bytes(-len(image) % WRITE_CHUNK)
+                for at in range(0, len(image), WRITE_CHUNK):
+                    self._write_blocks(image[at:at + WRITE_CHUNK])
+                self._poke(SLOT_POINTER)         # the next write begins at the start again
+            self._at_start = True
 
     def _write_blocks(self, blocks: bytes) -> None:
         """One write command. The firmware's slot allocator decides where it lands, not the block address."""

@@ -172,7 +172,10 @@ class Bot(ScsiLink):
         elif length or data_out is EMPTY_DATA_PHASE:
             try:
                 self.stats.count_bulk("scsi_out", length)
-                self.handle.bulkWrite(BULK_OUT, data_out, timeout=timeout_ms)
+                sent = self.handle.bulkWrite(BULK_OUT, data_out, timeout=timeout_ms)
+                if sent != length:
+                    raise self._error(errors.LinkError("The data of a command went out only in part.", asked=length,
+                                                       sent=sent))
             except usb1.USBErrorPipe:
                 self.clear_halt(BULK_OUT)
             except usb1.USBError as error:

@@ -104,6 +104,9 @@ class Uas(ScsiLink):
             if data is None:
                 return b""
             moved = data.wait(patience_s)
+            if not command.length_in and moved != len(command.data_out):
+                raise self._error(errors.LinkError("The data of a command went out only in part.",
+                                                   asked=len(command.data_out), sent=moved))
         except TimeoutError:
             raise self._error(errors.LinkTimeout("The adapter did not answer in time (UAS command).")) from None
         return bytes(moved) if command.length_in else b""

@@ -1,5 +1,7 @@
 #include "aten/backend/fallback.h"
 
+#include "aten/backend/fallback_listener.h"
+
 #include <ATen/MemoryOverlap.h>
 #include <ATen/ops/empty_strided.h>
 #include <c10/util/Exception.h>
@@ -8,6 +10,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <span>
@@ -20,6 +23,7 @@ struct Record {
   std::mutex mutex;
   std::map<std::string, uint64_t> counts;
   std::set<std::string> warned;
+  std::function<void(const std::string&)> listener;
 };
 
 Record& record() {
@@ -93,6 +97,7 @@ void count_fallback(const std::string& full) {
     ++record().counts[full];
     first = record().warned.insert(full).second;
   }
+  if (record().listener) record().listener(full);
   if (first && now == FallbackMode::warn) {
     TORCH_WARN("The operator '", full, "' has no kernel on usbgpu yet and runs on the CPU: its operands travel over "
                "the cable and back. torch.usbgpu.fallbacks() counts them; USBGPU_FALLBACK=error forbids it.");
@@ -130,6 +135,10 @@ std::map<std::string, uint64_t> fallback_counts() {
 void reset_fallback_counts() {
   std::lock_guard lock(record().mutex);
   record().counts.clear();
+}
+
+void set_fallback_listener(std::function<void(const std::string&)> listener) {
+  record().listener = std::move(listener);
 }
 
 void set_fallback_mode(FallbackMode to) { mode = to; }

@@ -7,6 +7,7 @@
 
 #include "aten/backend/backend.h"
 #include "aten/backend/fallback.h"
+#include "aten/backend/fallback_listener.h"
 #include "aten/launch.h"
 
 namespace py = pybind11;
@@ -48,6 +49,15 @@ FallbackMode mode_from(const std::string& name) {
   throw py::value_error("fallback mode '" + name + "': expected warn, silent or error");
 }
 
+// Who asked for the operator is known to Python alone. Never destroyed: the last fallback may come after Python's end.
+void listen_to_fallbacks(const py::function& listener) {
+  set_fallback_listener([kept = listener.inc_ref().ptr()](const std::string& name) {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    py::reinterpret_borrow<py::function>(kept)(name);
+  });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -70,6 +80,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("default_generator", [] { return default_generator(); });
 
   m.def("fallback_counts", &fallback_counts);
+  m.def("listen_to_fallbacks", &listen_to_fallbacks, "Calls it with the name of every operator that runs on the CPU.");
   m.def("reset_fallback_counts", &reset_fallback_counts);
   m.def("set_fallback_mode", [](const std::string& name) { set_fallback_mode(mode_from(name)); });
   m.def("fallback_mode", [] {

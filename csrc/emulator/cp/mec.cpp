@@ -253,7 +253,6 @@ bool Mec::step() {
     Queue& queue = queues_[(turn_ + i) % queue_count];
     poll_pointer(queue);
     std::unique_lock guard(board_.lock);
-    if (!gfx_.mec_runs()) hang.meet(Cure::engine);
     if (interrupted_ || !gfx_.mec_runs()) return progressed;
     if (!queue.active) continue;
     if (queue.restart) begin(queue);

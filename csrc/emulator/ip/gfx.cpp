@@ -23,6 +23,7 @@ Gfx::Gfx(Board& board, Resets resets) : board_(board), resets_(std::move(resets)
     const bool reset = regs.get(Field::CP_MEC_RS64_CNTL__mec_pipe0_reset);
     if (reset) latched_[mec_pipe0] = 0;  // (whether the pipe's queues go with it: unknown; drivers dequeue them before)
     else if (was_reset) latched_[mec_pipe0] = start_[mec_pipe0];  // leaving reset fetches the start address
+    if (!mec_runs()) resets_.compute_stopped();
     board_.wake.ring();
   });
   regs.on_read(Reg::CP_MEC_RS64_INSTR_PNTR, [this] { return mec_runs() ? static_cast<uint32_t>(latched_[mec_pipe0]) & 0xFFFFF : 0u; });

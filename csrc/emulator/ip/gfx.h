@@ -16,6 +16,7 @@ class Gfx {
   struct Resets {
     std::function<void()> compute;              // CP and CPC: all hardware queues
     std::function<void(unsigned engine)> sdma;
+    std::function<void()> compute_stopped;      // the MEC's pipe is halted or held in reset, its queues stay
   };
   Gfx(Board& board, Resets resets);
   void power_on();

@@ -51,9 +51,9 @@ def test_unplugged_at_some_moment(monkeypatch, after):
 
 
 @pytest.mark.parametrize("options, error", [
-    ({"faults": ["no-link"]}, LinkError), ({"faults": ["no-card"]}, LinkError), ({"usb": "high"}, WrongMode),
-    ({"firmware": "legacy"}, WrongMode), ({"firmware": "rom"}, WrongMode), ({"firmware": "stock"}, WrongMode),
-    ({"firmware": "usb4"}, WrongMode), ({"faults": ["stall:E4:1"]}, LinkError)])
+    ({"faults": ["no-link"]}, LinkError), ({"faults": ["no-card"]}, LinkError), ({"firmware": "rom"}, WrongMode),
+    ({"firmware": "stock"}, WrongMode), ({"firmware": "usb4"}, WrongMode), ({"firmware": "bootstub"}, WrongMode),
+    ({"faults": ["stall:E4"]}, LinkError)])
 def test_docks_that_cannot_work(monkeypatch, options, error):
     with pytest.raises(error) as caught:
         open_device(monkeypatch, **options)

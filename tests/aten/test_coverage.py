@@ -1,0 +1,107 @@
+"""What `usbgpu coverage` counts, on entries that are made to be native, fall back, be wrong, or fail."""
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch.testing._internal.opinfo.core import OpInfo, SampleInput
+
+from tests.cli.conftest import usbgpu
+from torch_usbgpu import coverage
+
+pytestmark = pytest.mark.expects_fallback
+
+
+@torch.library.custom_op("usbgpu_coverage::on_the_cpu", mutates_args=(), device_types="cpu")
+def on_the_cpu(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+def falls_back(x):
+    return on_the_cpu(x) + 1
+
+
+def differs(x):
+    return x + 1 if x.device.type == "cpu" else x + 2
+
+
+def differs_in_dtype(x):
+    return x + 1 if x.device.type == "cpu" else (x + 1).double()
+
+
+def fails(x):
+    if x.device.type != "cpu":
+        raise NotImplementedError("No kernel. Some more words")
+    return x + 1
+
+
+class WrongBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x * 2
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * (2 if gradient.device.type == "cpu" else 3)
+
+
+def entry(function, backward: bool = False) -> OpInfo:
+    def samples(op, device, dtype, requires_grad, **_):
+        for size in (3, 5):
+            yield SampleInput(torch.randn(size, device=device, dtype=dtype, requires_grad=requires_grad))
+
+    return OpInfo("made_up", op=function, dtypes={torch.float32}, sample_inputs_func=samples, supports_out=False,
+                  supports_autograd=backward)
+
+
+@pytest.mark.parametrize("function, state, reason", [
+    (torch.exp, coverage.NATIVE, []),
+    (falls_back, coverage.FALLBACK, ["usbgpu_coverage::on_the_cpu"]),
+    (differs, coverage.WRONG, ["other values than the CPU's"]),
+    (differs_in_dtype, coverage.WRONG, ["torch.float64 instead of torch.float32"]),
+    (fails, coverage.UNSUPPORTED, ["NotImplementedError: No kernel"])])
+def test_states(function, state, reason):
+    assert coverage.measure(entry(function)) == {"name": "made_up", "forward": {"state": state, "reason": reason},
+                                                 "backward": None}
+
+
+def test_backward_is_counted_by_itself():
+    found = coverage.measure(entry(WrongBackward.apply, backward=True))
+    assert found["forward"]["state"] == coverage.NATIVE
+    assert found["backward"]["state"] == coverage.WRONG
+    assert coverage.measure(entry(torch.exp, backward=True))["backward"]["state"] == coverage.NATIVE
+
+
+def test_the_mode_stays():
+    before = torch.usbgpu.set_fallback("error")
+    try:
+        coverage.measure(entry(falls_back))
+    finally:
+        assert torch.usbgpu.set_fallback(before) == "error"
+
+
+def test_the_command(tmp_path):
+    page = tmp_path / "page.md"
+    report = json.loads(usbgpu("coverage", "add", "nn.functional.linear", "argmax", "--samples", 2, "--json",
+                               "--output", page, check=0).stdout)
+    found = {found["name"]: found for found in report["operators"]}
+    assert set(found) == {"add", "nn.functional.linear", "argmax"}
+    assert found["add"]["forward"]["state"] == found["add"]["backward"]["state"] == coverage.NATIVE
+    assert found["argmax"]["backward"] is None
+    assert report["totals"]["forward"]["native"] == 3 and report["totals"]["backward"]["native"] == 2
+    text = page.read_text(encoding="utf-8")
+    assert "forward (3)" in text and "argmax\\*" in text
+
+
+def test_what_falls_back_is_said_on_the_page():
+    measured = [coverage.measure(entry(function)) for function in (falls_back, torch.exp)]
+    text = coverage.page({"operators": measured, "samples": 2, "dtype": "float32", "arch": "gfx1100", "torch": "2"})
+    assert "| usbgpu_coverage::on_the_cpu | 1 | 0 |" in text
+    assert "| made_up | fallback: usbgpu_coverage::on_the_cpu | no derivative |" in text
+    assert "| native | 1 | 0 |" in text
+
+
+def test_an_unknown_entry():
+    done = usbgpu("coverage", "no_such_entry", check=2)
+    assert "no_such_entry" in done.stderr

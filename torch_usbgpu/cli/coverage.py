@@ -1,0 +1,73 @@
+"""`usbgpu coverage`: which of torch's operators run on the GPU, measured; writes docs/coverage.md."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from ..errors import ConfigError
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
+
+
+@click.command("coverage", short_help="Which of torch's operators run on the GPU: measures, writes docs/coverage.md.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and nothing else.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The page to write. Without: the "
+              "checkout's docs/coverage.md if everything is measured, else none.")
+@click.option("--samples", type=click.IntRange(min=1), default=4, show_default=True, help="Of each entry at most.")
+@click.option("--device", "spec", metavar="SPEC", help="As in USBGPU_DEVICE.")
+def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: int, spec: str | None) -> int:
+    """Run torch's own operator samples (float32) on the CPU and on the GPU, forward and backward.
+
+    NAME is an entry, as in docs/coverage.md; without any all are run, which takes about a minute. Exit status: 0, 1 if
+    a result is wrong.
+    """
+    if spec:
+        os.environ["USBGPU_DEVICE"] = spec
+    report = measure_all(names, samples)
+    if output is None and not names and not as_json:
+        if not PAGE.parent.is_dir():
+            raise ConfigError("This is no checkout: there is no folder docs to write coverage.md to.",
+                              "Say where with --output, or use --json.")
+        output = PAGE
+    if output:
+        from .. import coverage
+
+        output.write_text(coverage.page(report), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show(report, every=bool(names))
+        if output:
+            click.echo(f"Written to {output}")
+    return int(any(total["wrong"] for total in report["totals"].values()))
+
+
+def measure_all(names: tuple[str, ...], samples: int) -> dict[str, Any]:
+    try:
+        from .. import coverage
+        chosen = coverage.entries(names)
+    except ImportError as error:
+        raise ConfigError(f"torch's operator samples cannot be loaded: {error}.",
+                          "pip install 'torch_usbgpu[test]'") from error
+    except KeyError as error:
+        raise click.BadParameter(f"torch has no entry {error.args[0]} that takes float32", param_hint="NAME") from None
+    return coverage.report(tqdm(chosen, disable=None, file=sys.stderr, unit="entry", leave=False), samples)
+
+
+def _show(report: dict, every: bool) -> None:
+    if every:
+        for entry in report["operators"]:
+            for direction in ("forward", "backward"):
+                found = entry[direction] or {"state": "no derivative", "reason": []}
+                reason = f": {', '.join(found['reason'])}" if found["reason"] else ""
+                click.echo(f"{entry['name']}  {direction}  {found['state']}{reason}")
+    for direction, total in report["totals"].items():
+        shown = ", ".join(f"{count} {state}" for state, count in total.items() if count)
+        click.echo(f"{direction}: {shown or 'nothing'}")

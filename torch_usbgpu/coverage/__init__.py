@@ -1,0 +1,6 @@
+"""Which operators run on the GPU: counted with torch's own samples (`usbgpu coverage`), written to docs/coverage.md."""
+from .measure import FALLBACK, NATIVE, NOTHING, UNSUPPORTED, WRONG, entries, measure, name_of, report, totals
+from .page import page
+
+__all__ = ["FALLBACK", "NATIVE", "NOTHING", "UNSUPPORTED", "WRONG", "entries", "measure", "name_of", "page", "report",
+           "totals"]

@@ -1,0 +1,207 @@
+"""Runs torch's samples of an operator on the CPU and on usbgpu, and says how the second went.
+
+An entry's state is that of its worst sample: one sample that needs the CPU makes the entry a fallback.
+"""
+from __future__ import annotations
+
+import collections
+import random
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING = "native", "fallback", "wrong", "unsupported", "nothing to run"
+SAMPLES = 4
+RTOL, ATOL = 2e-4, 2e-5
+SEED = 0
+# Random results, or memory that nobody wrote: run and counted, only shape and dtype compared.
+RANDOM = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multinomial", "exponential", "cauchy",
+          "geometric", "log_normal", "fractional_max_pool", "rrelu", "resize_", "resize_as_")
+# Attention drops out as well, in some of its samples.
+DROPS_OUT = ("scaled_dot_product_attention", "multi_head_attention")
+# Unique only up to signs or phases: the samples' own output_process_fn_grad removes those.
+UP_TO_SIGN = ("svd", "eig", "qr", "pca_lowrank")
+# Arguments that torch wants on the CPU wherever the tensor is.
+KEEPS_ARGUMENTS = ("tensor_split",)
+
+
+def name_of(op) -> str:
+    return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
+
+
+def entries(names: tuple[str, ...] = (), dtype: torch.dtype = torch.float32) -> list:
+    """The entries of torch's op_db that take the dtype; with names only these (with or without their variant)."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    found = [op for op in op_db if dtype in op.dtypes]
+    unknown = set(names) - {op.name for op in found} - {name_of(op) for op in found}
+    if unknown:
+        raise KeyError(", ".join(sorted(unknown)))
+    return [op for op in found if not names or op.name in names or name_of(op) in names]
+
+
+def measure(op, dtype: torch.dtype = torch.float32, samples: int = SAMPLES) -> dict[str, Any]:
+    """{"name", "forward": {"state", "reason"}, "backward": the same, or None where torch has no derivative}."""
+    mode = torch.usbgpu.set_fallback("silent")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return {"name": name_of(op), "forward": _direction(op, dtype, samples, backward=False),
+                    "backward": _direction(op, dtype, samples, backward=True) if op.supports_autograd else None}
+    finally:
+        torch.usbgpu.set_fallback(mode)
+
+
+def report(chosen: Iterable, samples: int = SAMPLES) -> dict[str, Any]:
+    """Of these entries: what `usbgpu coverage --json` prints."""
+    measured = [measure(op, samples=samples) for op in chosen]
+    return {"torch": torch.__version__.split("+")[0], "arch": torch.usbgpu.get_device_properties().arch,
+            "dtype": "float32", "samples": samples,
+            "totals": {direction: totals(measured, direction) for direction in ("forward", "backward")},
+            "operators": measured}
+
+
+def totals(measured: list[dict], direction: str) -> dict[str, int]:
+    states = collections.Counter(entry[direction]["state"] for entry in measured if entry[direction])
+    return {state: states[state] for state in (NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING)}
+
+
+# ---- one direction of one entry
+
+
+def _direction(op, dtype: torch.dtype, samples: int, backward: bool) -> dict[str, Any]:
+    fallen: set[str] = set()
+    wrong = error = None
+    ran = 0
+    for sample in _samples(op, dtype, samples, backward):
+        try:
+            want, cotangents = _run(op, sample, "cpu", backward, None)
+        except Exception:  # noqa: BLE001  a sample that the CPU refuses says nothing about us
+            continue
+        if backward and want is None:
+            continue
+        ran += 1
+        torch.usbgpu.reset_fallbacks()
+        try:
+            got, _ = _run(op, sample, "usbgpu", backward, cotangents)
+            torch.usbgpu.synchronize()
+            fallen |= torch.usbgpu.fallbacks().keys()
+            wrong = wrong or _difference(op, sample, got, want, backward)
+        except Exception as problem:  # noqa: BLE001  whatever it is, it is the entry's result
+            fallen |= torch.usbgpu.fallbacks().keys()
+            error = error or _said(problem)
+            _recover()
+    torch.usbgpu.reset_fallbacks()
+    if error:
+        return {"state": UNSUPPORTED, "reason": [error]}
+    if wrong:
+        return {"state": WRONG, "reason": [wrong]}
+    if fallen:
+        return {"state": FALLBACK, "reason": sorted(fallen)}
+    return {"state": NATIVE if ran else NOTHING, "reason": []}
+
+
+def _said(problem: Exception) -> str:
+    """Its first sentence: torch's errors go on about dispatch keys."""
+    lines = str(problem).splitlines()
+    return f"{type(problem).__name__}: {lines[0].split('. ')[0]}" if lines else type(problem).__name__
+
+
+def _recover() -> None:
+    """After an error the next sample finds a device that works."""
+    try:
+        torch.usbgpu.synchronize()
+    except RuntimeError:
+        torch.usbgpu.reset()
+
+
+def _seed() -> None:
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+
+
+def _samples(op, dtype: torch.dtype, count: int, backward: bool) -> list:
+    _seed()
+    try:
+        found = op.sample_inputs("cpu", dtype, requires_grad=backward)
+        return [sample for sample, _ in zip(found, range(count))]
+    except Exception:  # noqa: BLE001  torch cannot make them on this machine (no SciPy, no CUDA)
+        return []
+
+
+def moved(value: Any, device: str) -> Any:
+    """A copy with every tensor, and every mention of a device, on `device`."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone().to(device).requires_grad_(value.requires_grad)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(item, device) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(moved(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: moved(item, device) for key, item in value.items()}
+    return torch.device(device) if isinstance(value, torch.device) else value
+
+
+def leaves(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, (list, tuple)) else []
+
+
+def _run(op, sample, device: str, backward: bool, cotangents: list | None) -> tuple[Any, list | None]:
+    """The result, or the gradients by given cotangents (random ones at first), and those. None: nothing to derive."""
+    _seed()
+    arguments = (moved(sample.input, device), moved(sample.args, "cpu" if op.name in KEEPS_ARGUMENTS else device),
+                 moved(sample.kwargs, device))
+    result = op.op(arguments[0], *arguments[1], **arguments[2])
+    if not backward:
+        return result, None
+    result = sample.output_process_fn_grad(result)
+    outputs = [leaf for leaf in leaves(result) if leaf.requires_grad]
+    inputs = [leaf for leaf in leaves(arguments) if leaf.requires_grad]
+    if cotangents is None:
+        if not outputs or not inputs:
+            return None, None
+        cotangents = [torch.randn_like(leaf) for leaf in outputs]
+    here = [cotangent.to(leaf.device) for cotangent, leaf in zip(cotangents, outputs, strict=True)]
+    return torch.autograd.grad(outputs, inputs, here, allow_unused=True), cotangents
+
+
+def _difference(op, sample, got: Any, want: Any, backward: bool) -> str | None:
+    """What is wrong with the result, in a few words."""
+    name = name_of(op)
+    chance = any(word in name for word in RANDOM) or (
+        any(word in name for word in DROPS_OUT) and any("dropout" in key and value for key, value in
+                                                        sample.kwargs.items()))
+    found = _compare(got, want, values=not chance)
+    if found and not backward and any(word in name for word in UP_TO_SIGN):
+        found = _compare(sample.output_process_fn_grad(got), sample.output_process_fn_grad(want), values=True)
+    return found
+
+
+def _compare(got: Any, want: Any, values: bool) -> str | None:
+    if isinstance(want, (bool, int, float, complex)):
+        return None if not values or np.isclose(got, want, RTOL, ATOL, equal_nan=True) else f"{got} instead of {want}"
+    ours, theirs = leaves(got), leaves(want)
+    if len(ours) != len(theirs):
+        return f"{len(ours)} tensors instead of {len(theirs)}"
+    for mine, its in zip(ours, theirs):
+        if mine.dtype != its.dtype:
+            return f"{mine.dtype} instead of {its.dtype}"
+        if mine.shape != its.shape:
+            return f"shape {tuple(mine.shape)} instead of {tuple(its.shape)}"
+        if values and not torch.allclose(_wide(mine), _wide(its), RTOL, ATOL, equal_nan=True):
+            return "other values than the CPU's"
+    return None
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
