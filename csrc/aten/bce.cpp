@@ -54,9 +54,9 @@ Tensor spread(const Optional& weight, const Tensor& self) {
 Tensor each(const Tensor& self, const Tensor& target, const Optional& weight) {
   check("binary_cross_entropy", self, target, weight);
   const Tensor x = self.contiguous(), t = target.contiguous(), w = spread(weight, self);
-  Tensor loss = empty_like(self);
+  Tensor loss = dense_like(self);
   launch_bce(Form::forward, self.scalar_type(),
-             {address(x), address(t), w.defined() ? address(w) : 0, address(loss), 0, 1, static_cast<uint32_t>(self.numel())});
+             {address(x), address(t), w.defined() ? address(w) : 0, address(loss), 0, device().error_block(), 1, static_cast<uint32_t>(self.numel())});
   return loss;
 }
 
@@ -87,10 +87,10 @@ Tensor backward(const Tensor& grad, const Tensor& self, const Tensor& target, co
   check("binary_cross_entropy_backward", self, target, weight);
   check_same_device("binary_cross_entropy_backward", {{"grad_output", &grad}, {"self", &self}});
   const Tensor x = self.contiguous(), t = target.contiguous(), w = spread(weight, self), g = grad.contiguous();
-  Tensor result = empty_like(self);
+  Tensor result = dense_like(self);
   const double scale = reduction == at::Reduction::Mean ? 1.0 / static_cast<double>(self.numel()) : 1.0;
   launch_bce(single ? Form::backward_single : Form::backward_each, self.scalar_type(),
-             {address(x), address(t), w.defined() ? address(w) : 0, address(result), address(g), scale,
+             {address(x), address(t), w.defined() ? address(w) : 0, address(result), address(g), 0, scale,
               static_cast<uint32_t>(self.numel())});
   return result;
 }

@@ -29,7 +29,7 @@ void forward(const Tensor& result, const Tensor& x1, const Tensor& x2, double p,
   if (result.numel() == 0) return;
   check_dtypes(pairs ? "pdist" : "cdist", x1, x2);
   const Tensor a = x1.contiguous(), b = pairs ? a : x2.contiguous();
-  const Tensor target = result.is_contiguous() ? result : empty_like(result);
+  const Tensor target = result.is_contiguous() ? result : dense_like(result);
   DistanceArgs args{};
   args.x1 = address(a), args.x2 = address(b), args.output = address(target);
   args.p = p, args.count = result.numel();
@@ -53,7 +53,7 @@ void backward(const Tensor& result, const Tensor& grad, const Tensor& x1, const 
   if (result.numel() == 0) return;
   check_dtypes(pairs ? "pdist_backward" : "cdist_backward", x1, x2);
   const Tensor a = x1.contiguous(), b = pairs ? a : x2.contiguous(), g = grad.contiguous(), d = distance.contiguous();
-  const Tensor target = result.is_contiguous() ? result : empty_like(result);
+  const Tensor target = result.is_contiguous() ? result : dense_like(result);
   DistanceArgs args{};
   args.x1 = address(a), args.x2 = address(b), args.output = address(target), args.grad = address(g), args.distance = address(d);
   args.p = p, args.count = a.numel();

@@ -1,6 +1,7 @@
 // binary_cross_entropy and its gradient, element by element.
-// The CPU refuses inputs and targets outside [0, 1]; a kernel cannot raise, their loss is NaN.
+// Inputs and targets outside [0, 1] are recorded as an error, and their loss is NaN.
 #include "family.h"
+#include "device_error.h"
 #include "bce_args.h"
 
 namespace usbgpu_family {
@@ -16,7 +17,8 @@ USBGPU_INLINE void bce(const BceArgs& args) {
   const Acc x = convert<Acc>(at<T>(args.input)[i]), t = convert<Acc>(at<T>(args.target)[i]);
   Acc loss = (t - (Acc)1) * clamped<Acc>(::log1p(-x)) - t * clamped<Acc>(::log(x));
   if (args.weight) loss *= convert<Acc>(at<T>(args.weight)[i]);
-  const bool valid = x >= 0 && x <= 1 && t >= 0 && t <= 1;
+  const bool possible = x >= 0 && x <= 1, valid = possible && t >= 0 && t <= 1;
+  if (!valid) record_data_error(args.error_block, possible ? kTargetNotProbability : kInputNotProbability);
   at<T>(args.output)[i] = convert<T>(valid ? loss : (Acc)__builtin_nanf(""));
 }
 

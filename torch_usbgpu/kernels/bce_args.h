@@ -7,6 +7,7 @@ namespace usbgpu_family {
 struct BceArgs {
   uint64_t input, target, weight, output;   // weight: 0 = none
   uint64_t grad;                            // backward: one per element, or a single one
+  uint64_t error_block;                     // forward: for what is outside [0, 1]
   double scale;                             // backward: 1 / elements where the loss was a mean
   uint32_t count;
 };
