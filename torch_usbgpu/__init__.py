@@ -53,7 +53,7 @@ def register() -> None:
             return
         _check_torch_version(torch.__version__)
         # Both checks come before anything global is changed: torch can be told only once.
-        from . import _C, device_module, inductor_absent, module_moves, safetensors_device  # noqa: F401  importing _C registers the operators
+        from . import _C, device_module, module_moves, safetensors_device  # noqa: F401  importing _C registers the operators
 
         torch.utils.rename_privateuse1_backend("usbgpu")
         torch._register_device_module("usbgpu", device_module)
@@ -64,7 +64,6 @@ def register() -> None:
         _patch_dlpack_device(torch)
         module_moves.keep_parameters(torch)
         safetensors_device.teach()
-        inductor_absent.say_so()
         device_module._configure_from_environment()
         _registered = True
 

@@ -2,20 +2,7 @@
 ours yet: it says so, and what works instead, where it would fail with a KeyError."""
 from __future__ import annotations
 
-import sys
 from typing import Any, NoReturn
-
-from . import import_hook
-
-REGISTRY = "torch._inductor.codegen.common"
-
-
-def say_so() -> None:
-    """Now if the registry of code generators is there, else when it comes."""
-    if REGISTRY in sys.modules:
-        _register()
-    else:
-        import_hook.after_import(REGISTRY, _register)
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
@@ -32,7 +19,9 @@ class _Absent(metaclass=_Refusing):
     __getattr__ = _refuse
 
 
-def _register() -> None:
-    common = sys.modules[REGISTRY]
+def say_so() -> None:
+    """Called as inductor looks for a code generator of ours."""
+    from torch._inductor.codegen import common
+
     common.register_device_op_overrides("usbgpu", _Absent())
     common.register_backend_for_device("usbgpu", _refuse, _Absent)

@@ -63,7 +63,7 @@ def entry(function, backward: bool = False) -> OpInfo:
     (fails, coverage.UNSUPPORTED, ["NotImplementedError: No kernel"])])
 def test_states(function, state, reason):
     assert coverage.measure(entry(function)) == {"name": "made_up", "forward": {"state": state, "reason": reason},
-                                                 "backward": None}
+                                                 "backward": None, "dtypes": {}}
 
 
 def test_backward_is_counted_by_itself():
@@ -81,27 +81,47 @@ def test_the_mode_stays():
         assert torch.usbgpu.set_fallback(before) == "error"
 
 
+def test_other_dtypes():
+    op = OpInfo("made_up", op=differs, dtypes={torch.float32, torch.float16, torch.int64}, supports_out=False,
+                sample_inputs_func=lambda op, device, dtype, requires_grad, **_: [SampleInput(torch.ones(3, dtype=dtype))],
+                supports_autograd=False)
+    found = coverage.measure(op, dtypes=coverage.DTYPES)
+    assert {name: result["state"] for name, result in found["dtypes"].items()} == {"float16": coverage.WRONG, "int64": coverage.WRONG}
+    op.op = torch.neg
+    found = coverage.measure(op, dtypes=(torch.float16, torch.int64))
+    assert found["forward"] is None and {result["state"] for result in found["dtypes"].values()} == {coverage.NATIVE}
+    op.op = lambda x: x + 2e-3 * (x.device.type != "cpu")     # one part of 500: f16 has eleven bits
+    assert coverage.measure(op, dtypes=(torch.float16,))["dtypes"]["float16"]["state"] == coverage.NATIVE
+    op.op = lambda x: x + 2e-2 * (x.device.type != "cpu")
+    assert coverage.measure(op, dtypes=(torch.float16,))["dtypes"]["float16"]["state"] == coverage.WRONG
+
+
 def test_the_command(tmp_path):
     page = tmp_path / "page.md"
-    report = json.loads(usbgpu("coverage", "add", "nn.functional.linear", "argmax", "--samples", 2, "--json",
-                               "--output", page, check=0).stdout)
+    report = json.loads(usbgpu("coverage", "add", "nn.functional.linear", "argmax", "--samples", 2, "--json", "--dtype", "float32",
+                               "--dtype", "int64", "--output", page, check=0).stdout)
     found = {found["name"]: found for found in report["operators"]}
     assert set(found) == {"add", "nn.functional.linear", "argmax"}
     assert found["add"]["forward"]["state"] == found["add"]["backward"]["state"] == coverage.NATIVE
-    assert found["argmax"]["backward"] is None
+    assert found["argmax"]["backward"] is None and found["argmax"]["dtypes"]["int64"]["state"] == coverage.NATIVE
     assert report["totals"]["forward"]["native"] == 3 and report["totals"]["backward"]["native"] == 2
     text = page.read_text(encoding="utf-8")
-    assert "forward (3)" in text and "argmax\\*" in text
+    assert "forward (3)" in text and "| argmax | ● |  | ● |" in text
 
 
 def test_what_falls_back_is_said_on_the_page():
-    measured = [coverage.measure(entry(function)) for function in (falls_back, torch.exp)]
-    text = coverage.page({"operators": measured, "samples": 2, "dtype": "float32", "arch": "gfx1100", "torch": "2"})
+    measured = [coverage.measure(entry(function), dtypes=(torch.float32,)) for function in (falls_back, torch.exp)]
+    measured[1]["dtypes"] = {name: {"state": coverage.FALLBACK, "reason": ["aten::exp"]} for name in ("int64", "bool")}
+    fallen = {state: 2 * (state == coverage.FALLBACK) for state in coverage.page.__globals__["MEANING"]}
+    text = coverage.page({"operators": measured, "samples": 2, "dtype": "float32", "dtypes": ["float32", "int64", "bool"],
+                          "arch": "gfx1100", "torch": "2", "totals": {"int64": fallen, "bool": fallen}})
     assert "| usbgpu_coverage::on_the_cpu | 1 | 0 |" in text
-    assert "| made_up | fallback: usbgpu_coverage::on_the_cpu | no derivative |" in text
+    assert "| made_up | fallback: usbgpu_coverage::on_the_cpu | none |" in text
     assert "| native | 1 | 0 |" in text
+    assert "| made_up | int64, bool | fallback: exp |" in text and "| made_up | ● |  | ○ | ○ |" in text
 
 
 def test_an_unknown_entry():
     done = usbgpu("coverage", "no_such_entry", check=2)
     assert "no_such_entry" in done.stderr
+    assert "float23 is none of" in usbgpu("coverage", "add", "--dtype", "float23", check=2).stderr

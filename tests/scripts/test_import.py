@@ -65,6 +65,8 @@ def test_nothing_stays_behind():
 import torch_usbgpu, sys
 before = len(sys.meta_path)
 import torch
+assert len(sys.meta_path) == before, "in the place of the one for torch is one for safetensors"
+import safetensors
 assert len(sys.meta_path) == before - 1
 assert 'exec_module' not in vars(torch.__loader__) and torch.__spec__.loader is torch.__loader__
 import inspect

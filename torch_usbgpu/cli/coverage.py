@@ -21,17 +21,20 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The page to write. Without: the "
               "checkout's docs/coverage.md if everything is measured, else none.")
 @click.option("--samples", type=click.IntRange(min=1), default=4, show_default=True, help="Of each entry at most.")
+@click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="Only these, such as float32; may be repeated. "
+              "Without: all that have kernels. Backward is measured in float32.")
 @click.option("--device", "spec", metavar="SPEC", help="As in USBGPU_DEVICE.")
-def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: int, spec: str | None) -> int:
-    """Run torch's own operator samples (float32) on the CPU and on the GPU, forward and backward.
+def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: int,
+          dtypes: tuple[str, ...], spec: str | None) -> int:
+    """Run torch's own operator samples on the CPU and on the GPU: float32 forward and backward, other dtypes forward.
 
-    NAME is an entry, as in docs/coverage.md; without any all are run, which takes about a minute. Exit status: 0, 1 if
-    a result is wrong.
+    NAME is an entry, as in docs/coverage.md; without any all are run, which takes some minutes, and much longer the
+    first time, when every kernel is compiled. Exit status: 0, 1 if a result is wrong.
     """
     if spec:
         os.environ["USBGPU_DEVICE"] = spec
-    report = measure_all(names, samples)
-    if output is None and not names and not as_json:
+    report = measure_all(names, samples, dtypes)
+    if output is None and not names and not dtypes and not as_json:
         if not PAGE.parent.is_dir():
             raise ConfigError("This is no checkout: there is no folder docs to write coverage.md to.",
                               "Say where with --output, or use --json.")
@@ -49,7 +52,7 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
     return int(any(total["wrong"] for total in report["totals"].values()))
 
 
-def measure_all(names: tuple[str, ...], samples: int) -> dict[str, Any]:
+def measure_all(names: tuple[str, ...], samples: int, dtypes: tuple[str, ...]) -> dict[str, Any]:
     try:
         from .. import coverage
         chosen = coverage.entries(names)
@@ -57,17 +60,25 @@ def measure_all(names: tuple[str, ...], samples: int) -> dict[str, Any]:
         raise ConfigError(f"torch's operator samples cannot be loaded: {error}.",
                           "pip install 'torch_usbgpu[test]'") from error
     except KeyError as error:
-        raise click.BadParameter(f"torch has no entry {error.args[0]} that takes float32", param_hint="NAME") from None
-    return coverage.report(tqdm(chosen, disable=None, file=sys.stderr, unit="entry", leave=False), samples)
+        raise click.BadParameter(f"torch has no entry {error.args[0]}", param_hint="NAME") from None
+    known = {coverage.title(dtype): dtype for dtype in coverage.DTYPES}
+    for name in dtypes:
+        if name not in known:
+            raise click.BadParameter(f"{name} is none of {', '.join(known)}", param_hint="--dtype")
+    return coverage.report(tqdm(chosen, disable=None, file=sys.stderr, unit="entry", leave=False), samples,
+                           [known[name] for name in dtypes] or coverage.DTYPES)
 
 
 def _show(report: dict, every: bool) -> None:
     if every:
         for entry in report["operators"]:
-            for direction in ("forward", "backward"):
-                found = entry[direction] or {"state": "no derivative", "reason": []}
+            results = {f"{report['dtype']} forward": entry["forward"], f"{report['dtype']} backward": entry["backward"],
+                       **entry["dtypes"]}
+            for what, found in results.items():
+                if found is None:
+                    continue
                 reason = f": {', '.join(found['reason'])}" if found["reason"] else ""
-                click.echo(f"{entry['name']}  {direction}  {found['state']}{reason}")
-    for direction, total in report["totals"].items():
+                click.echo(f"{entry['name']}  {what}  {found['state']}{reason}")
+    for what, total in report["totals"].items():
         shown = ", ".join(f"{count} {state}" for state, count in total.items() if count)
-        click.echo(f"{direction}: {shown or 'nothing'}")
+        click.echo(f"{what}: {shown or 'nothing'}")

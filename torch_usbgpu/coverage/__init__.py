@@ -1,6 +1,6 @@
 """Which operators run on the GPU: counted with torch's own samples (`usbgpu coverage`), written to docs/coverage.md."""
-from .measure import FALLBACK, NATIVE, NOTHING, UNSUPPORTED, WRONG, entries, measure, name_of, report, totals
+from .measure import DTYPES, FALLBACK, NATIVE, NOTHING, UNSUPPORTED, WRONG, entries, measure, name_of, report, title, totals
 from .page import page
 
-__all__ = ["FALLBACK", "NATIVE", "NOTHING", "UNSUPPORTED", "WRONG", "entries", "measure", "name_of", "page", "report",
-           "totals"]
+__all__ = ["DTYPES", "FALLBACK", "NATIVE", "NOTHING", "UNSUPPORTED", "WRONG", "entries", "measure", "name_of", "page",
+           "report", "title", "totals"]

@@ -15,7 +15,13 @@ import torch
 
 NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING = "native", "fallback", "wrong", "unsupported", "nothing to run"
 SAMPLES = 4
+MAIN = torch.float32            # forward and backward, with all samples; other dtypes forward, with SAMPLES_OF_OTHERS
+SAMPLES_OF_OTHERS = 2
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+          torch.uint8, torch.bool, torch.complex64)
 RTOL, ATOL = 2e-4, 2e-5
+# Of the largest result: what is computed wide and rounded once differs in the last bits, and sums cancel.
+ROUNDING = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
 # Where float32 itself decides: the CPU's own result is 1.3e-3 away from what it computes in double precision.
 ABSOLUTE = {"matrix_exp": 2e-3}
 SEED = 0
@@ -34,40 +40,62 @@ def name_of(op) -> str:
     return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
 
 
-def entries(names: tuple[str, ...] = (), dtype: torch.dtype = torch.float32) -> list:
-    """The entries of torch's op_db that take the dtype; with names only these (with or without their variant)."""
+def title(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def entries(names: tuple[str, ...] = (), dtype: torch.dtype | None = None) -> list:
+    """The entries of torch's op_db (that take the dtype); with names only these (with or without their variant)."""
     from torch.testing._internal.common_methods_invocations import op_db
 
-    found = [op for op in op_db if dtype in op.dtypes]
+    found = [op for op in op_db if dtype is None or dtype in op.dtypes]
     unknown = set(names) - {op.name for op in found} - {name_of(op) for op in found}
     if unknown:
         raise KeyError(", ".join(sorted(unknown)))
     return [op for op in found if not names or op.name in names or name_of(op) in names]
 
 
-def measure(op, dtype: torch.dtype = torch.float32, samples: int = SAMPLES) -> dict[str, Any]:
-    """{"name", "forward": {"state", "reason"}, "backward": the same, or None where torch has no derivative}."""
+def measure(op, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = (MAIN,)) -> dict[str, Any]:
+    """{"name", "forward": {"state", "reason"}, "backward": the same, "dtypes": {name: the same}}.
+
+    Forward and backward are of float32; None where torch has no such kernel, no derivative, or float32 is not asked
+    for. `dtypes` has the other ones that the CPU's operator takes, forward.
+    """
     mode = torch.usbgpu.set_fallback("silent")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {"name": name_of(op), "forward": _direction(op, dtype, samples, backward=False),
-                    "backward": _direction(op, dtype, samples, backward=True) if op.supports_autograd else None}
+            found: dict[str, Any] = {"name": name_of(op), "forward": None, "backward": None, "dtypes": {}}
+            if MAIN in dtypes and MAIN in op.dtypes:
+                found["forward"] = _direction(op, MAIN, samples, backward=False)
+                if op.supports_autograd:
+                    found["backward"] = _direction(op, MAIN, samples, backward=True)
+            for dtype in dtypes:
+                if dtype != MAIN and dtype in op.dtypes:
+                    found["dtypes"][title(dtype)] = _direction(op, dtype, min(samples, SAMPLES_OF_OTHERS), backward=False)
+            return found
     finally:
         torch.usbgpu.set_fallback(mode)
 
 
-def report(chosen: Iterable, samples: int = SAMPLES) -> dict[str, Any]:
+def report(chosen: Iterable, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = DTYPES) -> dict[str, Any]:
     """Of these entries: what `usbgpu coverage --json` prints."""
-    measured = [measure(op, samples=samples) for op in chosen]
+    dtypes = tuple(dtypes)
+    measured = [measure(op, samples, dtypes) for op in chosen]
+    others = [title(dtype) for dtype in dtypes if dtype != MAIN]
     return {"torch": torch.__version__.split("+")[0], "arch": torch.usbgpu.get_device_properties().arch,
-            "dtype": "float32", "samples": samples,
-            "totals": {direction: totals(measured, direction) for direction in ("forward", "backward")},
+            "dtype": title(MAIN), "samples": samples, "dtypes": [title(dtype) for dtype in dtypes],
+            "totals": {**{direction: totals(measured, direction) for direction in ("forward", "backward")},
+                       **{name: _count(entry["dtypes"].get(name) for entry in measured) for name in others}},
             "operators": measured}
 
 
 def totals(measured: list[dict], direction: str) -> dict[str, int]:
-    states = collections.Counter(entry[direction]["state"] for entry in measured if entry[direction])
+    return _count(entry[direction] for entry in measured)
+
+
+def _count(found: Iterable[dict | None]) -> dict[str, int]:
+    states = collections.Counter(result["state"] for result in found if result)
     return {state: states[state] for state in (NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING)}
 
 
@@ -199,12 +227,25 @@ def _compare(got: Any, want: Any, values: bool, atol: float) -> str | None:
             return f"{mine.dtype} instead of {its.dtype}"
         if mine.shape != its.shape:
             return f"shape {tuple(mine.shape)} instead of {tuple(its.shape)}"
-        if values and not torch.allclose(_wide(mine), _wide(its), RTOL, atol, equal_nan=True):
+        if values and not _close(mine, its, atol):
             return "other values than the CPU's"
     return None
+
+
+def _close(mine: torch.Tensor, its: torch.Tensor, atol: float) -> bool:
+    rounding = ROUNDING.get(its.dtype, 0.0)
+    exact = not (its.dtype.is_floating_point or its.dtype.is_complex)
+    mine, its = _wide(mine), _wide(its)
+    if exact:
+        return torch.equal(mine, its)
+    finite = its[torch.isfinite(its)].abs()
+    room = rounding * finite.max().item() if rounding and finite.numel() else 0.0
+    return torch.allclose(mine, its, max(RTOL, rounding), atol + room, equal_nan=True)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach().cpu()
     tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    if not tensor.is_complex() and not tensor.is_floating_point():
+        return tensor
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)

@@ -14,34 +14,64 @@ MEANING = {
 }
 
 
+MARKS = {NATIVE: "●", FALLBACK: "○", WRONG: "wrong", UNSUPPORTED: "×", NOTHING: "–"}
+
+
 def page(report: dict) -> str:
     """Markdown of the report that `usbgpu coverage --json` prints."""
     measured = report["operators"]
     forward, backward = (totals(measured, direction) for direction in ("forward", "backward"))
+    others = [name for name in report["dtypes"] if name != report["dtype"]]
+    counts = report["totals"]
     lines = [
         "# Coverage: which operators run on the GPU", "",
         "Written by `usbgpu coverage`; do not edit. Each entry is one of torch's own operator tests (`op_db`), run "
-        f"with its first {report['samples']} samples in {report['dtype']} on the CPU and on usbgpu "
-        f"({report['arch']}, torch {report['torch']}). `usbgpu coverage NAME ...` measures single entries and prints "
-        "them.", "",
-        f"| | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |", "|---|---|---|---|",
+        f"with its first {report['samples']} samples in {report['dtype']}, and fewer in the other dtypes that the CPU's "
+        f"operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage NAME "
+        "...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
+        "that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; `USBGPU_CHECK=1` "
+        "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).", "",
+        f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
+        "|---|---|---|---|",
         *(f"| {state} | {forward[state]} | {backward[state]} | {MEANING[state]} |" for state in MEANING), "",
-        "Random results and uninitialised memory are compared in shape and dtype only; decompositions up to signs.", "",
-        "## What falls back", "",
-        "Operators without a kernel (for the dtypes they then got), and how many entries each of them holds back.", "",
-        "| operator | forward | with backward |", "|---|---|---|", *_reasons(measured), "",
-        "## Entries that are not native", "", "| entry | forward | with backward |", "|---|---|---|"]
-    rest = [entry for entry in measured if not _is_native(entry)]
-    lines += [f"| {entry['name']} | {_cell(entry['forward'])} | {_cell(entry['backward'])} |" for entry in rest]
-    native = [entry for entry in measured if _is_native(entry)]
-    lines += ["", f"## Native entries ({len(native)})", "",
-              "Forward and, where torch has a derivative (all but those marked with *), backward.", "",
-              ", ".join(entry["name"] + ("" if entry["backward"] else "\\*") for entry in native) + "."]
+        "Random results and uninitialised memory are compared in shape and dtype only; decompositions up to signs.", ""]
+    if others:
+        lines += ["| forward | " + " | ".join(others) + " |", "|---|" + "---|" * len(others),
+                  *(f"| {state} | " + " | ".join(str(counts[name][state]) for name in others) + " |" for state in MEANING),
+                  ""]
+    lines += ["## What falls back", "",
+              f"Operators without a kernel (for the dtypes they then got), and how many {report['dtype']} entries each of "
+              "them holds back.", "",
+              "| operator | forward | with backward |", "|---|---|---|", *_reasons(measured), "",
+              f"## Entries that are not native in {report['dtype']}", "", "| entry | forward | with backward |",
+              "|---|---|---|"]
+    lines += [f"| {entry['name']} | {_cell(entry['forward'])} | {_cell(entry['backward'])} |" for entry in measured
+              if not _is_native(entry)]
+    if others:
+        lines += ["", "## Other dtypes: what is not native", "", "| entry | dtypes | |", "|---|---|---|", *_others(measured)]
+    lines += ["", "## Every entry", "",
+              "; ".join(f"{MARKS[state]} {state}" for state in MEANING) + "; empty: the CPU has no such kernel.", "",
+              f"| entry | {report['dtype']} | backward | " + " | ".join(others) + " |", "|---|---|---|" + "---|" * len(others)]
+    for entry in measured:
+        found = [entry["forward"], entry["backward"], *(entry["dtypes"].get(name) for name in others)]
+        lines.append(f"| {entry['name']} | " + " | ".join(MARKS[result["state"]] if result else "" for result in found) + " |")
     return "\n".join(lines) + "\n"
 
 
+def _others(measured: list[dict]) -> list[str]:
+    """Rows of an entry's dtypes that have the same state for the same reason."""
+    rows = []
+    for entry in measured:
+        alike: dict[str, list[str]] = {}
+        for name, result in entry["dtypes"].items():
+            if result["state"] not in (NATIVE, NOTHING):
+                alike.setdefault(_cell(result), []).append(name)
+        rows += [f"| {entry['name']} | {', '.join(names)} | {cell} |" for cell, names in alike.items()]
+    return rows
+
+
 def _is_native(entry: dict) -> bool:
-    return entry["forward"]["state"] == NATIVE and (entry["backward"] is None or entry["backward"]["state"] == NATIVE)
+    return all(result is None or result["state"] == NATIVE for result in (entry["forward"], entry["backward"]))
 
 
 def _reasons(measured: list[dict]) -> list[str]:
@@ -57,7 +87,7 @@ def _reasons(measured: list[dict]) -> list[str]:
 
 def _cell(direction: dict | None) -> str:
     if direction is None:
-        return "no derivative"
+        return "none"
     reason = ", ".join(direction["reason"]).replace("|", "\\|").replace("aten::", "")
     reason = reason if len(reason) <= 200 else reason[:199] + "…"
     return direction["state"] + (f": {reason}" if reason else "")
