@@ -43,6 +43,11 @@ IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
                         std::to_string(error.detail) + " with size " + std::to_string(error.size)),
       block(error) {}
 
+DataError::DataError(const ErrorBlock& error)
+    : std::domain_error("a kernel refused its data: kind " + std::to_string(error.detail) + ", value " +
+                        std::to_string(error.index)),
+      block(error) {}
+
 StreamDevice::StreamDevice(DeviceConfig config, std::unique_ptr<Road> road)
     : config_(std::move(config)), road_(std::move(road)),
       blocks_(config_.heap_begin, config_.heap_end - code_bytes(config_)),
@@ -400,7 +405,8 @@ void StreamDevice::check_status(std::span<const std::byte> status) {
   if (fault) road_->raise_fault(fault);
   if (error.code) {
     clear_error_block();
-    throw IndexOutOfBounds(error);
+    if (error.code == 1) throw IndexOutOfBounds(error);
+    throw DataError(error);
   }
 }
 
