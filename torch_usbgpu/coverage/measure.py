@@ -22,14 +22,18 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int
 RTOL, ATOL = 2e-4, 2e-5
 # Of the largest result: what is computed wide and rounded once differs in the last bits, and sums cancel.
 ROUNDING = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
-# Where float32 itself decides: the CPU's own result is 1.3e-3 away from what it computes in double precision.
-ABSOLUTE = {"matrix_exp": 2e-3}
+# Where terms cancel and the rounding of float32 decides: the CPU's own result, or gradient, is about as far away from
+# what it computes in double precision.
+ABSOLUTE = {"matrix_exp": 2e-3, "logcumsumexp": 1e-2, "linalg.householder_product": 1e-2, "cov": 1e-4,
+            "native_layer_norm": 3e-4, "nn.functional.layer_norm": 3e-4, "grid_sampler_3d": 1e-3,
+            "nn.functional.scaled_dot_product_attention": 1e-4}
 SEED = 0
 # Random results, or memory that nobody wrote: run and counted, only shape and dtype compared.
 RANDOM = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multinomial", "exponential", "cauchy",
           "geometric", "log_normal", "fractional_max_pool", "rrelu", "resize_", "resize_as_")
 # Attention drops out as well, in some of its samples.
 DROPS_OUT = ("scaled_dot_product_attention", "multi_head_attention")
+DROPOUT_ARGUMENT = 9    # of multi_head_attention_forward, the input not counted
 # Unique only up to signs or phases: the samples' own output_process_fn_grad removes those.
 UP_TO_SIGN = ("svd", "eig", "qr", "pca_lowrank")
 # Arguments that torch wants on the CPU wherever the tensor is.
@@ -55,11 +59,12 @@ def entries(names: tuple[str, ...] = (), dtype: torch.dtype | None = None) -> li
     return [op for op in found if not names or op.name in names or name_of(op) in names]
 
 
-def measure(op, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = (MAIN,)) -> dict[str, Any]:
+def measure(op, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = (MAIN,),
+            directions: tuple[str, ...] = ("forward", "backward")) -> dict[str, Any]:
     """{"name", "forward": {"state", "reason"}, "backward": the same, "dtypes": {name: the same}}.
 
-    Forward and backward are of float32; None where torch has no such kernel, no derivative, or float32 is not asked
-    for. `dtypes` has the other ones that the CPU's operator takes, forward.
+    Forward and backward are of float32; None where torch has no such kernel, no derivative, or it is not asked for.
+    `dtypes` has the other ones that the CPU's operator takes, forward.
     """
     mode = torch.usbgpu.set_fallback("silent")
     try:
@@ -67,9 +72,9 @@ def measure(op, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = (MAIN,))
             warnings.simplefilter("ignore")
             found: dict[str, Any] = {"name": name_of(op), "forward": None, "backward": None, "dtypes": {}}
             if MAIN in dtypes and MAIN in op.dtypes:
-                found["forward"] = _direction(op, MAIN, samples, backward=False)
-                if op.supports_autograd:
-                    found["backward"] = _direction(op, MAIN, samples, backward=True)
+                able = {"forward": True, "backward": op.supports_autograd}
+                found |= {direction: _direction(op, MAIN, samples, direction == "backward") for direction in directions
+                          if able[direction]}
             for dtype in dtypes:
                 if dtype != MAIN and dtype in op.dtypes:
                     found["dtypes"][title(dtype)] = _direction(op, dtype, min(samples, SAMPLES_OF_OTHERS), backward=False)
@@ -206,14 +211,24 @@ def _run(op, sample, device: str, backward: bool, cotangents: list | None) -> tu
 def _difference(op, sample, got: Any, want: Any, backward: bool) -> str | None:
     """What is wrong with the result, in a few words."""
     name = name_of(op)
-    chance = any(word in name for word in RANDOM) or (
-        any(word in name for word in DROPS_OUT) and any("dropout" in key and value for key, value in
-                                                        sample.kwargs.items()))
     atol = ABSOLUTE.get(name, ATOL)
-    found = _compare(got, want, not chance, atol)
+    found = _compare(got, want, not _by_chance(name, sample), atol)
     if found and not backward and any(word in name for word in UP_TO_SIGN):
         found = _compare(sample.output_process_fn_grad(got), sample.output_process_fn_grad(want), True, atol)
     return found
+
+
+def _by_chance(name: str, sample) -> bool:
+    if any(word in name for word in RANDOM):
+        return True
+    if name == "svd_lowrank":       # random projections: exact only when the rank is not above q
+        return sample.kwargs.get("M") is not None
+    if not any(word in name for word in DROPS_OUT) or not sample.kwargs.get("training", True):
+        return False
+    dropout = [value for key, value in sample.kwargs.items() if "dropout" in key]
+    if name.endswith("multi_head_attention_forward") and len(sample.args) > DROPOUT_ARGUMENT:
+        dropout.append(sample.args[DROPOUT_ARGUMENT])
+    return any(dropout)
 
 
 def _compare(got: Any, want: Any, values: bool, atol: float) -> str | None:
