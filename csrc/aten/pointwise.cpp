@@ -13,25 +13,11 @@ namespace {
 
 using kernels::kPointwiseThreads;
 
-constexpr int kScalarOperand = 15;   // in a cache key, instead of a dtype's number
+constexpr uint64_t kScalarOperand = 255;   // in a cache key, instead of a dtype's number
 
 enum Layout : uint32_t { contiguous = 0, vector = 1, strided = 2 };   // strided: 2 + number of dimensions
 
-int dtype_code(at::ScalarType type) {
-  switch (type) {
-    case at::kByte: return 0;
-    case at::kChar: return 1;
-    case at::kShort: return 2;
-    case at::kInt: return 3;
-    case at::kLong: return 4;
-    case at::kHalf: return 5;
-    case at::kFloat: return 6;
-    case at::kDouble: return 7;
-    case at::kBool: return 8;
-    case at::kBFloat16: return 9;
-    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
-  }
-}
+uint64_t dtype_code(at::ScalarType type) { return static_cast<uint64_t>(type); }
 
 at::Scalar read_scalar(const void* data, at::ScalarType type) {
   switch (type) {
@@ -45,6 +31,8 @@ at::Scalar read_scalar(const void* data, at::ScalarType type) {
     case at::kDouble: return *static_cast<const double*>(data);
     case at::kBool: return *static_cast<const bool*>(data);
     case at::kBFloat16: return static_cast<float>(*static_cast<const c10::BFloat16*>(data));
+    case at::kComplexFloat: return *static_cast<const c10::complex<float>*>(data);
+    case at::kComplexDouble: return *static_cast<const c10::complex<double>*>(data);
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "a CPU scalar of dtype ", type, " cannot be passed to usbgpu");
   }
 }
@@ -72,6 +60,7 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
     case at::kFloat: return bits_of(value.to<float>());
     case at::kDouble: return bits_of(value.to<double>());
     case at::kBool: return value.to<bool>();
+    case at::kComplexFloat: return bits_of(value.to<c10::complex<float>>());
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -79,9 +68,17 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
 void Pointwise::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic, std::initializer_list<at::Scalar> params) {
   if (iter.numel() == 0) return;
   TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() <= 2);
-  uint64_t bits[kMaxParams] = {};
+  uint64_t bits[2 * kMaxParams] = {};
   int count = 0;
-  for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
+  for (const at::Scalar& param : params) {
+    if (arithmetic == at::kComplexDouble) {   // two words each
+      const auto number = param.to<c10::complex<double>>();
+      bits[count++] = bits_of(number.real());
+      bits[count++] = bits_of(number.imag());
+    } else {
+      bits[count++] = scalar_bits(param, arithmetic);
+    }
+  }
   run(iter, arithmetic, bits, count);
 }
 
@@ -95,14 +92,32 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   const int64_t count = iter.numel();
   const auto sizes = iter.shape();
 
-  uint64_t cache_key = static_cast<uint64_t>(dtype_code(arithmetic));
+  uint64_t cache_key = dtype_code(arithmetic);
+  bool is_complex = at::isComplexType(arithmetic);
+  std::array<at::Tensor, kMaxInputs> staged;   // lives until the launch is queued: one in-order stream
   uint64_t values[kMaxInputs + 2];
   bool by_value[kMaxInputs + 2] = {};
+  at::ScalarType types_of[kMaxInputs + 2];
   bool is_contiguous = true;
   unsigned widest = 1;
   for (int i = 0; i < operands; ++i) {
     const auto type = iter.dtype(i);
+    types_of[i] = type;
+    is_complex |= at::isComplexType(type);
     // Outputs are on the device: TensorIterator allows only inputs to be CPU scalars.
+    if (i >= outputs && iter.is_cpu_scalar(i) && arithmetic == at::kComplexDouble && i - outputs != bool_operand_) {
+      // 16 bytes do not fit an operand's word: an element in memory, read with stride 0
+      const auto number = read_scalar(iter.data_ptr(i), type).to<c10::complex<double>>();
+      at::Tensor& element = staged[static_cast<size_t>(i - outputs)];
+      element = empty({}, arithmetic);
+      device().copy_in(address(element), &number, sizeof number);
+      values[i] = address(element);
+      cache_key = cache_key << 8 | dtype_code(arithmetic);
+      types_of[i] = arithmetic;
+      is_contiguous = count == 1 && is_contiguous;
+      widest = sizeof number;
+      continue;
+    }
     if (i >= outputs && iter.is_cpu_scalar(i)) {
       by_value[i] = true;
       at::Scalar value = read_scalar(iter.data_ptr(i), type);
@@ -112,12 +127,12 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
         value = iter.dtype(1) == at::kHalf ? static_cast<float>(value.to<at::Half>()) : static_cast<float>(value.to<at::BFloat16>());
       }
       values[i] = scalar_bits(value, as);
-      cache_key = cache_key << 4 | kScalarOperand;
+      cache_key = cache_key << 8 | kScalarOperand;
       continue;
     }
     const unsigned item = static_cast<unsigned>(c10::elementSize(type));
     values[i] = reinterpret_cast<uint64_t>(iter.data_ptr(i));
-    cache_key = cache_key << 4 | static_cast<uint64_t>(dtype_code(type));
+    cache_key = cache_key << 8 | dtype_code(type);
     widest = std::max(widest, item);
     if (count > 1 && !(dims == 1 && iter.strides(i)[0] == item)) is_contiguous = false;
   }
@@ -127,7 +142,7 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   if (is_contiguous) {
     layout = count >= width ? vector : contiguous;
     for (int i = 0; i < operands; ++i) {
-      if (!by_value[i] && values[i] % (width * c10::elementSize(iter.dtype(i)))) layout = contiguous;
+      if (!by_value[i] && values[i] % (width * c10::elementSize(types_of[i]))) layout = contiguous;
     }
   } else {
     layout = strided + static_cast<uint32_t>(rank_class(dims));
@@ -135,12 +150,12 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   cache_key = cache_key << 8 | layout;
 
   Kernel* kernel = cache_.get(cache_key, [&] {
-    const std::string family = family_;
+    const std::string family = is_complex ? "complex" : family_;
     std::string symbol = std::string("pw_") + name_ + "_" + dtype_name(arithmetic);
     std::string types;
     for (int i = 0; i < operands; ++i) {
-      symbol += std::string("_") + (by_value[i] ? "s" : dtype_name(iter.dtype(i)));
-      types += std::string(", ") + (by_value[i] ? "usbgpu::kernels::Scalar" : dtype_c_type(iter.dtype(i)));
+      symbol += std::string("_") + (by_value[i] ? "s" : dtype_name(types_of[i]));
+      types += std::string(", ") + (by_value[i] ? "usbgpu::kernels::Scalar" : dtype_c_type(types_of[i]));
     }
     const std::string operation = std::string("usbgpu::kernels::op_") + name_ + "<" + dtype_c_type(arithmetic) + ">" + types + ")";
     const std::string scalars = std::to_string(param_count);

@@ -11,7 +11,11 @@ namespace usbgpu::kernels {
 template <class T>
 struct Scalars {
   const uint64_t* param;
-  __device__ __forceinline__ T operator()(int i) const { return from_bits<T>(param[i]); }
+  __device__ __forceinline__ T operator()(int i) const {
+    // complex128 is the one type that takes two words
+    if constexpr (sizeof(T) == 16) return T(from_bits<double>(param[2 * i]), from_bits<double>(param[2 * i + 1]));
+    else return from_bits<T>(param[i]);
+  }
 };
 
 #define OP0(NAME, ...) \

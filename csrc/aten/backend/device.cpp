@@ -72,6 +72,9 @@ const char* dtype_name(at::ScalarType type) {
     case at::kInt: return "i32";
     case at::kLong: return "i64";
     case at::kBool: return "b8";
+    case at::kComplexFloat: return "c64";
+    case at::kComplexDouble: return "c128";
+    case at::kComplexHalf: return "c32";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -88,6 +91,9 @@ const char* dtype_c_type(at::ScalarType type) {
     case at::kInt: return "int32_t";
     case at::kLong: return "int64_t";
     case at::kBool: return "bool";
+    case at::kComplexFloat: return "usbgpu::kernels::Complex<float>";
+    case at::kComplexDouble: return "usbgpu::kernels::Complex<double>";
+    case at::kComplexHalf: return "usbgpu::kernels::Complex<_Float16>";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
