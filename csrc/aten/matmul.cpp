@@ -15,7 +15,8 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/matmul_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
+#include "aten/complex_matmul.h"
 #include "aten/launch.h"
 #include "aten/structured.h"
 
@@ -143,6 +144,7 @@ void product(const char* op, const Tensor& out, const Tensor& a, const Tensor& b
   check_operands(op, out, {&a, &b});
   if (out.numel() == 0) return;
   const ScalarType type = out.scalar_type();
+  if (at::isComplexType(type)) return complex_product(out, a, b, addend, beta, alpha);
   const int64_t batches = out.size(0);
   const bool has_addend = addend.defined() && !is_zero(beta);
   if (out.size(2) == 1 && batches == 1) {
@@ -177,7 +179,7 @@ Tensor addend_apart_from(const Tensor& addend, const Tensor& out) {
 }
 
 Tensor& mm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::mm_out, self, mat2, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::mm_out, self, mat2, out);
   check_same_device("mm", {{"self", &self}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_mm> op(out);
   op.meta(self, mat2);
@@ -187,7 +189,7 @@ Tensor& mm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
 
 Tensor& addmm_out(const Tensor& self, const Tensor& mat1, const Tensor& mat2, const Scalar& beta, const Scalar& alpha,
                   Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addmm_out, self, mat1, mat2, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::addmm_out, self, mat1, mat2, beta, alpha, out);
   check_same_device("addmm", {{"self", &self}, {"mat1", &mat1}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_addmm> op(out);
   op.meta(self, mat1, mat2, beta, alpha);
@@ -199,7 +201,7 @@ Tensor& addmm_out(const Tensor& self, const Tensor& mat1, const Tensor& mat2, co
 }
 
 Tensor& bmm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::bmm_out, self, mat2, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::bmm_out, self, mat2, out);
   check_same_device("bmm", {{"self", &self}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_bmm> op(out);
   op.meta(self, mat2);
@@ -209,7 +211,7 @@ Tensor& bmm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
 
 Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha,
                     Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::baddbmm_out, self, batch1, batch2, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::baddbmm_out, self, batch1, batch2, beta, alpha, out);
   check_same_device("baddbmm", {{"self", &self}, {"batch1", &batch1}, {"batch2", &batch2}, {"out", &out}});
   const Tensor expanded = self.expand({batch1.size(0), batch1.size(1), batch2.size(2)});
   OutputOf<at::meta::structured_baddbmm> op(out);
@@ -221,7 +223,7 @@ Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batc
 
 Tensor& addmv_out(const Tensor& self, const Tensor& mat, const Tensor& vec, const Scalar& beta, const Scalar& alpha,
                   Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addmv_out, self, mat, vec, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::addmv_out, self, mat, vec, beta, alpha, out);
   check_same_device("addmv", {{"self", &self}, {"mat", &mat}, {"vec", &vec}, {"out", &out}});
   OutputOf<at::meta::structured_addmv> op(out);
   op.meta(self, mat, vec, beta, alpha);
@@ -233,7 +235,7 @@ Tensor& addmv_out(const Tensor& self, const Tensor& mat, const Tensor& vec, cons
 }
 
 Tensor dot(const Tensor& self, const Tensor& tensor) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::dot, self, tensor);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::dot, self, tensor);
   check_same_device("dot", {{"self", &self}, {"tensor", &tensor}});
   TORCH_CHECK(self.dim() == 1 && tensor.dim() == 1, "1D tensors expected, but got ", self.dim(), "D and ", tensor.dim(),
               "D tensors");
