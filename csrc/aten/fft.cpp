@@ -48,9 +48,11 @@ struct Lines {
     uint32_t length;        // elements that exist
   } in, out;
 
-  int64_t item() const { return 2 * c10::elementSize(real); }
+  int64_t item() const { return 2 * static_cast<int64_t>(c10::elementSize(real)); }
   int64_t count() const { return c10::multiply_integers(sizes); }
 };
+
+int64_t bytes(const Tensor& tensor, int64_t elements) { return elements * static_cast<int64_t>(tensor.element_size()); }
 
 uint32_t longest_in_lds(ScalarType real) { return kLdsBytes / (4 * static_cast<uint32_t>(c10::elementSize(real))); }
 
@@ -190,7 +192,11 @@ void transform_chirp(const Lines& lines) {
   });
   launch(in, {ceil_div(static_cast<uint64_t>(rows.numel()), kernels::kFftThreads)}, {kernels::kFftThreads}, args);
 
-  Lines inner{lines.real, Input::complex, false, false, 1, padded, {count + 1}};
+  Lines inner{};
+  inner.real = lines.real;
+  inner.scale = 1;
+  inner.length = padded;
+  inner.sizes = {count + 1};
   inner.in = inner.out = {address(rows), item, {item * padded}, padded};
   transform(inner);
   inner.input = Input::product;
@@ -244,13 +250,13 @@ void transform_dim(const Tensor& in, const Tensor& out, int64_t dim, int64_t len
   Tensor source = in;
   for (bool again : {false, true}) {
     lines.sizes.clear();
-    lines.in = {address(source), source.stride(dim) * c10::elementSize(source.scalar_type()), {}, static_cast<uint32_t>(source.size(dim))};
-    lines.out = {address(out), out.stride(dim) * c10::elementSize(out.scalar_type()), {}, static_cast<uint32_t>(out.size(dim))};
+    lines.in = {address(source), bytes(source, source.stride(dim)), {}, static_cast<uint32_t>(source.size(dim))};
+    lines.out = {address(out), bytes(out, out.stride(dim)), {}, static_cast<uint32_t>(out.size(dim))};
     if (input == Input::real) lines.in.length = std::min(lines.in.length, lines.length);
     for (int64_t d = out.dim() - 1; d >= 0; --d) {   // fastest first; neighbours that follow each other become one
       if (d == dim || out.size(d) == 1) continue;
-      const int64_t in_step = source.stride(d) * c10::elementSize(source.scalar_type());
-      const int64_t out_step = out.stride(d) * c10::elementSize(out.scalar_type());
+      const int64_t in_step = bytes(source, source.stride(d));
+      const int64_t out_step = bytes(out, out.stride(d));
       if (!lines.sizes.empty() && in_step == lines.in.steps.back() * lines.sizes.back() &&
           out_step == lines.out.steps.back() * lines.sizes.back()) {
         lines.sizes.back() *= out.size(d);
@@ -290,7 +296,7 @@ bool any_too_long(const Tensor& self, IntArrayRef dims, ScalarType real, int64_t
 
 template <class Op, class... Arguments>
 Tensor on_cpu(const Arguments&... arguments) {
-  return at::native::call_fallback_fn<&boxed_fallback, Op>::call(arguments...);
+  return at::native::call_fallback_fn_symint<&boxed_fallback, Op>::call(arguments...);
 }
 
 
