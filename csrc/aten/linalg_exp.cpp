@@ -1,5 +1,5 @@
-// The matrix exponential by scaling and squaring of a Taylor polynomial (degree 9 for float, 16 for
-// double: the remainder is below the rounding error for norms up to kExpNorm). Kernels:
+// The matrix exponential by scaling and squaring of a Taylor polynomial (degree 16 for float, 25
+// for double: the remainder is below the rounding error for norms up to kExpNorm). Kernels:
 // torch_usbgpu/kernels/linalg_exp.hip; the products are matmul's.
 #include "aten/linalg.h"
 
@@ -29,7 +29,7 @@ Kernel* exp_kernel(Form form, ScalarType type) {
     const char* name = form == Form::scale ? "scale" : form == Form::blocks ? "blocks" : "keep";
     const char* args = form == Form::scale ? "ExpScaleArgs" : form == Form::blocks ? "ExpBlocksArgs" : "ExpKeepArgs";
     const std::string symbol = std::string("linalg_exp_") + name + "_" + dtype_name(type);
-    const char* degree = form != Form::blocks ? "" : type == at::kFloat ? ", 3, 3" : ", 4, 4";
+    const char* degree = form != Form::blocks ? "" : type == at::kFloat ? ", 4, 4" : ", 5, 5";
     return {"linalg_exp", symbol,
             "USBGPU_LINALG_EXP(" + symbol + ", exp_" + name + ", " + args + ", " + dtype_c_type(type) + degree + ")"};
   });
@@ -47,7 +47,7 @@ Tensor exp_of_batch(const Tensor& a) {
   scale.a = address(a), scale.scaled = address(powers[0]), scale.halvings = address(halvings), scale.n = n32;
   launch(exp_kernel(Form::scale, type), {size_arg(a, 0), 1, 1}, kGroup, scale);
 
-  const int64_t width = type == at::kFloat ? 3 : 4, number = width;
+  const int64_t width = type == at::kFloat ? 4 : 5, number = width;
   while (static_cast<int64_t>(powers.size()) < width)
     powers.push_back(at::bmm(powers[powers.size() / 2 - (powers.size() % 2 == 0)], powers[powers.size() / 2]));
   const Tensor blocks = empty({number, batch, n, n}, type);

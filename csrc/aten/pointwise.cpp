@@ -61,6 +61,14 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
     case at::kDouble: return bits_of(value.to<double>());
     case at::kBool: return value.to<bool>();
     case at::kComplexFloat: return bits_of(value.to<c10::complex<float>>());
+    case at::kUInt16: return value.to<uint16_t>();
+    case at::kUInt32: return value.to<uint32_t>();
+    case at::kUInt64: return value.to<uint64_t>();
+    case at::kFloat8_e4m3fn: return bits_of(value.to<at::Float8_e4m3fn>());
+    case at::kFloat8_e5m2: return bits_of(value.to<at::Float8_e5m2>());
+    case at::kFloat8_e4m3fnuz: return bits_of(value.to<at::Float8_e4m3fnuz>());
+    case at::kFloat8_e5m2fnuz: return bits_of(value.to<at::Float8_e5m2fnuz>());
+    case at::kFloat8_e8m0fnu: return bits_of(value.to<at::Float8_e8m0fnu>());
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }

@@ -3,6 +3,7 @@
 #include <hip/hip_runtime.h>
 
 #include "complex.h"
+#include "float8.h"
 
 namespace usbgpu::kernels {
 
@@ -27,6 +28,12 @@ __device__ __forceinline__ To convert(From value) {
     else return convert<To>(value.re);
   } else if constexpr (is_complex<To>) {
     return To(convert<Real<To>>(value), Real<To>(0));
+  } else if constexpr (is_float8<From>) {
+    return convert<To>(widen(value));
+  } else if constexpr (is_float8<To>) {
+    To result;
+    narrow(convert<float>(value), result);
+    return result;
   } else if constexpr (same<From, __bf16>) {
     return convert<To>(__bfloat162float(value));
   } else if constexpr (same<From, _Float16> && !same<To, float>) {
@@ -39,6 +46,10 @@ __device__ __forceinline__ To convert(From value) {
   } else if constexpr (floating<From> && !floating<To> && sizeof(To) < 4) {
     // a float beyond a narrow integer wraps instead of saturating
     return static_cast<To>(static_cast<int32_t>(value));
+  } else if constexpr (floating<From> && !floating<To> && To(-1) > To(0)) {
+    // likewise a negative one
+    if constexpr (sizeof(To) < 8) return static_cast<To>(static_cast<int64_t>(value));
+    else return value < From(0) ? static_cast<To>(static_cast<int64_t>(value)) : static_cast<To>(value);
   } else {
     return static_cast<To>(value);
   }

@@ -1,4 +1,5 @@
 // The helpers of launch.h.
+#include "aten/bits.h"
 #include "aten/launch.h"
 
 #include <ATen/EmptyTensor.h>
@@ -7,6 +8,8 @@
 #include <pybind11/pybind11.h>
 
 #include <atomic>
+
+#include "../../../torch_usbgpu/kernels/error_kinds.h"
 
 namespace usbgpu::aten {
 
@@ -43,21 +46,43 @@ bool device_is_open() { return !bad_fork.load(std::memory_order_relaxed) && runt
 
 void mark_bad_fork() { bad_fork = true; }
 
-void synchronize() {
-  if (!device_is_open()) return;
-  try {
-    device().synchronize();
-  } catch (const runtime::IndexOutOfBounds& error) {
-    TORCH_CHECK_INDEX(false, error.what());
+// Torch's words for what a kernel found.
+[[noreturn]] static void raise_data_error(const runtime::DataError& error) {
+  using namespace usbgpu_family;
+  const runtime::ErrorBlock& block = error.block;
+  switch (block.detail) {
+    case kInputNotProbability: TORCH_CHECK(false, "all elements of input should be between 0 and 1");
+    case kTargetNotProbability: TORCH_CHECK(false, "all elements of target should be between 0 and 1");
+    case kMarginTargetOutOfRange: TORCH_CHECK(false, "target out of range");
+    case kMultilabelTargetOutOfRange: TORCH_CHECK(false, "argument target is out of range");
+    case kBagsStart:
+      TORCH_CHECK(false, "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                  "However, got ", block.index);
+    case kBagsEnd:
+      TORCH_CHECK(false, "offsets[-1] can not be greater than input's length(", block.size, ") but got offsets[-1] of ",
+                  block.index);
+    default: TORCH_CHECK(false, error.what());
   }
 }
 
-void read_back(void* to, uint64_t from, size_t bytes) {
+template <class Blocking>
+static void with_torch_errors(Blocking&& blocking) {
   try {
-    device().copy_out(to, from, bytes);
+    blocking();
   } catch (const runtime::IndexOutOfBounds& error) {
     TORCH_CHECK_INDEX(false, error.what());
+  } catch (const runtime::DataError& error) {
+    raise_data_error(error);
   }
+}
+
+void synchronize() {
+  if (!device_is_open()) return;
+  with_torch_errors([] { device().synchronize(); });
+}
+
+void read_back(void* to, uint64_t from, size_t bytes) {
+  with_torch_errors([&] { device().copy_out(to, from, bytes); });
 }
 
 const char* dtype_name(at::ScalarType type) {
@@ -75,6 +100,14 @@ const char* dtype_name(at::ScalarType type) {
     case at::kComplexFloat: return "c64";
     case at::kComplexDouble: return "c128";
     case at::kComplexHalf: return "c32";
+    case at::kUInt16: return "u16";
+    case at::kUInt32: return "u32";
+    case at::kUInt64: return "u64";
+    case at::kFloat8_e4m3fn: return "f8e4m3fn";
+    case at::kFloat8_e5m2: return "f8e5m2";
+    case at::kFloat8_e4m3fnuz: return "f8e4m3fnuz";
+    case at::kFloat8_e5m2fnuz: return "f8e5m2fnuz";
+    case at::kFloat8_e8m0fnu: return "f8e8m0fnu";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -94,6 +127,14 @@ const char* dtype_c_type(at::ScalarType type) {
     case at::kComplexFloat: return "usbgpu::kernels::Complex<float>";
     case at::kComplexDouble: return "usbgpu::kernels::Complex<double>";
     case at::kComplexHalf: return "usbgpu::kernels::Complex<_Float16>";
+    case at::kUInt16: return "uint16_t";
+    case at::kUInt32: return "uint32_t";
+    case at::kUInt64: return "uint64_t";
+    case at::kFloat8_e4m3fn: return "usbgpu::kernels::float8_e4m3fn";
+    case at::kFloat8_e5m2: return "usbgpu::kernels::float8_e5m2";
+    case at::kFloat8_e4m3fnuz: return "usbgpu::kernels::float8_e4m3fnuz";
+    case at::kFloat8_e5m2fnuz: return "usbgpu::kernels::float8_e5m2fnuz";
+    case at::kFloat8_e8m0fnu: return "usbgpu::kernels::float8_e8m0fnu";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -104,6 +145,31 @@ bool dtype_supported(at::ScalarType type) {
     case at::kShort: case at::kInt: case at::kLong: case at::kBool: return true;
     default: return false;
   }
+}
+
+bool dtype_convertible(at::ScalarType type) {
+  switch (type) {
+    case at::kUInt16: case at::kUInt32: case at::kUInt64: case at::kFloat8_e4m3fn: case at::kFloat8_e5m2:
+    case at::kFloat8_e4m3fnuz: case at::kFloat8_e5m2fnuz: case at::kFloat8_e8m0fnu: return true;
+    default: return dtype_supported(type);
+  }
+}
+
+at::ScalarType bits_type(at::ScalarType type) {
+  switch (c10::elementSize(type)) {
+    case 1: return at::kByte;
+    case 2: return at::kShort;
+    case 4: return at::kInt;
+    default: return at::kLong;
+  }
+}
+
+at::Tensor reinterpret(const at::Tensor& tensor, at::ScalarType type) {
+  auto storage = tensor.storage();
+  at::Tensor alias = at::detail::make_tensor<at::TensorImpl>(std::move(storage), tensor.key_set(), c10::scalarTypeToTypeMeta(type));
+  alias.unsafeGetTensorImpl()->set_storage_offset(tensor.storage_offset());
+  alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides());
+  return alias;
 }
 
 at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type, std::optional<at::MemoryFormat> format) {
