@@ -225,7 +225,7 @@ Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batc
 
 // The functional form that ATen derives from the one above copies the addend, too.
 Tensor baddbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::baddbmm, self, batch1, batch2, beta, alpha);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::baddbmm, self, batch1, batch2, beta, alpha);
   check_on_device("baddbmm", "batch2", batch2);
   Tensor out = empty({0}, batch2.scalar_type());
   return baddbmm_out(self, batch1, batch2, beta, alpha, out);

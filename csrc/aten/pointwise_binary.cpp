@@ -28,6 +28,11 @@ using usbgpu::aten::Pointwise;
     static Pointwise op(#NAME);                                         \
     op(iter, floating_type(iter, #NAME));                               \
   }
+#define FLOATING_OR_COMPLEX_BINARY(NAME)                                \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
+    static Pointwise op(#NAME);                                         \
+    op(iter, isComplexType(iter.common_dtype()) ? arithmetic_type(iter) : floating_type(iter, #NAME)); \
+  }
 #define INTEGRAL_BINARY(NAME, BOOL_TOO)                                 \
   void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
     static Pointwise op(#NAME);                                         \
@@ -86,8 +91,8 @@ BINARY(ge)
 BINARY_ITERATOR(logical_and)
 BINARY_ITERATOR(logical_or)
 BINARY_ITERATOR(logical_xor)
-FLOATING_BINARY(sigmoid_backward)
-FLOATING_BINARY(tanh_backward)
+FLOATING_OR_COMPLEX_BINARY(sigmoid_backward)
+FLOATING_OR_COMPLEX_BINARY(tanh_backward)
 BINARY(mse)
 
 void pow_usbgpu(TensorIteratorBase& iter) {

