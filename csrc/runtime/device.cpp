@@ -307,7 +307,8 @@ void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
     command.value = upload.sentinel;
     stream_.append(command);
     copy(to, upload.address, bytes);
-    flush();   // the data window is ours only until the next submission
+    flush();   // the data window is ours only until the next upload
+    road_->upload_consumed();
   } else {
     flush();
     road_->bulk_in(to, source);
@@ -341,7 +342,8 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
   if (pattern_bytes < 8) pattern &= (1ull << 8 * pattern_bytes) - 1;
   for (unsigned width = pattern_bytes; width < 8; width *= 2) pattern |= pattern << 8 * width;
   const Lock lock(*this);
-  const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
+  unsigned width = 8;   // the pattern is of 8 bytes by now; not less than its own size, which divides both
+  while ((to | bytes) % width) width /= 2;
   const uint64_t items = bytes / width;
   const kernels::FillArgs args{to, pattern, items};
   launch_locked(memory_kernel(fill_kernels_, "FILL", width), {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
