@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from .families import DEVICE, assert_same, check, no_fallback, random
+from .families import DEVICE, assert_same, check, keep_strides, no_fallback, random
 from .gradients import compare
 from .spatial import launches
 
@@ -77,8 +77,11 @@ def test_gradients_scaled_by_frequency(mode, padding):
 def test_rows_are_shrunk_to_a_norm(norm, dtype):
     weight = random((10, 7), dtype).t()[:, ::2]   # [7, 5]
     limit = 2.0 if norm else 4.5
-    check(lambda w, i: torch.embedding_renorm_(w, i, limit, norm), weight.clone(), INDICES.view(1, 11).int(), tolerance=LIMITS[dtype])
-    compare(lambda w, i, o: F.embedding_bag(i, w.detach(), o, max_norm=limit, norm_type=norm), weight, INDICES, OFFSETS, **LIMITS[dtype])
+    check(lambda w, i: torch.embedding_renorm_(w.clone(), i, limit, norm), weight, INDICES.view(1, 11).int(), tolerance=LIMITS[dtype])
+    ours = keep_strides(weight)   # in place, in a table of odd strides
+    torch.embedding_renorm_(ours, INDICES.to(DEVICE), limit, norm)
+    torch.testing.assert_close(ours.cpu(), torch.embedding_renorm_(weight.clone(), INDICES, limit, norm), **LIMITS[dtype])
+    compare(lambda w, i, o: F.embedding_bag(i, w.detach().clone(), o, max_norm=limit, norm_type=norm), weight, INDICES, OFFSETS, **LIMITS[dtype])
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
