@@ -22,6 +22,7 @@
 #include <ATen/ops/_foreach_zero_native.h>
 #include <torch/library.h>
 
+#include <bit>
 #include <cmath>
 
 #include "aten/launch.h"
@@ -36,11 +37,6 @@ using at::Tensor;
 using at::TensorList;
 using Scalars = at::ArrayRef<Scalar>;
 namespace native = at::native;
-
-template <uint32_t Limit> using Foreach1 = usbgpu_family::ForeachArgs<1, Limit>;
-template <uint32_t Limit> using Foreach2 = usbgpu_family::ForeachArgs<2, Limit>;
-template <uint32_t Limit> using Foreach3 = usbgpu_family::ForeachArgs<3, Limit>;
-template <uint32_t Limit> using Foreach4 = usbgpu_family::ForeachArgs<4, Limit>;
 
 // Functors of optim.hip
 enum class Op : uint8_t {
@@ -63,37 +59,31 @@ bool fast(at::ArrayRef<TensorList> lists, Scalars scalars = {}) {
 }
 
 // lists[0]: results. scalars: none, one, or one per tensor. factor: a 0-dim device tensor, or undefined.
-template <template <uint32_t> class Args, size_t Operands>
+template <size_t Operands>
 void map(Op op, const std::array<TensorList, Operands>& lists, Scalars scalars, const Tensor& factor = {}) {
   static KernelCache cache;
   const ScalarType type = lists[0][0].scalar_type();
-  multi_tensor<Args, Operands>(
-      lists,
-      [&](uint32_t limit) {
-        return cache.get(key(op, type, limit), [&]() -> KernelSource {
-          const char* name = kNames[static_cast<size_t>(op)];
-          const std::string symbol = std::string("foreach_") + name + "_" + dtype_name(type) + "_by" + std::to_string(limit);
-          return {"optim", symbol,
-                  "USBGPU_FOREACH(" + symbol + ", " + std::to_string(Operands) + ", " + std::to_string(limit) + ", " +
-                      dtype_c_type(type) + ", Foreach" + name + ")"};
-        });
-      },
-      [&](auto& args) {
-        args.scalar_per_tensor = scalars.size() > 1;
-        args.scalars[0] = scalars.empty() ? 1.0 : scalars[0].toDouble();
-        args.scalar_tensor = factor.defined() ? address(factor) : 0;
-      },
-      [&](auto& args, uint32_t slot, size_t i) {
-        if (scalars.size() > 1) args.scalars[slot] = scalars[i].toDouble();
-      });
+  Kernel* kernel = cache.get(key(op, type), [&] {
+    const char* name = kNames[static_cast<size_t>(op)];
+    return multi_tensor_source(std::string("foreach_") + name + "_" + dtype_name(type), "ForeachArgs",
+                               std::string("foreach_map<") + dtype_c_type(type) + ", usbgpu_family::Foreach" + name + ", " +
+                                   std::to_string(Operands) + ">");
+  });
+  usbgpu_family::ForeachArgs args{};
+  args.scalar_per_tensor = scalars.size() > 1;
+  args.scalar = scalars.empty() ? 1.0 : scalars[0].toDouble();
+  args.scalar_tensor = factor.defined() ? address(factor) : 0;
+  multi_tensor<Operands>(kernel, lists, args, [&](size_t i) {
+    return scalars.size() > 1 ? std::bit_cast<uint64_t>(scalars[i].toDouble()) : uint64_t{0};
+  });
 }
 
 void map(Op op, TensorList out, TensorList a, Scalars scalars, const Tensor& factor = {}) {
-  map<Foreach2, 2>(op, {out, a}, scalars, factor);
+  map<2>(op, {out, a}, scalars, factor);
 }
-void map(Op op, TensorList out, TensorList a, TensorList b, Scalars scalars) { map<Foreach3, 3>(op, {out, a, b}, scalars); }
+void map(Op op, TensorList out, TensorList a, TensorList b, Scalars scalars) { map<3>(op, {out, a, b}, scalars); }
 void map(Op op, TensorList out, TensorList a, TensorList b, TensorList c, Scalars scalars) {
-  map<Foreach4, 4>(op, {out, a, b, c}, scalars);
+  map<4>(op, {out, a, b, c}, scalars);
 }
 
 std::vector<Tensor> results_like(TensorList self) {
@@ -277,7 +267,7 @@ void foreach_div_tensor_(TensorList self, const Tensor& other) {
 void foreach_zero_(TensorList self) {
   native::check_foreach_api_restrictions(self);
   if (!fast({self})) return native::foreach_tensor_zero_slow_(self);
-  map<Foreach1, 1>(Op::Fill, {self}, {Scalar(0.0)});
+  map<1>(Op::Fill, {self}, {Scalar(0.0)});
 }
 
 // Same layout on this device, any two dtypes with kernels (one launch needs them alike within each list).
@@ -297,18 +287,11 @@ void foreach_copy_(TensorList self, TensorList src, bool non_blocking) {
   native::check_foreach_api_restrictions(self, src);
   if (!copies_fast(self, src)) return native::foreach_tensor_copy_list_kernel_slow_(self, src, non_blocking);
   const ScalarType to = self[0].scalar_type(), from = src[0].scalar_type();
-  multi_tensor<Foreach2, 2>(
-      {self, src},
-      [&](uint32_t limit) {
-        return cache.get(key(to, from, limit), [&]() -> KernelSource {
-          const std::string symbol =
-              std::string("foreach_copy_") + dtype_name(to) + "_" + dtype_name(from) + "_by" + std::to_string(limit);
-          return {"optim", symbol,
-                  "USBGPU_FOREACH_COPY(" + symbol + ", " + std::to_string(limit) + ", " + dtype_c_type(to) + ", " +
-                      dtype_c_type(from) + ")"};
-        });
-      },
-      [](auto&) {}, [](auto&, uint32_t, size_t) {});
+  Kernel* kernel = cache.get(key(to, from), [&] {
+    return multi_tensor_source(std::string("foreach_copy_") + dtype_name(to) + "_" + dtype_name(from), "ForeachArgs",
+                               std::string("foreach_copy<") + dtype_c_type(to) + ", " + dtype_c_type(from) + ">");
+  });
+  multi_tensor<2>(kernel, {self, src}, usbgpu_family::ForeachArgs{}, kNothingOwn);
 }
 
 std::vector<Tensor> foreach_norm(TensorList self, const Scalar& ord, std::optional<ScalarType> dtype) {
@@ -318,47 +301,26 @@ std::vector<Tensor> foreach_norm(TensorList self, const Scalar& ord, std::option
   const ScalarType type = self[0].scalar_type();
   if (!fast({self}) || !(p == 1.0 || p == 2.0 || (std::isinf(p) && p > 0)) || (dtype && *dtype != type))
     return native::foreach_tensor_norm_slow(self, ord, dtype);
-  uint64_t chunks = 0;
-  bool some_empty = false;
-  for (const Tensor& tensor : self) {
-    chunks += ceil_div(tensor.numel(), usbgpu_family::kMultiTensorChunk);
-    some_empty |= tensor.numel() == 0;
-  }
-  if (some_empty) return native::foreach_tensor_norm_slow(self, ord, dtype);
-  const Tensor partial = empty({static_cast<int64_t>(chunks)}, compute_dtype(type));
+  if (std::any_of(self.begin(), self.end(), [](const Tensor& tensor) { return tensor.numel() == 0; }))
+    return native::foreach_tensor_norm_slow(self, ord, dtype);
   std::vector<Tensor> out;
   for (size_t i = 0; i < self.size(); ++i) out.push_back(empty({}, type));
-  // Partial results of a launch start at its first chunk; the second kernel has a group per tensor.
-  auto run = [&](bool final, auto& args, uint32_t limit, uint32_t groups) {
-    Kernel* kernel = cache.get(key(final, type, limit), [&] {
+  const TensorTable<1> table({self}, [&](size_t i) { return address(out[i]); });
+  const Tensor partial = empty({table.chunks()}, compute_dtype(type));
+  usbgpu_family::NormArgs args{};
+  args.table = table.table(), args.partial = address(partial);
+  args.order = std::isinf(p) ? usbgpu_family::kInfinityNorm : static_cast<uint32_t>(p);
+  // A group per chunk, then one per tensor.
+  const auto run = [&](bool final, uint32_t groups) {
+    Kernel* kernel = cache.get(key(final, type), [&] {
       const std::string t = dtype_c_type(type);
-      return multi_tensor_source(std::string(final ? "norm_final_" : "norm_partial_") + dtype_name(type), limit, "NormArgs",
+      return multi_tensor_source(std::string(final ? "norm_final_" : "norm_partial_") + dtype_name(type), "NormArgs",
                                  final ? "norm_final<" + t + ", " + t + ">" : "norm_partial<" + t + ">");
     });
     launch(kernel, {groups, 1, 1}, {usbgpu_family::kMultiTensorThreads, 1, 1}, args);
   };
-  auto all = [&]<uint32_t Limit>(std::integral_constant<uint32_t, Limit>) {
-    const size_t itemsize = c10::elementSize(compute_dtype(type));
-    uint64_t done = 0;
-    for (size_t first = 0; first < self.size(); first += Limit) {
-      usbgpu_family::NormArgs<Limit> args{};
-      const uint32_t count = static_cast<uint32_t>(std::min<size_t>(Limit, self.size() - first));
-      uint32_t groups = 0;
-      for (uint32_t slot = 0; slot < count; ++slot) {
-        const Tensor& tensor = self[first + slot];
-        args.table.address[0][slot] = address(tensor), args.result[slot] = address(out[first + slot]);
-        args.table.elements[slot] = static_cast<uint32_t>(tensor.numel()), args.table.first_chunk[slot] = groups;
-        groups += ceil_div(tensor.numel(), usbgpu_family::kMultiTensorChunk);
-      }
-      args.table.tensors = count, args.partial = address(partial) + done * itemsize;
-      args.order = std::isinf(p) ? usbgpu_family::kInfinityNorm : static_cast<uint32_t>(p);
-      run(false, args, Limit, groups);
-      run(true, args, Limit, count);
-      done += groups;
-    }
-  };
-  if (self.size() <= kFewTensors) all(std::integral_constant<uint32_t, kFewTensors>{});
-  else all(std::integral_constant<uint32_t, kManyTensors>{});
+  run(false, table.chunks());
+  run(true, table.tensors());
   return out;
 }
 

@@ -167,6 +167,7 @@ void product(const char* op, const Tensor& out, const Tensor& a, const Tensor& b
 
 // An input that shares memory with the output would be overwritten while it is read.
 Tensor apart_from(const Tensor& input, const Tensor& out) {
+  if (!input.is_alias_of(out)) return input;   // of strided operands the function below cannot tell
   return at::get_overlap_status(input, out) == at::MemOverlapStatus::No ? input : input.clone();
 }
 
@@ -213,10 +214,19 @@ Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batc
   check_same_device("baddbmm", {{"self", &self}, {"batch1", &batch1}, {"batch2", &batch2}, {"out", &out}});
   const Tensor expanded = self.expand({batch1.size(0), batch1.size(1), batch2.size(2)});
   OutputOf<at::meta::structured_baddbmm> op(out);
-  op.meta(expanded, batch1, batch2, beta, alpha);
+  // ATen's meta function would copy the addend into the output first. It does not for beta = 0, and looks at nothing else of it.
+  op.meta(expanded, batch1, batch2, 0, alpha);
   check_operands("baddbmm", out, {&self});
   product("baddbmm", out, apart_from(batch1, out), apart_from(batch2, out), addend_apart_from(expanded, out), beta, alpha);
   return out;
+}
+
+// The functional form that ATen derives from the one above copies the addend, too.
+Tensor baddbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::baddbmm, self, batch1, batch2, beta, alpha);
+  check_on_device("baddbmm", "batch2", batch2);
+  Tensor out = empty({0}, batch2.scalar_type());
+  return baddbmm_out(self, batch1, batch2, beta, alpha, out);
 }
 
 Tensor& addmv_out(const Tensor& self, const Tensor& mat, const Tensor& vec, const Scalar& beta, const Scalar& alpha,
@@ -251,6 +261,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("mm.out", &mm_out);
   m.impl("addmm.out", &addmm_out);
   m.impl("bmm.out", &bmm_out);
+  m.impl("baddbmm", &baddbmm);
   m.impl("baddbmm.out", &baddbmm_out);
   m.impl("addmv.out", &addmv_out);
   m.impl("dot", &dot);

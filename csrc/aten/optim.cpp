@@ -70,24 +70,19 @@ void adam(const char* op, TensorList self, TensorList grads, TensorList exp_avgs
   check_float_scalar(op, "found_inf", found_inf);
   const ScalarType type = self[0].scalar_type();
   const bool decoupled = settings.decoupled, amsgrad = settings.amsgrad;
-  multi_tensor<usbgpu_family::AdamArgs, 5>(
-      {self, grads, exp_avgs, exp_avg_sqs, amsgrad ? max_exp_avg_sqs : TensorList()},
-      [&](uint32_t limit) {
-        return cache.get(key(type, limit, decoupled, amsgrad), [&] {
-          const std::string name = std::string(decoupled ? "adamw_" : "adam_") + (amsgrad ? "amsgrad_" : "") + dtype_name(type);
-          return multi_tensor_source(name, limit, "AdamArgs",
-                                     std::string("adam<") + dtype_c_type(type) + (decoupled ? ", true" : ", false") +
-                                         (amsgrad ? ", true>" : ", false>"));
-        });
-      },
-      [&](auto& args) {
-        args.lr = settings.lr.value, args.lr_tensor = settings.lr.tensor;
-        args.beta1 = settings.beta1, args.beta2 = settings.beta2;
-        args.weight_decay = settings.weight_decay, args.epsilon = settings.epsilon;
-        args.grad_scale = address_or_none(grad_scale), args.found_inf = address_or_none(found_inf);
-        args.maximize = settings.maximize;
-      },
-      [&](auto& args, uint32_t slot, size_t i) { args.step[slot] = address(state_steps[i]); });
+  Kernel* kernel = cache.get(key(type, decoupled, amsgrad), [&] {
+    const std::string symbol = std::string(decoupled ? "adamw_" : "adam_") + (amsgrad ? "amsgrad_" : "") + dtype_name(type);
+    return multi_tensor_source(symbol, "AdamArgs", std::string("adam<") + dtype_c_type(type) + (decoupled ? ", true" : ", false") +
+                                                       (amsgrad ? ", true>" : ", false>"));
+  });
+  usbgpu_family::AdamArgs args{};
+  args.lr = settings.lr.value, args.lr_tensor = settings.lr.tensor;
+  args.beta1 = settings.beta1, args.beta2 = settings.beta2;
+  args.weight_decay = settings.weight_decay, args.epsilon = settings.epsilon;
+  args.grad_scale = address_or_none(grad_scale), args.found_inf = address_or_none(found_inf);
+  args.maximize = settings.maximize;
+  multi_tensor<5>(kernel, {self, grads, exp_avgs, exp_avg_sqs, amsgrad ? max_exp_avg_sqs : TensorList()}, args,
+                  [&](size_t i) { return address(state_steps[i]); });
 }
 
 template <bool Decoupled>
@@ -121,21 +116,16 @@ void sgd(TensorList self, TensorList grads, TensorList momentum_buffers, double 
   check_float_scalar(op, "grad_scale", grad_scale);
   check_float_scalar(op, "found_inf", found_inf);
   const ScalarType type = self[0].scalar_type();
-  multi_tensor<usbgpu_family::SgdArgs, 3>(
-      {self, grads, momentum_buffers},
-      [&](uint32_t limit) {
-        return cache.get(key(type, limit, with_momentum), [&] {
-          return multi_tensor_source(std::string(with_momentum ? "sgd_momentum_" : "sgd_") + dtype_name(type), limit, "SgdArgs",
-                                     std::string("sgd<") + dtype_c_type(type) + (with_momentum ? ", true>" : ", false>"));
-        });
-      },
-      [&](auto& args) {
-        args.lr = lr.value, args.lr_tensor = lr.tensor, args.weight_decay = weight_decay;
-        args.momentum = momentum, args.dampening = dampening;
-        args.grad_scale = address_or_none(grad_scale), args.found_inf = address_or_none(found_inf);
-        args.nesterov = nesterov, args.maximize = maximize, args.first_step = is_first_step;
-      },
-      [](auto&, uint32_t, size_t) {});
+  Kernel* kernel = cache.get(key(type, with_momentum), [&] {
+    return multi_tensor_source(std::string(with_momentum ? "sgd_momentum_" : "sgd_") + dtype_name(type), "SgdArgs",
+                               std::string("sgd<") + dtype_c_type(type) + (with_momentum ? ", true>" : ", false>"));
+  });
+  usbgpu_family::SgdArgs args{};
+  args.lr = lr.value, args.lr_tensor = lr.tensor, args.weight_decay = weight_decay;
+  args.momentum = momentum, args.dampening = dampening;
+  args.grad_scale = address_or_none(grad_scale), args.found_inf = address_or_none(found_inf);
+  args.nesterov = nesterov, args.maximize = maximize, args.first_step = is_first_step;
+  multi_tensor<3>(kernel, {self, grads, momentum_buffers}, args, kNothingOwn);
 }
 
 void fused_sgd(TensorList self, TensorList grads, TensorList momentum_buffer_list, double weight_decay, double momentum,
@@ -175,16 +165,13 @@ void amp_unscale(TensorList self, Tensor& found_inf, const Tensor& inv_scale) {
     const ScalarType type = dense[first].scalar_type();
     size_t end = first;
     while (end < dense.size() && dense[end].scalar_type() == type) ++end;
-    multi_tensor<usbgpu_family::UnscaleArgs, 1>(
-        {TensorList(dense.data() + first, end - first)},
-        [&](uint32_t limit) {
-          return cache.get(key(type, limit), [&] {
-            return multi_tensor_source(std::string("unscale_") + dtype_name(type), limit, "UnscaleArgs",
-                                       std::string("unscale<") + dtype_c_type(type) + ">");
-          });
-        },
-        [&](auto& args) { args.inverse_scale = address(inv_scale), args.found_inf = address(found_inf); },
-        [](auto&, uint32_t, size_t) {});
+    Kernel* kernel = cache.get(key(type), [&] {
+      return multi_tensor_source(std::string("unscale_") + dtype_name(type), "UnscaleArgs",
+                                 std::string("unscale<") + dtype_c_type(type) + ">");
+    });
+    usbgpu_family::UnscaleArgs args{};
+    args.inverse_scale = address(inv_scale), args.found_inf = address(found_inf);
+    multi_tensor<1>(kernel, {TensorList(dense.data() + first, end - first)}, args, kNothingOwn);
     first = end;
   }
   for (const auto& [from, to] : copies) to.copy_(from);

@@ -51,7 +51,7 @@ size_t accumulator_bytes(const std::string& name, at::ScalarType arithmetic) {
   const size_t item = c10::elementSize(arithmetic);
   if (name == "any" || name == "all") return 4;
   if (name == "count_nonzero") return 8;
-  if (name.starts_with("arg") || name.ends_with("_index")) return item == 8 ? 16 : 8;
+  if (name.starts_with("arg") || name.ends_with("_index") || name == "aminmax") return item == 8 ? 16 : 8;
   if (name.starts_with("var")) return 3 * item;
   return item;
 }
@@ -246,14 +246,8 @@ void powsum_usbgpu(TensorIterator& iter, const Scalar& p) {
   op(iter, compute_dtype(iter.dtype(0)), {p.toDouble()});
 }
 
-// max(dim) and min(dim): values and where they are.
-void extreme_with_index(Reduction& op, const Tensor& values, const Tensor& indices, const Tensor& self, int64_t dim, bool keepdim) {
-  if (self.numel() == 0) return;
-  if (self.dim() == 0) {
-    const_cast<Tensor&>(values).copy_(self);
-    const_cast<Tensor&>(indices).zero_();
-    return;
-  }
+// Two outputs of one reduction over a dimension of a tensor that has elements.
+void into_two(Reduction& op, const Tensor& values, const Tensor& indices, const Tensor& self, int64_t dim, bool keepdim) {
   dim = maybe_wrap_dim(dim, self.dim());
   const auto expanded = [&](const Tensor& out) { return (keepdim ? out : out.unsqueeze(dim)).expand(self.sizes()); };
   auto iter = TensorIteratorConfig()
@@ -267,6 +261,16 @@ void extreme_with_index(Reduction& op, const Tensor& values, const Tensor& indic
                   .add_owned_const_input(self)
                   .build();
   op(iter, compute_dtype(self.scalar_type()));
+}
+// max(dim) and min(dim): values and where they are.
+void extreme_with_index(Reduction& op, const Tensor& values, const Tensor& indices, const Tensor& self, int64_t dim, bool keepdim) {
+  if (self.numel() == 0) return;
+  if (self.dim() == 0) {
+    const_cast<Tensor&>(values).copy_(self);
+    const_cast<Tensor&>(indices).zero_();
+    return;
+  }
+  into_two(op, values, indices, self, dim, keepdim);
 }
 void max_usbgpu(const Tensor& values, const Tensor& indices, const Tensor& self, int64_t dim, bool keepdim) {
   static Reduction op("max_index");
@@ -289,22 +293,21 @@ void min_all_usbgpu(Tensor& result, const Tensor& self) {
   static Reduction op("min");
   reduce_all(op, result, self);
 }
+Reduction& aminmax_reduction() {
+  static Reduction op("aminmax");
+  return op;
+}
 void aminmax_all_usbgpu(const Tensor& self, Tensor& least, Tensor& most) {
-  min_all_usbgpu(least, self);
-  max_all_usbgpu(most, self);
+  into_two(aminmax_reduction(), least, most, self.reshape({-1}), 0, /*keepdim=*/false);
 }
 void aminmax_usbgpu(const Tensor& self, int64_t dim, bool keepdim, Tensor& least, Tensor& most) {
-  static Reduction lower("min"), upper("max");
   if (self.numel() == 0) return;
   if (self.dim() == 0) {
     least.copy_(self);
     most.copy_(self);
     return;
   }
-  auto low = meta::make_reduction(self, least, OptionalIntArrayRef(dim), keepdim, self.scalar_type());
-  lower(low, compute_dtype(self.scalar_type()));
-  auto high = meta::make_reduction(self, most, OptionalIntArrayRef(dim), keepdim, self.scalar_type());
-  upper(high, compute_dtype(self.scalar_type()));
+  into_two(aminmax_reduction(), least, most, self, dim, keepdim);
 }
 
 Tensor count_nonzero(const Tensor& self, IntArrayRef dims) {

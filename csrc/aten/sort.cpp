@@ -36,19 +36,23 @@ Kernel* sort_kernel_for(bool merge, ScalarType type, bool descending) {
 
 }  // namespace
 
-Sorted sort_rows(const Tensor& input, bool descending) {
+Sorted sort_rows(const Tensor& input, bool descending, Sorted into) {
   const int64_t n = input.size(-1), rows = input.numel() / n;
   TORCH_CHECK(n < (int64_t{1} << 31) && rows < (int64_t{1} << 31), "sort: ", input.sizes(),
               " is more than usbgpu's kernels can index");
   const ScalarType type = input.scalar_type();
-  Sorted now{dense_like(input), empty(input.sizes(), at::kLong)};
+  const bool one_tile = n <= kSortTile;
+  const auto room = [&] { return Sorted{dense_like(input), empty(input.sizes(), at::kLong)}; };
+  if (!into.keys.defined() || (!one_tile && into.keys.size(-1) != n)) into = room();
   SortArgs args{};
-  args.keys = address(input), args.keys_out = address(now.keys), args.order_out = address(now.order);
-  args.n = static_cast<uint32_t>(n), args.rows = static_cast<uint32_t>(rows);
+  args.n = static_cast<uint32_t>(n), args.rows = static_cast<uint32_t>(rows), args.kept = static_cast<uint32_t>(into.keys.size(-1));
   args.width = std::bit_ceil(std::min(args.n, kSortTile));
+  // The passes go to and fro; the last one has to end in `into`.
+  uint32_t merges = 0;
+  for (uint64_t run = kSortTile; run < static_cast<uint64_t>(n); run *= 2) ++merges;
+  Sorted other = merges ? room() : Sorted{}, now = merges % 2 ? other : into, next = merges % 2 ? into : other;
+  args.keys = address(input), args.keys_out = address(now.keys), args.order_out = address(now.order);
   launch(sort_kernel_for(false, type, descending), {ceil_div(n, kSortTile), args.rows, 1}, kGroup256, args);
-  if (args.n <= kSortTile) return now;
-  Sorted next{dense_like(input), empty(input.sizes(), at::kLong)};
   for (uint64_t run = kSortTile; run < static_cast<uint64_t>(n); run *= 2) {
     args.keys = address(now.keys), args.order = address(now.order), args.run = static_cast<uint32_t>(run);
     args.keys_out = address(next.keys), args.order_out = address(next.order);
@@ -60,13 +64,20 @@ Sorted sort_rows(const Tensor& input, bool descending) {
 
 namespace {
 
+// The first of every row of self, sorted along dim, into outputs of any strides.
+void sort_into(const Tensor& self, int64_t dim, bool descending, const Tensor& values, const Tensor& indices) {
+  const Tensor keys = values.transpose(dim, -1), order = indices.transpose(dim, -1);
+  const bool dense = keys.is_contiguous() && order.is_contiguous() && !self.is_alias_of(values);
+  const Sorted sorted = sort_rows(self.transpose(dim, -1).contiguous(), descending, dense ? Sorted{keys, order} : Sorted{});
+  if (sorted.keys.is_same(keys)) return;
+  keys.copy_(sorted.keys.narrow(-1, 0, keys.size(-1)));
+  order.copy_(sorted.order.narrow(-1, 0, keys.size(-1)));
+}
+
 void sort_stub_kernel(const TensorBase& self_, const TensorBase& values_, const TensorBase& indices_, int64_t dim,
                       bool descending, bool /*stable: always*/) {
-  const Tensor self = *at::OptionalTensorRef(self_), values = *at::OptionalTensorRef(values_), indices = *at::OptionalTensorRef(indices_);
-  if (self.numel() == 0) return;
-  const Sorted sorted = sort_rows(self.transpose(dim, -1).contiguous(), descending);
-  values.copy_(sorted.keys.transpose(dim, -1));
-  indices.copy_(sorted.order.transpose(dim, -1));
+  if (self_.numel() == 0) return;
+  sort_into(*at::OptionalTensorRef(self_), dim, descending, *at::OptionalTensorRef(values_), *at::OptionalTensorRef(indices_));
 }
 
 std::tuple<Tensor&, Tensor&> topk_out(const Tensor& self, int64_t k, int64_t dim, bool largest, bool sorted, Tensor& values,
@@ -81,10 +92,7 @@ std::tuple<Tensor&, Tensor&> topk_out(const Tensor& self, int64_t k, int64_t dim
     return {values, indices};
   }
   if (values.numel() == 0) return {values, indices};
-  dim = at::maybe_wrap_dim(dim, self.dim());
-  const Sorted all = sort_rows(self.transpose(dim, -1).contiguous(), largest);
-  values.copy_(all.keys.narrow(-1, 0, k).transpose(dim, -1));
-  indices.copy_(all.order.narrow(-1, 0, k).transpose(dim, -1));
+  sort_into(self, at::maybe_wrap_dim(dim, self.dim()), largest, values, indices);
   return {values, indices};
 }
 

@@ -10,6 +10,8 @@ struct Sorted {
 };
 
 // Sorts the last dimension of a contiguous tensor, stably; NaN is the largest. The tensor has elements.
-Sorted sort_rows(const at::Tensor& input, bool descending);
+// into: contiguous tensors for the result, of rows as long or, with the first ones only, shorter.
+// Those that are undefined, or too short for how the rows are sorted, are replaced.
+Sorted sort_rows(const at::Tensor& input, bool descending, Sorted into = {});
 
 }  // namespace usbgpu::aten

@@ -43,6 +43,11 @@ IndexOutOfBounds::IndexOutOfBounds(const ErrorBlock& error)
                         std::to_string(error.detail) + " with size " + std::to_string(error.size)),
       block(error) {}
 
+DataError::DataError(const ErrorBlock& error)
+    : std::domain_error("a kernel refused its data: kind " + std::to_string(error.detail) + ", value " +
+                        std::to_string(error.index)),
+      block(error) {}
+
 StreamDevice::StreamDevice(DeviceConfig config, std::unique_ptr<Road> road)
     : config_(std::move(config)), road_(std::move(road)),
       blocks_(config_.heap_begin, config_.heap_end - code_bytes(config_)),
@@ -336,7 +341,8 @@ void StreamDevice::fill(DevicePtr to, uint64_t pattern, unsigned pattern_bytes, 
   if (pattern_bytes < 8) pattern &= (1ull << 8 * pattern_bytes) - 1;
   for (unsigned width = pattern_bytes; width < 8; width *= 2) pattern |= pattern << 8 * width;
   const Lock lock(*this);
-  const unsigned width = to % 8 == 0 && bytes % 8 == 0 ? 8 : pattern_bytes;
+  unsigned width = 8;   // the pattern is of 8 bytes by now; not less than its own size, which divides both
+  while ((to | bytes) % width) width /= 2;
   const uint64_t items = bytes / width;
   const kernels::FillArgs args{to, pattern, items};
   launch_locked(memory_kernel(fill_kernels_, "FILL", width), {workgroups(items)}, {kThreads}, &args, sizeof args, 0);
@@ -398,7 +404,8 @@ void StreamDevice::check_status(std::span<const std::byte> status) {
   if (fault) road_->raise_fault(fault);
   if (error.code) {
     clear_error_block();
-    throw IndexOutOfBounds(error);
+    if (error.code == 1) throw IndexOutOfBounds(error);
+    throw DataError(error);
   }
 }
 

@@ -40,12 +40,11 @@ struct MemoryStats {
 };
 
 // Where kernels report an error of their data (an index out of bounds): 32 bytes of VRAM, zero
-// while all is well. A kernel that finds an error stores code last, and stores nothing if code
-// is already set. Checked by every blocking call (copy_out, synchronize), which then clears it
-// and throws IndexOutOfBounds.
+// while all is well. A kernel that finds an error stores nothing if code is already set. Checked by
+// every blocking call (copy_out, synchronize), which then clears it and throws IndexOutOfBounds or DataError.
 struct ErrorBlock {
-  uint32_t code;     // 0 none, 1 index out of bounds
-  uint32_t detail;   // free for the kernel: which dimension
+  uint32_t code;     // 0 none, 1 index out of bounds, 2 another error of the data
+  uint32_t detail;   // which dimension, or which error (torch_usbgpu/kernels/error_kinds.h)
   int64_t index;
   int64_t size;
   uint64_t reserved;
@@ -54,6 +53,11 @@ inline constexpr size_t kErrorBlockBytes = sizeof(ErrorBlock);
 
 struct IndexOutOfBounds : std::out_of_range {
   explicit IndexOutOfBounds(const ErrorBlock& block);
+  ErrorBlock block;
+};
+
+struct DataError : std::domain_error {
+  explicit DataError(const ErrorBlock& block);
   ErrorBlock block;
 };
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from .families import DEVICE, check, random
+from .families import DEVICE, assert_guards, check, guarded, no_fallback, random
 
 REDUCTIONS = ["mean", "sum", "none"]
 
@@ -59,3 +59,45 @@ def test_errors():
         F.nll_loss(torch.ones(3, 5, device=DEVICE), torch.ones(4, device=DEVICE, dtype=torch.int64))
     with pytest.raises(RuntimeError, match="same device"):
         F.nll_loss(torch.ones(3, 5, device=DEVICE), torch.ones(3, dtype=torch.int64))
+
+
+FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+BCE_LIMITS = {torch.float16: dict(rtol=1e-2, atol=1e-2), torch.bfloat16: dict(rtol=6e-2, atol=6e-2)}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_cross_entropy(weighted, reduction, dtype):
+    x = (random((5, 14)).sigmoid()[:, ::2]).to(dtype)
+    target = (random((7, 5), seed=1).sigmoid().t()).to(dtype)
+    weight = random((7,), dtype, seed=2).abs() if weighted else None
+    check(with_gradient(lambda x, t, *w: F.binary_cross_entropy(x, t, *w, reduction=reduction), reduction), x, target,
+          *([weight] if weighted else []), tolerance=BCE_LIMITS.get(dtype))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_binary_cross_entropy_at_the_ends(reduction):
+    x, target = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5]), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
+    check(with_gradient(lambda x, t: F.binary_cross_entropy(x, t, reduction=reduction), reduction), x, target)
+    check(lambda x, t: F.binary_cross_entropy(x, t, reduction=reduction), torch.zeros(0, 3), torch.zeros(0, 3))
+
+
+@pytest.mark.parametrize("x, target, which", [(1.5, 0.0, "input"), (-0.5, 1.0, "input"), (float("nan"), 0.0, "input"),
+                                              (0.5, 2.0, "target"), (0.5, float("nan"), "target")])
+def test_binary_cross_entropy_out_of_range_is_told_at_the_next_read(x, target, which):
+    loss = F.binary_cross_entropy(torch.tensor([0.5, x], device=DEVICE), torch.tensor([0.5, target], device=DEVICE))
+    with pytest.raises(RuntimeError, match=f"all elements of {which} should be between 0 and 1"):
+        loss.item()
+    assert loss.isnan().item()  # told once
+
+
+def test_binary_cross_entropy_outputs():
+    x, target = random((4, 6)).sigmoid(), random((4, 6), seed=1).sigmoid()
+    for reduction, shape in [("none", (4, 6)), ("mean", ()), ("sum", ())]:
+        number = {"none": 0, "mean": 1, "sum": 2}[reduction]
+        out, whole, outside = guarded(shape, torch.float32, (1, 4) if shape else None)
+        with no_fallback():
+            torch._C._nn.binary_cross_entropy(x.to(DEVICE), target.to(DEVICE), None, number, out=out)
+        torch.testing.assert_close(out.cpu(), F.binary_cross_entropy(x, target, reduction=reduction))
+        assert_guards(whole, outside)

@@ -58,11 +58,28 @@ def test_adam_step_takes_few_launches(fused, most):
     assert launches() - before <= most
 
 
-def test_more_tensors_than_fit_a_launch():
-    shapes = [(i % 7 + 1, 5) for i in range(70)] + [(9000,), (0,)]
+def test_many_tensors():
+    # a table of several pieces; chunks of all lengths; elements after the last whole four
+    shapes = [(i % 7 + 1, 5) for i in range(300)] + [(9000,), (0,), (4096,), (8193,)]
     expected = train(lambda p: torch.optim.Adam(p, fused=True), "cpu", 2, shapes)
     with no_fallback():
         assert_same(train(lambda p: torch.optim.Adam(p, fused=True), DEVICE, 2, shapes), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tensors_at_odd_places():
+    """Four elements at a time only where all tensors start at a multiple of that."""
+    def train(device):
+        block = random((4, 5000)).to(device)
+        parameters = [block[0, 1:4099].requires_grad_(), block[1, :4098].requires_grad_()]
+        optimizer = torch.optim.AdamW(parameters, lr=0.01, fused=True)
+        for step in range(2):
+            for parameter in parameters:
+                parameter.grad = random(parameter.shape, seed=step).to(device)
+            optimizer.step()
+        return block.detach()
+    expected = train("cpu")
+    with no_fallback():
+        assert_same(train(DEVICE), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64], ids=str)

@@ -16,6 +16,8 @@ import torch
 NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING = "native", "fallback", "wrong", "unsupported", "nothing to run"
 SAMPLES = 4
 RTOL, ATOL = 2e-4, 2e-5
+# Where float32 itself decides: the CPU's own result is 1.3e-3 away from what it computes in double precision.
+ABSOLUTE = {"matrix_exp": 2e-3}
 SEED = 0
 # Random results, or memory that nobody wrote: run and counted, only shape and dtype compared.
 RANDOM = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multinomial", "exponential", "cauchy",
@@ -179,15 +181,16 @@ def _difference(op, sample, got: Any, want: Any, backward: bool) -> str | None:
     chance = any(word in name for word in RANDOM) or (
         any(word in name for word in DROPS_OUT) and any("dropout" in key and value for key, value in
                                                         sample.kwargs.items()))
-    found = _compare(got, want, values=not chance)
+    atol = ABSOLUTE.get(name, ATOL)
+    found = _compare(got, want, not chance, atol)
     if found and not backward and any(word in name for word in UP_TO_SIGN):
-        found = _compare(sample.output_process_fn_grad(got), sample.output_process_fn_grad(want), values=True)
+        found = _compare(sample.output_process_fn_grad(got), sample.output_process_fn_grad(want), True, atol)
     return found
 
 
-def _compare(got: Any, want: Any, values: bool) -> str | None:
+def _compare(got: Any, want: Any, values: bool, atol: float) -> str | None:
     if isinstance(want, (bool, int, float, complex)):
-        return None if not values or np.isclose(got, want, RTOL, ATOL, equal_nan=True) else f"{got} instead of {want}"
+        return None if not values or np.isclose(got, want, RTOL, atol, equal_nan=True) else f"{got} instead of {want}"
     ours, theirs = leaves(got), leaves(want)
     if len(ours) != len(theirs):
         return f"{len(ours)} tensors instead of {len(theirs)}"
@@ -196,7 +199,7 @@ def _compare(got: Any, want: Any, values: bool) -> str | None:
             return f"{mine.dtype} instead of {its.dtype}"
         if mine.shape != its.shape:
             return f"shape {tuple(mine.shape)} instead of {tuple(its.shape)}"
-        if values and not torch.allclose(_wide(mine), _wide(its), RTOL, ATOL, equal_nan=True):
+        if values and not torch.allclose(_wide(mine), _wide(its), RTOL, atol, equal_nan=True):
             return "other values than the CPU's"
     return None
 

@@ -105,6 +105,27 @@ template <class T> struct red_count_nonzero {
   static __device__ __forceinline__ int64_t finish(Acc a, uint32_t, const uint64_t*) { return a; }
 };
 
+// Accumulators that lanes exchange are made of whole words.
+template <class T> struct Wide { using Type = T; };
+template <> struct Wide<bool> { using Type = int; };
+template <> struct Wide<int8_t> { using Type = int; };
+template <> struct Wide<uint8_t> { using Type = int; };
+template <> struct Wide<int16_t> { using Type = int; };
+
+template <class T> struct Range {
+  typename Wide<T>::Type low, high;
+};
+template <class T> struct red_aminmax {
+  using Input = T;
+  using Acc = Range<T>;
+  static constexpr bool two_outputs = true;
+  static __device__ __forceinline__ Acc start() { return {Limits<T>::high, Limits<T>::low}; }
+  static __device__ __forceinline__ Acc combine(Acc a, Acc b) { return {USBGPU_MIN(a.low, b.low), USBGPU_MAX(a.high, b.high)}; }
+  static __device__ __forceinline__ Acc step(Acc a, T v, uint32_t, const uint64_t*) { return combine(a, Acc{v, v}); }
+  static __device__ __forceinline__ T finish(Acc a, uint32_t, const uint64_t*) { return T(a.low); }
+  static __device__ __forceinline__ T finish_second(Acc a, uint32_t, const uint64_t*) { return T(a.high); }
+};
+
 // The extreme value and where it is: NaN beats all, equal values go to the lower index.
 template <class T>
 struct Found {

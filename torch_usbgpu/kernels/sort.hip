@@ -12,7 +12,7 @@ USBGPU_INLINE void sort_tile(const SortArgs& args) {
   __shared__ T keys[kSortTile];
   __shared__ uint32_t order[kSortTile];
   const uint32_t first = blockIdx.x * kSortTile, width = args.width;
-  const uint64_t row = (uint64_t)blockIdx.y * args.n;
+  const uint64_t row = (uint64_t)blockIdx.y * args.n, row_out = (uint64_t)blockIdx.y * args.kept;
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < width; i += 256) {
     const bool filled = first + i < args.n;
@@ -22,9 +22,9 @@ USBGPU_INLINE void sort_tile(const SortArgs& args) {
   sort_in_lds(width, [&](uint32_t i, uint32_t j, bool up) { exchange_pairs<T, Descending>(keys, order, i, j, up); });
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < width; i += 256) {
-    if (first + i >= args.n) break;
-    at<T>(args.keys_out)[row + first + i] = keys[i];
-    at<int64_t>(args.order_out)[row + first + i] = (int64_t)order[i];
+    if (first + i >= args.kept) break;
+    at<T>(args.keys_out)[row_out + first + i] = keys[i];
+    at<int64_t>(args.order_out)[row_out + first + i] = (int64_t)order[i];
   }
 }
 

@@ -8,6 +8,8 @@
 
 #include <atomic>
 
+#include "../../../torch_usbgpu/kernels/error_kinds.h"
+
 namespace usbgpu::aten {
 
 namespace {
@@ -43,21 +45,43 @@ bool device_is_open() { return !bad_fork.load(std::memory_order_relaxed) && runt
 
 void mark_bad_fork() { bad_fork = true; }
 
-void synchronize() {
-  if (!device_is_open()) return;
-  try {
-    device().synchronize();
-  } catch (const runtime::IndexOutOfBounds& error) {
-    TORCH_CHECK_INDEX(false, error.what());
+// Torch's words for what a kernel found.
+[[noreturn]] static void raise_data_error(const runtime::DataError& error) {
+  using namespace usbgpu_family;
+  const runtime::ErrorBlock& block = error.block;
+  switch (block.detail) {
+    case kInputNotProbability: TORCH_CHECK(false, "all elements of input should be between 0 and 1");
+    case kTargetNotProbability: TORCH_CHECK(false, "all elements of target should be between 0 and 1");
+    case kMarginTargetOutOfRange: TORCH_CHECK(false, "target out of range");
+    case kMultilabelTargetOutOfRange: TORCH_CHECK(false, "argument target is out of range");
+    case kBagsStart:
+      TORCH_CHECK(false, "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                  "However, got ", block.index);
+    case kBagsEnd:
+      TORCH_CHECK(false, "offsets[-1] can not be greater than input's length(", block.size, ") but got offsets[-1] of ",
+                  block.index);
+    default: TORCH_CHECK(false, error.what());
   }
 }
 
-void read_back(void* to, uint64_t from, size_t bytes) {
+template <class Blocking>
+static void with_torch_errors(Blocking&& blocking) {
   try {
-    device().copy_out(to, from, bytes);
+    blocking();
   } catch (const runtime::IndexOutOfBounds& error) {
     TORCH_CHECK_INDEX(false, error.what());
+  } catch (const runtime::DataError& error) {
+    raise_data_error(error);
   }
+}
+
+void synchronize() {
+  if (!device_is_open()) return;
+  with_torch_errors([] { device().synchronize(); });
+}
+
+void read_back(void* to, uint64_t from, size_t bytes) {
+  with_torch_errors([&] { device().copy_out(to, from, bytes); });
 }
 
 const char* dtype_name(at::ScalarType type) {

@@ -1,0 +1,115 @@
+// Householder QR with LAPACK's conventions: H = I - tau v v^T, v(0) = 1 is not stored, R's diagonal
+// has the sign that avoids cancellation.
+#include "linalg.h"
+
+namespace usbgpu_family {
+
+// |x| of rows first .. rows-1 of a column, for every thread, safe from overflow and underflow.
+template <typename T, typename Value>
+USBGPU_INLINE T column_norm(uint32_t first, uint32_t rows, Value value) {
+  __shared__ double scratch[kLinalgWaves];
+  if constexpr (sizeof(T) == 4) {   // squares of floats fit a double
+    double sum = 0.0;
+#pragma clang loop unroll(disable)
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) {
+      const double x = (double)value(i);
+      sum = fused(x, x, sum);
+    }
+    return (T)root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch));
+  } else {
+    double largest = 0.0;
+#pragma clang loop unroll(disable)
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) largest = Max{}(largest, magnitude(value(i)));
+    largest = block_reduce<kLinalgThreads>(largest, Max{}, scratch);
+    if (largest == 0.0 || !finite(largest)) return largest;
+    const int power = exponent_of(largest);
+    double sum = 0.0;
+#pragma clang loop unroll(disable)
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) {
+      const double x = scale_by_power((double)value(i), -power);
+      sum = fused(x, x, sum);
+    }
+    return scale_by_power(root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch)), power);
+  }
+}
+
+template <typename T, typename M>
+USBGPU_INLINE void geqrf_in(const M& a, uint32_t rows, uint32_t columns, global_ptr<T> taus) {
+  const uint32_t steps = rows < columns ? rows : columns;
+#pragma clang loop unroll(disable)
+  for (uint32_t j = 0; j < steps; ++j) {
+    const T alpha = a(j, j);
+    const T below = column_norm<T>(j + 1, rows, [&](uint32_t i) { return (T)a(i, j); });
+    T tau = T(0);
+    if (below != T(0)) {   // uniform
+      const T big = magnitude(alpha) > below ? magnitude(alpha) : below;
+      const T x = alpha / big, y = below / big;
+      const T length = big * root(x * x + y * y), beta = alpha >= T(0) ? -length : length;
+      tau = (beta - alpha) / beta;
+      const T divisor = alpha - beta;
+      __syncthreads();   // all have read alpha
+#pragma clang loop unroll(disable)
+      for (uint32_t i = j + 1 + threadIdx.x; i < rows; i += kLinalgThreads) a(i, j) = a(i, j) / divisor;
+      if (threadIdx.x == 0) a(j, j) = beta;
+    }
+    if (threadIdx.x == 0) taus[j] = tau;
+    __syncthreads();
+    if (tau == T(0)) continue;
+#pragma clang loop unroll(disable)
+    for (uint32_t c = j + 1 + wave_id(); c < columns; c += kLinalgWaves) {
+      T sum = T(0);
+#pragma clang loop unroll(disable)
+      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) sum = fused((T)a(i, j), (T)a(i, c), sum);
+      const T top = a(j, c), factor = -tau * (wave_reduce(sum, Sum{}) + top);
+      wave_sync();
+      if (lane_id() == 0) a(j, c) = top + factor;
+#pragma clang loop unroll(disable)
+      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) a(i, c) = fused((T)a(i, j), factor, (T)a(i, c));
+    }
+    __syncthreads();
+  }
+}
+
+template <typename T, bool Staged>
+USBGPU_INLINE void geqrf(const FactorArgs& args) {
+  const auto taus = at<T>(args.tau) + blockIdx.x * args.tau_batch;
+  with_matrix<T, Staged>(matrix<T>(args.a, blockIdx.x), args.rows, args.columns,
+                         [&](const auto& a) { geqrf_in<T>(a, args.rows, args.columns, taus); });
+}
+
+template <typename T, bool Staged>
+USBGPU_INLINE void reflect(const ReflectArgs& args) {
+  const uint32_t column = blockIdx.x * kLinalgWaves + wave_id(), rows = args.rows;
+  if (column >= args.columns) return;
+  const auto whole = matrix<T>(args.c, blockIdx.y), v = matrix<T>(args.v, blockIdx.y);
+  const auto taus = at<T>(args.tau) + blockIdx.y * args.tau_batch;
+  const GlobalColumn<T> outside{whole.data + column * whole.column, whole.row};
+  with_column<T, Staged>(outside, rows, !args.identity, [&](const auto& c) {
+    if (args.identity) {
+#pragma clang loop unroll(disable)
+      for (uint32_t i = lane_id(); i < rows; i += 32) c(i) = i == column ? T(1) : T(0);
+      wave_sync();
+    }
+#pragma clang loop unroll(disable)
+    for (uint32_t step = 0; step < args.reflectors; ++step) {
+      const uint32_t k = args.transposed ? step : args.reflectors - 1 - step;
+      const T tau = taus[k], top = c(k);
+      T sum = T(0);
+#pragma clang loop unroll(disable)
+      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) sum = fused((T)v(i, k), (T)c(i), sum);
+      const T factor = -tau * (wave_reduce(sum, Sum{}) + top);
+      wave_sync();
+      if (lane_id() == 0) c(k) = top + factor;
+#pragma clang loop unroll(disable)
+      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) c(i) = fused((T)v(i, k), factor, (T)c(i));
+      wave_sync();
+    }
+  });
+}
+
+}  // namespace usbgpu_family
+
+#define USBGPU_LINALG_GEQRF(symbol, T, staged) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::FactorArgs args) { usbgpu_family::geqrf<T, staged>(args); }
+#define USBGPU_LINALG_REFLECT(symbol, T, staged) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::ReflectArgs args) { usbgpu_family::reflect<T, staged>(args); }
