@@ -9,6 +9,7 @@
 #include <torch/library.h>
 
 #include "aten/backend/fallback.h"
+#include "aten/bits.h"
 #include "aten/pointwise.h"
 
 namespace usbgpu::aten {
@@ -16,25 +17,6 @@ namespace usbgpu::aten {
 namespace {
 
 using at::Tensor;
-
-// The same elements under another dtype of the same size.
-Tensor reinterpret(const Tensor& tensor, at::ScalarType type) {
-  auto storage = tensor.storage();
-  Tensor alias = at::detail::make_tensor<at::TensorImpl>(std::move(storage), tensor.key_set(), c10::scalarTypeToTypeMeta(type));
-  alias.unsafeGetTensorImpl()->set_storage_offset(tensor.storage_offset());
-  alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides());
-  return alias;
-}
-
-// Kernels know no complex, float8 or wide unsigned types, but moving bits needs none.
-at::ScalarType bits_type(at::ScalarType type) {
-  switch (c10::elementSize(type)) {
-    case 1: return at::kByte;
-    case 2: return at::kShort;
-    case 4: return at::kInt;
-    default: return at::kLong;
-  }
-}
 
 // The elements as they are in memory: a view without the lazy conjugation and negation.
 Tensor plain(const Tensor& tensor) {
@@ -78,7 +60,7 @@ void copy_elements(Tensor dst, Tensor src) {
 
 void copy_on_device(const Tensor& dst, const Tensor& src) {
   const bool same_bits = dst.is_conj() == src.is_conj() && dst.is_neg() == src.is_neg();
-  const bool kernels = dtype_supported(dst.scalar_type()) && dtype_supported(src.scalar_type());
+  const bool kernels = dtype_convertible(dst.scalar_type()) && dtype_convertible(src.scalar_type());
   if (same_bits && (kernels || dst.scalar_type() == src.scalar_type())) return copy_elements(plain(dst), plain(src));
   if (kernels) return copy_elements(plain(dst), at::neg(plain(src)));   // real: they differ in the sign only
   // A conversion from or to a dtype without kernels, or a conjugation: over the CPU.
@@ -97,7 +79,7 @@ void copy_on_device(const Tensor& dst, const Tensor& src) {
 void copy_to_device(const Tensor& dst, const Tensor& src) {
   const auto to = dst.scalar_type(), from = src.scalar_type();
   Tensor host = src;
-  if (to != from && (c10::elementSize(to) <= c10::elementSize(from) || !dtype_supported(to) || !dtype_supported(from))) {
+  if (to != from && (c10::elementSize(to) <= c10::elementSize(from) || !dtype_convertible(to) || !dtype_convertible(from))) {
     host = host.to(to);
   }
   host = host.resolve_conj().resolve_neg();
@@ -117,7 +99,7 @@ void copy_to_device(const Tensor& dst, const Tensor& src) {
 void copy_to_host(const Tensor& dst, const Tensor& source) {
   Tensor src = source;
   const auto to = dst.scalar_type(), from = src.scalar_type();
-  if (to != from && c10::elementSize(to) < c10::elementSize(from) && dtype_supported(to) && dtype_supported(from) &&
+  if (to != from && c10::elementSize(to) < c10::elementSize(from) && dtype_convertible(to) && dtype_convertible(from) &&
       !src.is_neg()) {
     Tensor narrowed = empty(src.sizes(), to);
     copy_on_device(narrowed, src);

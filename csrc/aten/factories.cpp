@@ -7,6 +7,7 @@
 #include <ATen/ops/eye_ops.h>
 #include <ATen/ops/fill_ops.h>
 #include <ATen/ops/linspace_ops.h>
+#include <ATen/ops/logspace_ops.h>
 #include <ATen/ops/equal_ops.h>
 #include <torch/library.h>
 
@@ -15,6 +16,7 @@
 
 #include "../../torch_usbgpu/kernels/factories_args.h"
 #include "aten/backend/fallback.h"
+#include "aten/bits.h"
 #include "aten/pointwise.h"
 
 namespace usbgpu::aten {
@@ -49,6 +51,18 @@ Tensor& fill_scalar(Tensor& self, const Scalar& value) {
     device().fill(address(self), bits, 8, self.nbytes());
     return self;
   }
+  const auto type = self.scalar_type();
+  if (dtype_convertible(type) && !dtype_supported(type)) {   // uint16/32/64, 8-bit floats: a pattern of bits
+    TORCH_CHECK(!value.isComplex() || value.toComplexDouble().imag() == 0,
+                "value cannot be converted to type ", type, " without overflow");
+    const uint64_t bits = scalar_bits(value, type);
+    const auto as = bits_type(type);
+    Scalar pattern = as == at::kByte ? Scalar(static_cast<uint8_t>(bits)) : as == at::kShort ? Scalar(static_cast<int16_t>(bits))
+                     : as == at::kInt ? Scalar(static_cast<int32_t>(bits)) : Scalar(static_cast<int64_t>(bits));
+    Tensor alias = reinterpret(self, as);
+    fill_scalar(alias, pattern);
+    return self;
+  }
   FALLBACK_UNLESS_SUPPORTED(at::_ops::fill__Scalar, self, value);
   auto iter = at::TensorIteratorConfig().set_check_mem_overlap(false).check_all_same_dtype(false).add_output(self).resize_outputs(false).build();
   fill_elements(iter, value);
@@ -76,9 +90,9 @@ Tensor& zero_(Tensor& self) {
 
 Kernel* range_kernel(const char* what, at::ScalarType type) {
   static KernelCache cache;
-  return cache.get(key(what[0], type), [&] {
+  return cache.get(key(what[0], what[1], type), [&] {
     std::string symbol = std::string(what) + "_" + dtype_name(type);
-    std::string macro = what[0] == 'a' ? "USBGPU_ARANGE(" : "USBGPU_LINSPACE(";
+    const std::string macro = what[0] == 'a' ? "USBGPU_ARANGE(" : what[1] == 'i' ? "USBGPU_LINSPACE(" : "USBGPU_LOGSPACE(";
     return KernelSource{"factories", symbol, macro + symbol + ", " + dtype_c_type(type) + ")"};
   });
 }
@@ -136,12 +150,12 @@ Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, T
   });
 }
 
-Tensor& linspace_out(const Scalar& start, const Scalar& end, int64_t steps, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::linspace_out, start, end, steps, out);
+// start ... end, or the powers of a base with those exponents.
+Tensor& spaced(const char* what, Scalar start, Scalar end, int64_t steps, std::optional<double> base, Tensor& out) {
   TORCH_CHECK(steps >= 0, "number of steps must be non-negative");
   if (out.numel() != steps) out.resize_({steps});
   if (steps == 1) {
-    out.fill_(start);
+    out.fill_(base ? Scalar(std::pow(*base, start.toDouble())) : start);
     return out;
   }
   return through_contiguous(out, [&](Tensor& to) {
@@ -150,6 +164,10 @@ Tensor& linspace_out(const Scalar& start, const Scalar& end, int64_t steps, Tens
     args.out = address(to);
     args.count = static_cast<uint64_t>(steps);
     const auto arithmetic = c10::isIntegralType(type, false) ? at::kDouble : compute_dtype(type);
+    if (c10::isIntegralType(type, false)) {   // the ends are numbers of that type
+      start = start.toLong();
+      end = end.toLong();
+    }
     if (type == at::kFloat || is_low_precision(type)) {
       // the step in f32, as ATen computes it for these dtypes
       const float a = start.to<float>(), b = end.to<float>();
@@ -159,8 +177,19 @@ Tensor& linspace_out(const Scalar& start, const Scalar& end, int64_t steps, Tens
     }
     args.start = scalar_bits(start, arithmetic);
     args.end = scalar_bits(end, arithmetic);
-    launch(range_kernel("linspace", type), {ceil_div(args.count, kThreads)}, {kThreads}, args);
+    args.base = scalar_bits(base.value_or(0), arithmetic);
+    launch(range_kernel(what, type), {ceil_div(args.count, kThreads)}, {kThreads}, args);
   });
+}
+
+Tensor& linspace_out(const Scalar& start, const Scalar& end, int64_t steps, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::linspace_out, start, end, steps, out);
+  return spaced("linspace", start, end, steps, std::nullopt, out);
+}
+
+Tensor& logspace_out(const Scalar& start, const Scalar& end, int64_t steps, double base, Tensor& out) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::logspace_out, start, end, steps, base, out);
+  return spaced("logspace", start, end, steps, base, out);
 }
 
 Tensor& eye_m_out(int64_t n, int64_t m, Tensor& out) {
@@ -222,6 +251,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("zero_", &zero_);
   m.impl("arange.start_out", &arange_out);
   m.impl("linspace.out", &linspace_out);
+  m.impl("logspace.out", &logspace_out);
   m.impl("eye.out", &eye_out);
   m.impl("eye.m_out", &eye_m_out);
   m.impl("tril.out", &tril_out);

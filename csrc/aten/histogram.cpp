@@ -1,6 +1,7 @@
 // histc, histogram, histogramdd, bincount. Kernels: torch_usbgpu/kernels/histogram.hip.
 #include "aten/walk.h"
 
+#include <ATen/Context.h>
 #include <ATen/native/Histogram.h>
 #include <ATen/ops/_histogramdd_bin_edges_ops.h>
 #include <ATen/ops/_histogramdd_from_bin_cts_ops.h>
@@ -43,6 +44,9 @@ void bins_of_points(const Tensor& self, const std::optional<Tensor>& weight_give
   const ScalarType type = self.scalar_type();
   const Tensor weights = weight_given.value_or(Tensor());
   const bool weighted = weights.defined();
+  if (weighted) at::globalContext().alertNotDeterministic("histogram with weights on usbgpu");
+  TORCH_CHECK(edges.size() == static_cast<size_t>(self.size(-1)), "histogramdd: ", edges.size(), " sets of bin edges for ",
+              self.size(-1), " dimensions");
   TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(type), "\"histogram_cpu\" not implemented for '", type, "'");
   TORCH_CHECK_NOT_IMPLEMENTED(self.size(-1) <= static_cast<int64_t>(kHistogramDims), "histogramdd: usbgpu handles ", kHistogramDims,
                               " dimensions, got ", self.size(-1));
@@ -186,6 +190,10 @@ Tensor bincount(const Tensor& self, const Weight& weight_given, int64_t minlengt
   TORCH_CHECK(!weighted || (weights.dim() == 1 && weights.size(0) == self.size(0)),
               "weights should be 1-d and have the same length as input");
   const int64_t count = std::max(both.const_data_ptr<int64_t>()[1] + 1, minlength);
+  if (weighted && at::globalContext().deterministicAlgorithms()) {   // index_add then has a fixed order
+    const ScalarType sums = weights.scalar_type() == at::kFloat ? at::kFloat : at::kDouble;
+    return empty({count}, sums).zero_().index_add_(0, self.to(at::kLong), weights.to(sums));
+  }
   const Tensor input = self.contiguous(), bins = empty({count}, weighted ? at::kDouble : at::kLong).zero_();
   const Tensor heavy = weighted ? weights.to(weights.scalar_type() == at::kFloat ? at::kFloat : at::kDouble).contiguous() : Tensor();
   const ScalarType weight_type = weighted ? heavy.scalar_type() : at::kLong;

@@ -4,6 +4,7 @@
 // The indexed operand has stride 0 along the dimension that an index replaces.
 #include "aten/walk.h"
 
+#include <ATen/Context.h>
 #include <ATen/Dispatch.h>
 #include <ATen/ExpandUtils.h>
 #include <ATen/MemoryOverlap.h>
@@ -23,6 +24,7 @@
 #include <torch/library.h>
 
 #include "aten/backend/fallback.h"
+#include "aten/sort.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -61,6 +63,40 @@ KernelSource index_source(Action action, ScalarType type, ScalarType index, uint
           "USBGPU_INDEX_REDUCE(" + head + dtype_c_type(type) + ", " + functors[a] + ", " + dtype_c_type(index) + ")"};
 }
 
+// Floating sums and products depend on the order of their terms, and of several values put to one
+// place the last is to win.
+bool order_matters(Action action, ScalarType type) {
+  const bool sums = action == Action::add || action == Action::multiply;
+  return at::globalContext().deterministicAlgorithms() && (action == Action::put || (sums && at::isFloatingType(type)));
+}
+
+template <uint32_t Indices>
+void launch_in_order(Action action, ScalarType type, ScalarType index, IndexArgs<Indices> args) {
+  static KernelCache places, writes;
+  const std::string by = "_by" + std::to_string(Indices), head = std::to_string(Indices) + ", ";
+  Kernel* place = places.get(key(index), [&]() -> KernelSource {
+    const std::string symbol = std::string("index_places_") + dtype_name(index) + by;
+    return {"index", symbol, "USBGPU_INDEX(" + symbol + ", " + head + "index_places<" + dtype_c_type(index) + ">)"};
+  });
+  const size_t bytes = c10::elementSize(type);
+  const bool put = action == Action::put;
+  Kernel* write = writes.get(put ? key(action, bytes) : key(action, 0x80 | static_cast<int>(type)), [&]() -> KernelSource {
+    if (put) {
+      const std::string w = std::to_string(bytes), symbol = "index_ordered_put_w" + w + by;
+      return {"index", symbol, "USBGPU_INDEX(" + symbol + ", " + head + "ordered_put<" + w + ">)"};
+    }
+    const std::string symbol = std::string("index_ordered_") + (action == Action::add ? "add_" : "multiply_") + dtype_name(type) + by;
+    return {"index", symbol, "USBGPU_INDEX(" + symbol + ", " + head + "ordered_reduce<" + dtype_c_type(type) +
+                                 (action == Action::add ? ", usbgpu_family::ReduceAdd>)" : ", usbgpu_family::ReduceMultiply>)")};
+  });
+  const Tensor keys = empty({static_cast<int64_t>(args.walk.count)}, at::kLong);
+  args.keys = address(keys);
+  launch(place, grid_for(args.walk.count), kGroup256, args);
+  const Sorted sorted = sort_rows(keys, false);
+  args.keys = address(sorted.keys), args.order = address(sorted.order);
+  launch(write, grid_for(args.walk.count), kGroup256, args);
+}
+
 template <uint32_t Indices>
 void launch_indexed(Action action, at::TensorIteratorBase& iter, const Indexed& indexed, const Scalar* fill) {
   static KernelCache cache;
@@ -89,6 +125,7 @@ void launch_indexed(Action action, at::TensorIteratorBase& iter, const Indexed& 
       args.dimension[k] = static_cast<uint32_t>(indexed.first_dimension + k);
     }
     args.allow_negative = indexed.allow_negative, args.error_block = device().error_block();
+    if (!fill && order_matters(action, type)) return launch_in_order<Indices>(action, type, index, args);
     launch(kernel, grid_for(args.walk.count), kGroup256, args);
   });
 }

@@ -13,25 +13,11 @@ namespace {
 
 using kernels::kPointwiseThreads;
 
-constexpr int kScalarOperand = 15;   // in a cache key, instead of a dtype's number
+constexpr uint64_t kScalarOperand = 255;   // in a cache key, instead of a dtype's number
 
 enum Layout : uint32_t { contiguous = 0, vector = 1, strided = 2 };   // strided: 2 + number of dimensions
 
-int dtype_code(at::ScalarType type) {
-  switch (type) {
-    case at::kByte: return 0;
-    case at::kChar: return 1;
-    case at::kShort: return 2;
-    case at::kInt: return 3;
-    case at::kLong: return 4;
-    case at::kHalf: return 5;
-    case at::kFloat: return 6;
-    case at::kDouble: return 7;
-    case at::kBool: return 8;
-    case at::kBFloat16: return 9;
-    default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
-  }
-}
+uint64_t dtype_code(at::ScalarType type) { return static_cast<uint64_t>(type); }
 
 at::Scalar read_scalar(const void* data, at::ScalarType type) {
   switch (type) {
@@ -72,6 +58,14 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
     case at::kFloat: return bits_of(value.to<float>());
     case at::kDouble: return bits_of(value.to<double>());
     case at::kBool: return value.to<bool>();
+    case at::kUInt16: return value.to<uint16_t>();
+    case at::kUInt32: return value.to<uint32_t>();
+    case at::kUInt64: return value.to<uint64_t>();
+    case at::kFloat8_e4m3fn: return bits_of(value.to<at::Float8_e4m3fn>());
+    case at::kFloat8_e5m2: return bits_of(value.to<at::Float8_e5m2>());
+    case at::kFloat8_e4m3fnuz: return bits_of(value.to<at::Float8_e4m3fnuz>());
+    case at::kFloat8_e5m2fnuz: return bits_of(value.to<at::Float8_e5m2fnuz>());
+    case at::kFloat8_e8m0fnu: return bits_of(value.to<at::Float8_e8m0fnu>());
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -95,7 +89,7 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   const int64_t count = iter.numel();
   const auto sizes = iter.shape();
 
-  uint64_t cache_key = static_cast<uint64_t>(dtype_code(arithmetic));
+  uint64_t cache_key = dtype_code(arithmetic);
   uint64_t values[kMaxInputs + 2];
   bool by_value[kMaxInputs + 2] = {};
   bool is_contiguous = true;
@@ -112,12 +106,12 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
         value = iter.dtype(1) == at::kHalf ? static_cast<float>(value.to<at::Half>()) : static_cast<float>(value.to<at::BFloat16>());
       }
       values[i] = scalar_bits(value, as);
-      cache_key = cache_key << 4 | kScalarOperand;
+      cache_key = cache_key << 8 | kScalarOperand;
       continue;
     }
     const unsigned item = static_cast<unsigned>(c10::elementSize(type));
     values[i] = reinterpret_cast<uint64_t>(iter.data_ptr(i));
-    cache_key = cache_key << 4 | static_cast<uint64_t>(dtype_code(type));
+    cache_key = cache_key << 8 | dtype_code(type);
     widest = std::max(widest, item);
     if (count > 1 && !(dims == 1 && iter.strides(i)[0] == item)) is_contiguous = false;
   }

@@ -1,6 +1,6 @@
 """PyTorch's own operator samples: whatever runs on usbgpu gives the CPU's results, natively or counted.
 
-Forward, float32, the first SAMPLES of each entry; backward for some of every family. Coverage is not asserted here; being wrong is.
+Forward and backward, float32, the first SAMPLES of each entry. Coverage is not asserted here; being wrong is.
 """
 from __future__ import annotations
 
@@ -73,17 +73,15 @@ def test_samples(op):
         pytest.skip("no sample of this operator runs on the CPU")
 
 
-# ---- backward: what `usbgpu coverage` counts, for some entries of every family
-
-BACKWARD = ("add", "mul", "div.no_rounding_mode", "pow", "exp", "tanh", "sigmoid", "where", "sum", "mean", "var", "amax",
-            "cumsum", "softmax", "log_softmax", "matmul", "bmm", "addmm", "einsum", "gather", "index_select",
-            "index_put", "scatter_add", "masked_fill", "cat", "stack", "split", "sort", "topk", "norm",
-            "nn.functional.gelu", "nn.functional.linear", "nn.functional.embedding", "nn.functional.cross_entropy",
-            "nn.functional.mse_loss", "nn.functional.conv2d", "nn.functional.max_pool2d", "nn.functional.batch_norm")
+# ---- backward: as `usbgpu coverage` counts it
 
 
 @pytest.mark.expects_fallback
-@pytest.mark.parametrize("op", [pytest.param(op, id=name_of(op)) for op in op_db if name_of(op) in BACKWARD])
+@pytest.mark.parametrize("op", [
+    pytest.param(op, id=name_of(op),
+                 marks=pytest.mark.xfail(reason=GAPS[name_of(op)], strict=True)
+                 if name_of(op) in GAPS and name_of(op) != "tensor_split" else ())
+    for op in op_db if torch.float32 in op.dtypes and op.supports_autograd])
 def test_gradients(op):
-    found = coverage.measure(op, samples=SAMPLES)["backward"]
-    assert found["state"] in (coverage.NATIVE, coverage.FALLBACK), found
+    found = coverage.measure(op, samples=SAMPLES, directions=("backward",))["backward"]
+    assert found["state"] in (coverage.NATIVE, coverage.FALLBACK, coverage.NOTHING), found

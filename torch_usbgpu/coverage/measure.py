@@ -16,14 +16,18 @@ import torch
 NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING = "native", "fallback", "wrong", "unsupported", "nothing to run"
 SAMPLES = 4
 RTOL, ATOL = 2e-4, 2e-5
-# Where float32 itself decides: the CPU's own result is 1.3e-3 away from what it computes in double precision.
-ABSOLUTE = {"matrix_exp": 2e-3}
+# Where terms cancel and the rounding of float32 decides: the CPU's own result, or gradient, is about as far away from
+# what it computes in double precision.
+ABSOLUTE = {"matrix_exp": 2e-3, "logcumsumexp": 1e-2, "linalg.householder_product": 1e-2, "cov": 1e-4,
+            "native_layer_norm": 3e-4, "nn.functional.layer_norm": 3e-4, "grid_sampler_3d": 1e-3,
+            "nn.functional.scaled_dot_product_attention": 1e-4}
 SEED = 0
 # Random results, or memory that nobody wrote: run and counted, only shape and dtype compared.
 RANDOM = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multinomial", "exponential", "cauchy",
           "geometric", "log_normal", "fractional_max_pool", "rrelu", "resize_", "resize_as_")
 # Attention drops out as well, in some of its samples.
 DROPS_OUT = ("scaled_dot_product_attention", "multi_head_attention")
+DROPOUT_ARGUMENT = 9    # of multi_head_attention_forward, the input not counted
 # Unique only up to signs or phases: the samples' own output_process_fn_grad removes those.
 UP_TO_SIGN = ("svd", "eig", "qr", "pca_lowrank")
 # Arguments that torch wants on the CPU wherever the tensor is.
@@ -45,14 +49,17 @@ def entries(names: tuple[str, ...] = (), dtype: torch.dtype = torch.float32) -> 
     return [op for op in found if not names or op.name in names or name_of(op) in names]
 
 
-def measure(op, dtype: torch.dtype = torch.float32, samples: int = SAMPLES) -> dict[str, Any]:
-    """{"name", "forward": {"state", "reason"}, "backward": the same, or None where torch has no derivative}."""
+def measure(op, dtype: torch.dtype = torch.float32, samples: int = SAMPLES,
+            directions: tuple[str, ...] = ("forward", "backward")) -> dict[str, Any]:
+    """{"name", "forward": {"state", "reason"}, "backward": the same}; None where torch has no derivative, or unasked."""
     mode = torch.usbgpu.set_fallback("silent")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {"name": name_of(op), "forward": _direction(op, dtype, samples, backward=False),
-                    "backward": _direction(op, dtype, samples, backward=True) if op.supports_autograd else None}
+            able = {"forward": True, "backward": op.supports_autograd}
+            return {"name": name_of(op)} | {
+                direction: _direction(op, dtype, samples, direction == "backward")
+                if able[direction] and direction in directions else None for direction in able}
     finally:
         torch.usbgpu.set_fallback(mode)
 
@@ -178,14 +185,24 @@ def _run(op, sample, device: str, backward: bool, cotangents: list | None) -> tu
 def _difference(op, sample, got: Any, want: Any, backward: bool) -> str | None:
     """What is wrong with the result, in a few words."""
     name = name_of(op)
-    chance = any(word in name for word in RANDOM) or (
-        any(word in name for word in DROPS_OUT) and any("dropout" in key and value for key, value in
-                                                        sample.kwargs.items()))
     atol = ABSOLUTE.get(name, ATOL)
-    found = _compare(got, want, not chance, atol)
+    found = _compare(got, want, not _by_chance(name, sample), atol)
     if found and not backward and any(word in name for word in UP_TO_SIGN):
         found = _compare(sample.output_process_fn_grad(got), sample.output_process_fn_grad(want), True, atol)
     return found
+
+
+def _by_chance(name: str, sample) -> bool:
+    if any(word in name for word in RANDOM):
+        return True
+    if name == "svd_lowrank":       # random projections: exact only when the rank is not above q
+        return sample.kwargs.get("M") is not None
+    if not any(word in name for word in DROPS_OUT) or not sample.kwargs.get("training", True):
+        return False
+    dropout = [value for key, value in sample.kwargs.items() if "dropout" in key]
+    if name.endswith("multi_head_attention_forward") and len(sample.args) > DROPOUT_ARGUMENT:
+        dropout.append(sample.args[DROPOUT_ARGUMENT])
+    return any(dropout)
 
 
 def _compare(got: Any, want: Any, values: bool, atol: float) -> str | None:

@@ -2,6 +2,8 @@
 #pragma once
 #include <hip/hip_runtime.h>
 
+#include "float8.h"
+
 namespace usbgpu::kernels {
 
 template <class T> struct is_floating { static constexpr bool value = false; };
@@ -19,6 +21,12 @@ template <class To, class From>
 __device__ __forceinline__ To convert(From value) {
   if constexpr (same<To, From>) {
     return value;
+  } else if constexpr (is_float8<From>) {
+    return convert<To>(widen(value));
+  } else if constexpr (is_float8<To>) {
+    To result;
+    narrow(convert<float>(value), result);
+    return result;
   } else if constexpr (same<From, __bf16>) {
     return convert<To>(__bfloat162float(value));
   } else if constexpr (same<From, _Float16> && !same<To, float>) {
@@ -31,6 +39,10 @@ __device__ __forceinline__ To convert(From value) {
   } else if constexpr (floating<From> && !floating<To> && sizeof(To) < 4) {
     // a float beyond a narrow integer wraps instead of saturating
     return static_cast<To>(static_cast<int32_t>(value));
+  } else if constexpr (floating<From> && !floating<To> && To(-1) > To(0)) {
+    // likewise a negative one
+    if constexpr (sizeof(To) < 8) return static_cast<To>(static_cast<int64_t>(value));
+    else return value < From(0) ? static_cast<To>(static_cast<int64_t>(value)) : static_cast<To>(value);
   } else {
     return static_cast<To>(value);
   }

@@ -30,7 +30,7 @@ __device__ __forceinline__ void arange(const RangeArgs& args) {
 }
 
 // From the nearer end, so that the last element is exactly `end`.
-template <class T>
+template <class T, bool powers>
 __device__ __forceinline__ void linspace(const RangeArgs& args) {
   using R = typename LinspaceType<T>::Type;
   const uint64_t i = factory_item();
@@ -38,7 +38,7 @@ __device__ __forceinline__ void linspace(const RangeArgs& args) {
   const R step = from_bits<R>(args.step);
   const R value = i < args.count / 2 ? from_bits<R>(args.start) + step * R(i)
                                      : from_bits<R>(args.end) - step * R(args.count - 1 - i);
-  reinterpret_cast<Global<T>>(args.out)[i] = convert<T>(value);
+  reinterpret_cast<Global<T>>(args.out)[i] = convert<T>(powers ? ::pow(from_bits<R>(args.base), value) : value);
 }
 
 template <class T, bool lower>
@@ -55,6 +55,8 @@ __device__ __forceinline__ void triangle(const TriangleArgs& args) {
 #define USBGPU_ARANGE(SYMBOL, T) \
   extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::arange<T>(args); }
 #define USBGPU_LINSPACE(SYMBOL, T) \
-  extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::linspace<T>(args); }
+  extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::linspace<T, false>(args); }
+#define USBGPU_LOGSPACE(SYMBOL, T) \
+  extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::RangeArgs args) { usbgpu::kernels::linspace<T, true>(args); }
 #define USBGPU_TRIANGLE(SYMBOL, T, LOWER) \
   extern "C" __global__ __launch_bounds__(256) void SYMBOL(usbgpu::kernels::TriangleArgs args) { usbgpu::kernels::triangle<T, LOWER>(args); }

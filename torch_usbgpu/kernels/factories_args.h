@@ -13,6 +13,7 @@ struct RangeArgs {
   uint64_t out;
   uint64_t count;
   uint64_t start, end, step;   // bits of the arithmetic type
+  uint64_t base;               // logspace; of the same type
 };
 
 struct TriangleArgs {

@@ -77,6 +77,58 @@ USBGPU_INLINE void index_reduce(const IndexArgs<Indices>& args) {
   }
 }
 
+// ---- in a fixed order (torch.use_deterministic_algorithms): each element's address is written down,
+// these are sorted stably, and one thread takes all that goes to one address, in the walk's order.
+inline constexpr int64_t kNowhere = 0x7fffffffffffffff;
+
+template <typename Index, uint32_t Indices>
+USBGPU_INLINE void index_places(const IndexArgs<Indices>& args) {
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= args.walk.count) return;
+  const Position<2 + Indices> position(args.walk, i);
+  int64_t offset, place = kNowhere;
+  if (indexed_offset<Index>(args, position, offset)) place = (int64_t)(position.template of<char>(args.walk, 0) + offset);
+  at<int64_t>(args.keys)[i] = place;
+}
+
+// f(source) for all sources of the place that position i is the first of.
+template <typename T, uint32_t Indices, typename F>
+USBGPU_INLINE void for_sources(const IndexArgs<Indices>& args, uint32_t i, F f) {
+  const int64_t place = at<int64_t>(args.keys)[i];
+#pragma clang loop unroll(disable)
+  for (; i < args.walk.count && at<int64_t>(args.keys)[i] == place; ++i) {
+    const Position<2 + Indices> position(args.walk, (uint32_t)at<int64_t>(args.order)[i]);
+    f(*position.template of<T>(args.walk, 1));
+  }
+}
+template <uint32_t Indices>
+USBGPU_INLINE bool first_of_place(const IndexArgs<Indices>& args, uint32_t i) {
+  if (i >= args.walk.count) return false;
+  const int64_t place = at<int64_t>(args.keys)[i];
+  return place != kNowhere && (i == 0 || at<int64_t>(args.keys)[i - 1] != place);
+}
+
+template <uint32_t Bytes, uint32_t Indices>
+USBGPU_INLINE void ordered_put(const IndexArgs<Indices>& args) {
+  using T = typename word<Bytes>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (!first_of_place(args, i)) return;
+  T last{};
+  for_sources<T>(args, i, [&](T value) { last = value; });
+  *at<T>((uint64_t)at<int64_t>(args.keys)[i]) = last;
+}
+
+template <typename T, typename Op, uint32_t Indices>
+USBGPU_INLINE void ordered_reduce(const IndexArgs<Indices>& args) {
+  using Acc = typename select<traits<T>::floating, accumulate_t<T>, T>::type;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+  if (!first_of_place(args, i)) return;
+  const global_ptr<T> to = at<T>((uint64_t)at<int64_t>(args.keys)[i]);
+  Acc result = convert<Acc>(*to);
+  for_sources<T>(args, i, [&](T value) { result = Op{}(result, convert<Acc>(value)); });
+  *to = convert<T>(result);
+}
+
 template <uint32_t Bytes>
 USBGPU_INLINE void masked_fill(const MaskedFillArgs& args) {
   using T = typename word<Bytes>::type;

@@ -26,6 +26,7 @@ struct IndexArgs {
   uint32_t allow_negative;
   uint64_t value;            // bits of the value, where source has no address
   uint64_t error_block;
+  uint64_t keys, order;      // in a fixed order: int64 addresses written to, sorted with their walk positions
 };
 
 struct MaskedFillArgs {

@@ -1,4 +1,5 @@
 // The helpers of launch.h.
+#include "aten/bits.h"
 #include "aten/launch.h"
 
 #include <ATen/EmptyTensor.h>
@@ -96,6 +97,14 @@ const char* dtype_name(at::ScalarType type) {
     case at::kInt: return "i32";
     case at::kLong: return "i64";
     case at::kBool: return "b8";
+    case at::kUInt16: return "u16";
+    case at::kUInt32: return "u32";
+    case at::kUInt64: return "u64";
+    case at::kFloat8_e4m3fn: return "f8e4m3fn";
+    case at::kFloat8_e5m2: return "f8e5m2";
+    case at::kFloat8_e4m3fnuz: return "f8e4m3fnuz";
+    case at::kFloat8_e5m2fnuz: return "f8e5m2fnuz";
+    case at::kFloat8_e8m0fnu: return "f8e8m0fnu";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -112,6 +121,14 @@ const char* dtype_c_type(at::ScalarType type) {
     case at::kInt: return "int32_t";
     case at::kLong: return "int64_t";
     case at::kBool: return "bool";
+    case at::kUInt16: return "uint16_t";
+    case at::kUInt32: return "uint32_t";
+    case at::kUInt64: return "uint64_t";
+    case at::kFloat8_e4m3fn: return "usbgpu::kernels::float8_e4m3fn";
+    case at::kFloat8_e5m2: return "usbgpu::kernels::float8_e5m2";
+    case at::kFloat8_e4m3fnuz: return "usbgpu::kernels::float8_e4m3fnuz";
+    case at::kFloat8_e5m2fnuz: return "usbgpu::kernels::float8_e5m2fnuz";
+    case at::kFloat8_e8m0fnu: return "usbgpu::kernels::float8_e8m0fnu";
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "dtype ", type, " has no kernels on usbgpu");
   }
 }
@@ -122,6 +139,31 @@ bool dtype_supported(at::ScalarType type) {
     case at::kShort: case at::kInt: case at::kLong: case at::kBool: return true;
     default: return false;
   }
+}
+
+bool dtype_convertible(at::ScalarType type) {
+  switch (type) {
+    case at::kUInt16: case at::kUInt32: case at::kUInt64: case at::kFloat8_e4m3fn: case at::kFloat8_e5m2:
+    case at::kFloat8_e4m3fnuz: case at::kFloat8_e5m2fnuz: case at::kFloat8_e8m0fnu: return true;
+    default: return dtype_supported(type);
+  }
+}
+
+at::ScalarType bits_type(at::ScalarType type) {
+  switch (c10::elementSize(type)) {
+    case 1: return at::kByte;
+    case 2: return at::kShort;
+    case 4: return at::kInt;
+    default: return at::kLong;
+  }
+}
+
+at::Tensor reinterpret(const at::Tensor& tensor, at::ScalarType type) {
+  auto storage = tensor.storage();
+  at::Tensor alias = at::detail::make_tensor<at::TensorImpl>(std::move(storage), tensor.key_set(), c10::scalarTypeToTypeMeta(type));
+  alias.unsafeGetTensorImpl()->set_storage_offset(tensor.storage_offset());
+  alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides());
+  return alias;
 }
 
 at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type, std::optional<at::MemoryFormat> format) {
