@@ -148,3 +148,23 @@ def test_linear_and_its_gradients():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(DEVICE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_a_long_inner_dimension_is_cut_into_pieces(dtype):
+    """Few tiles and a long k: workgroups share k, a second launch adds up, always in the same order."""
+    for m, n, k, batch in ((64, 64, 2048, ()), (3, 5, 1000, ()), (20, 70, 1025, (3,)), (64, 40, 513, (2,))):
+        a, b, c = random((*batch, m, k), dtype), random((*batch, k, n), dtype, 1), random((*batch, m, n), dtype, 2)
+        add = torch.baddbmm if batch else torch.addmm
+        scale = 1 / k                        # sums of k products of random numbers: their size, not their root
+        for function in (torch.matmul, lambda a, b: add(c.to(a.device).mT.contiguous().mT, a, b, beta=0.5, alpha=2)):
+            expected = function(a.double() if function is torch.matmul else a, b.double() if function is torch.matmul else b)
+            with no_fallback():
+                actual = function(a.to(DEVICE), b.to(DEVICE))
+                assert torch.equal(actual, function(a.to(DEVICE), b.to(DEVICE)))
+            tolerance = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype]
+            torch.testing.assert_close(actual.cpu().double() * scale, expected.double() * scale, rtol=tolerance, atol=tolerance)
+    long = random((4, 4096), dtype).to(DEVICE), random((4096, 8), dtype).to(DEVICE)
+    before = torch.usbgpu.link_stats()["launches"]
+    torch.matmul(*long)
+    assert torch.usbgpu.link_stats()["launches"] == before + 2
