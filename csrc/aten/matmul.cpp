@@ -133,20 +133,38 @@ void launch_gemm(GemmArgs args, ScalarType type, uint32_t batches) {
 
 // ---- matrix times vector
 
-enum class GemvForm { wave, thread, group };
+enum class GemvForm { wave, thread, group, sum };
 
-void launch_gemv(const GemvArgs& args, ScalarType type) {
+Kernel* gemv_kernel(GemvForm form, ScalarType type) {
   static KernelCache cache;
-  GemvForm form = GemvForm::wave;
-  if (args.m <= 4 && args.k >= 1024) form = GemvForm::group;
-  else if (args.a_m == 1 && args.a_k != 1 && args.m >= 32) form = GemvForm::thread;
-  Kernel* kernel = cache.get(key(form, type), [&]() -> KernelSource {
-    const char* name = form == GemvForm::wave ? "gemv_wave" : form == GemvForm::thread ? "gemv_thread" : "gemv_group";
-    const std::string symbol = std::string(name) + "_" + dtype_name(type);
+  return cache.get(key(form, type), [&]() -> KernelSource {
+    static constexpr const char* names[] = {"gemv_wave", "gemv_thread", "gemv_group", "gemv_sum"};
+    const std::string name = names[static_cast<size_t>(form)], symbol = name + "_" + dtype_name(type);
     return {"matmul", symbol, "USBGPU_GEMV(" + symbol + ", " + name + ", " + dtype_c_type(type) + ")"};
   });
+}
+
+constexpr uint32_t kLongRow = 16384, kShortestPiece = 4096;   // elements
+
+void launch_gemv(GemvArgs args, ScalarType type) {
+  GemvForm form = GemvForm::wave;
+  args.splits = 1, args.split_k = args.k;
+  const uint32_t units = device().compute_units();
+  if (args.k >= kLongRow && args.m <= units / 2) {
+    // Few long rows: as many workgroups as the device has compute units.
+    form = GemvForm::group;
+    args.splits = std::min(units / args.m, args.k / kShortestPiece);
+    args.split_k = ceil_div(args.k, args.splits);
+    args.splits = ceil_div(args.k, args.split_k);
+    const Tensor partial = empty({args.splits, args.m}, at::isFloatingType(type) ? compute_dtype(type) : at::kLong);
+    args.partial = address(partial);
+    launch(gemv_kernel(form, type), {args.m, args.splits, 1}, {256, 1, 1}, args);
+    return launch(gemv_kernel(GemvForm::sum, type), {ceil_div(args.m, 8), 1, 1}, {256, 1, 1}, args);
+  }
+  if (args.m <= 4 && args.k >= 1024) form = GemvForm::group;
+  else if (args.a_m == 1 && args.a_k != 1 && args.m >= 32) form = GemvForm::thread;
   const uint32_t per_group = form == GemvForm::wave ? 8 : form == GemvForm::thread ? 256 : 1;
-  launch(kernel, {ceil_div(args.m, per_group), 1, 1}, {256, 1, 1}, args);
+  launch(gemv_kernel(form, type), {ceil_div(args.m, per_group), 1, 1}, {256, 1, 1}, args);
 }
 
 // ---- operands

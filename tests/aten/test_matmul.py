@@ -168,3 +168,15 @@ def test_a_long_inner_dimension_is_cut_into_pieces(dtype):
     before = torch.usbgpu.link_stats()["launches"]
     torch.matmul(*long)
     assert torch.usbgpu.link_stats()["launches"] == before + 2
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.int64], ids=str)
+def test_few_long_rows(dtype):
+    """dot and mv with so long a k that workgroups share a row."""
+    for rows, k in ((1, 16384), (5, 20001), (1, 70000)):
+        a, x = random((rows, k), dtype), random((k,), dtype, 1)
+        limit = scaled(dtype, k)
+        check(torch.mv, a, x, tolerance=limit)
+        check(lambda c, a, x: torch.addmv(c, a, x, alpha=2, beta=3), random((rows,), dtype, 2), a, x, tolerance=limit)
+    check(torch.dot, a[0], x, tolerance=limit)
+    check(torch.mv, random((20000, 3), dtype).t(), random((20000,), dtype, 1), tolerance=limit)

@@ -350,18 +350,33 @@ USBGPU_INLINE void gemv_thread(const GemvArgs& args) {
   store_vector<T>(args, sum, row);
 }
 
-// A workgroup per row: one or few long rows (dot).
+// A workgroup per row: one or few long rows (dot); or several, and gemv_sum adds up what they made.
 template <typename T>
 USBGPU_INLINE void gemv_group(const GemvArgs& args) {
   using Acc = accumulate_t<T>;
   __shared__ Acc scratch[8];
-  const uint32_t row = blockIdx.x;
+  const uint32_t row = blockIdx.x, first = blockIdx.y * args.split_k;
+  const uint32_t end = args.k - first < args.split_k ? args.k : first + args.split_k;
   Acc sum = 0;
-#pragma clang loop unroll(disable)
-  for (uint32_t k = threadIdx.x; k < args.k; k += 256)
+#pragma clang loop unroll_count(4)
+  for (uint32_t k = first + threadIdx.x; k < end; k += 256)
     sum += convert<Acc>(at<T>(args.a)[row * args.a_m + k * args.a_k]) * convert<Acc>(at<T>(args.x)[k * args.x_k]);
   sum = block_reduce<256>(sum, Sum{}, scratch);
-  if (threadIdx.x == 0) store_vector<T>(args, sum, row);
+  if (threadIdx.x) return;
+  if (args.splits == 1) store_vector<T>(args, sum, row);
+  else at<Acc>(args.partial)[blockIdx.y * args.m + row] = sum;
+}
+
+template <typename T>
+USBGPU_INLINE void gemv_sum(const GemvArgs& args) {
+  using Acc = accumulate_t<T>;
+  const uint32_t row = blockIdx.x * 8 + wave_id();
+  if (row >= args.m) return;
+  Acc sum = 0;
+#pragma clang loop unroll(disable)
+  for (uint32_t split = lane_id(); split < args.splits; split += 32) sum += at<Acc>(args.partial)[split * args.m + row];
+  sum = wave_reduce(sum, Sum{});
+  if (lane_id() == 0) store_vector<T>(args, sum, row);
 }
 
 }  // namespace usbgpu_family

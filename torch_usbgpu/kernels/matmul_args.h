@@ -24,6 +24,8 @@ struct GemvArgs {
   uint64_t a, x, c, d;
   int64_t a_m, a_k, x_k, c_m, d_m;
   uint32_t m, k;
+  uint32_t splits, split_k;      // gemv_group only: as of GemmArgs
+  uint64_t partial;              // accumulators[splits][m], if splits > 1
   double alpha, beta;
   int64_t alpha_int, beta_int;
 };
