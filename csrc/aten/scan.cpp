@@ -51,8 +51,14 @@ void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim)
   if (!target.is_same(result)) result.copy_(target);
 }
 
-void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Sum, result, self, dim); }
-void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Product, result, self, dim); }
+void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
+  TORCH_CHECK_NOT_IMPLEMENTED(result.scalar_type() != at::kBool, "\"cumsum_out_cpu\" not implemented for 'Bool'");
+  scan(Scan::Sum, result, self, dim);
+}
+void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
+  TORCH_CHECK_NOT_IMPLEMENTED(result.scalar_type() != at::kBool, "\"cumprod_out_cpu\" not implemented for 'Bool'");
+  scan(Scan::Product, result, self, dim);
+}
 
 Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
