@@ -29,6 +29,7 @@ LEFT_OUT = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multi
             "geometric", "fractional_max_pool", "rrelu", "scaled_dot_product_attention", "multi_head_attention", "svd", "eig",
             "qr", "pca_lowrank", "lobpcg", "geqrf", "sparse", "jiterator", "resize_", "resize_as_", "tensor_split")
 # Their results depend on the strides of their operands, as torch has them.
+TAKES_NO_TUPLE = ("_batch_norm_with_update",)     # its outputs have names only, in the overload that torch.ops has
 LAYOUT_IS_THE_RESULT = ("as_strided", "as_strided_copy", "as_strided_scatter", "as_strided.partial_views", "view", "view_as",
                         "view_copy", "is_set_to", "unsafe_chunk", "unbind_copy")
 
@@ -109,7 +110,8 @@ def assert_same(actual, expected) -> None:
     got, want = tensors(actual), tensors(expected)
     assert len(got) == len(want)
     for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a.cpu(), b, rtol=RTOL, atol=ATOL, equal_nan=True)
+        largest = b[b.isfinite()].abs().max().item() if b.dtype.is_floating_point and b.isfinite().any() else 1
+        torch.testing.assert_close(a.cpu(), b, rtol=RTOL, atol=ATOL * max(1, largest), equal_nan=True)
 
 
 def cases(op):
@@ -138,7 +140,7 @@ def skip_if_on_cpu() -> None:
 
 
 OPERATORS = [pytest.param(op, id=name_of(op)) for op in entries()]
-WITH_OUT = [pytest.param(op, id=name_of(op)) for op in entries() if op.supports_out]
+WITH_OUT = [pytest.param(op, id=name_of(op)) for op in entries() if op.supports_out and op.name not in TAKES_NO_TUPLE]
 IN_PLACE = [pytest.param(op, id=name_of(op)) for op in entries() if op.inplace_variant]
 
 
