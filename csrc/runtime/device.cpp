@@ -307,7 +307,8 @@ void StreamDevice::copy_in(DevicePtr to, const void* from, size_t bytes) {
     command.value = upload.sentinel;
     stream_.append(command);
     copy(to, upload.address, bytes);
-    flush();   // the data window is ours only until the next submission
+    flush();   // the data window is ours only until the next upload
+    road_->upload_consumed();
   } else {
     flush();
     road_->bulk_in(to, source);

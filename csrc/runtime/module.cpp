@@ -89,6 +89,11 @@ class PythonRoad final : public Road {
     return {address, sentinel_address, sentinel};
   }
 
+  void upload_consumed() override {
+    py::gil_scoped_acquire gil;
+    road_.attr("upload_consumed")();
+  }
+
   void bulk_in(DevicePtr to, std::span<const std::byte> from) override {
     py::gil_scoped_acquire gil;
     road_.attr("bulk_in")(to, view(from));

@@ -80,6 +80,8 @@ class Road {
   // Submits, then blocks until the GPU has released `into.size()` bytes (a multiple of 512).
   virtual void submit_and_read(const Window& window, std::span<const uint32_t> payload, std::span<std::byte> into) = 0;
   virtual Upload upload(std::span<const std::byte> data) = 0;  // at most largest_upload
+  // What waits for the last upload has been submitted. It may have been in any of the windows since then.
+  virtual void upload_consumed() = 0;
   // Whole copies through SDMA; everything submitted before is finished first. They block.
   virtual void bulk_in(DevicePtr to, std::span<const std::byte> from) = 0;
   virtual void bulk_out(std::span<std::byte> to, DevicePtr from) = 0;

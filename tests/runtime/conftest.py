@@ -35,6 +35,7 @@ class KeepingRoad:
     """Implements csrc/runtime/road.h in Python; `answers` fill read-backs, `broken` symbols do not compile."""
     submissions: list[tuple[int, bytes]] = field(default_factory=list)
     uploads: list[bytes] = field(default_factory=list)
+    consumed: list[int] = field(default_factory=list)    # submissions by then
     bulk: list[tuple] = field(default_factory=list)
     compiled: list[list[str]] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
@@ -58,6 +59,9 @@ class KeepingRoad:
     def upload(self, data):
         self.uploads.append(bytes(data))
         return SRAM_VA + 16 * WINDOW_BYTES, SRAM_VA + 16 * WINDOW_BYTES + 0x1FFFC, 0x51000001
+
+    def upload_consumed(self):
+        self.consumed.append(len(self.submissions))
 
     def bulk_in(self, to, data):
         self.bulk.append(("in", to, bytes(data)))

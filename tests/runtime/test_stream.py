@@ -5,8 +5,12 @@ import faulthandler
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from torch_usbgpu.runtime.queue import SRAM_BYTES, Road
 
 from .conftest import CONFIG, HEAP, SRAM_VA, WINDOW_BYTES
 from .pm4 import packets, words
@@ -134,6 +138,41 @@ def test_copy_in_takes_the_cheapest_way(stream, road, nbytes, way):
         assert names.index("WAIT_REG_MEM") < names.index("DISPATCH_DIRECT")
     else:
         assert road.bulk == [("in", to, data)]
+
+
+def test_an_upload_counts_as_consumed_with_the_window_that_waits_for_it(stream, road):
+    """What waits in the stream, and code that is new, go first: the wait may come a window later."""
+    to = stream.allocate(64 * 1024)
+    stream.copy_in(to, bytes(8 * 1024))
+    stream.copy_in(to, bytes(6 * 1024))
+    for i in range(8):
+        stream.launch(stream.kernel("memory", f"new{i}", "line"), (1, 1, 1), (64, 1, 1), b"")
+    stream.copy_in(to, bytes(20 * 1024))
+    assert len(road.submissions) > 1
+    waits = [i for i, (_, payload) in enumerate(road.submissions)
+             if "WAIT_REG_MEM" in [name for name, _ in packets(words(payload)[:-TRAILER])]]
+    assert waits == [len(road.submissions) - 1] and road.consumed == [len(road.submissions)]
+
+
+def test_a_data_window_is_free_after_the_last_window_that_may_use_it():
+    """Else the next upload but one overwrites what the GPU still waits for, and it waits for ever."""
+    road = Road.__new__(Road)
+    road.failure = road.stop = None
+    road.send = lambda slot, data: None
+    road.sequence = road.done = 0
+    road.window_free_at, road.window_sent = [0] * 8, [None] * 8
+    road.data_free_at, road.data_sent, road.next_data, road.data_awaited = [0, 0], [None, None], 0, set()
+    road.shadow = np.zeros(SRAM_BYTES, np.uint8)
+    road.gpu = SimpleNamespace(memory=SimpleNamespace(sram_va=1 << 40))
+    road.upload(memoryview(bytes(1000)))
+    for window in range(3):
+        road.next_sequence()
+        road._send_window(window, b"")
+        assert road.data_free_at[0] == window + 1
+    road.upload_consumed()
+    road.next_sequence()
+    road._send_window(3, b"")
+    assert road.data_free_at == [3, 0]
 
 
 @pytest.mark.parametrize("nbytes", [1, 4, 8, 60, 64, 65, 4096, 100_000])

@@ -152,6 +152,7 @@ class Road:
         self.window_sent: list[tuple[int, bytes] | None] = [None] * len(WINDOW_SLOTS)
         self.data_sent: list[bytearray | None] = [None] * len(DATA_SLOTS)
         self.next_data = 0
+        self.data_awaited: set[int] = set()      # whose consumers may still be to come
         self.failure = self.stop = None
         # What each byte of SRAM holds, so that stale content can never pass for a sentinel.
         self.shadow = np.full(SRAM_BYTES, 0xFF, np.uint8)
@@ -381,7 +382,7 @@ class Road:
         self.window_free_at[window] = self.sequence
         self.window_sent[window] = self.sequence, payload
         for index, pending in enumerate(self.data_free_at):
-            if pending is None:     # uploaded, and this is the submission that consumes it
+            if pending is None or index in self.data_awaited:   # uploaded, and this window may be the one that consumes it
                 self.data_free_at[index] = self.sequence
         self.send(WINDOW_SLOTS[window], payload)
 
@@ -489,10 +490,16 @@ class Road:
         sentinel = self.fresh_sentinel(slot * SLOT_BYTES + wire - 4)
         image[-4:] = sentinel.to_bytes(4, "little")
         self.data_free_at[index] = None
+        self.data_awaited.add(index)
         self.data_sent[index] = image
         self.send(slot, image)
         address = self.gpu.memory.sram_va + slot * SLOT_BYTES
         return address, address + wire - 4, sentinel
+
+    def upload_consumed(self) -> None:
+        """The commands that wait for the last upload are under way. New code and whatever waited before them go first,
+        so they need not have been in the first window after it."""
+        self.data_awaited.clear()
 
     def fresh_sentinel(self, at: int) -> int:
         """A value that the SRAM does not hold at `at` now."""
