@@ -7,6 +7,7 @@
 #include <ATen/ops/_cummin_helper_ops.h>
 #include <ATen/ops/_logcumsumexp_ops.h>
 #include <c10/util/accumulate.h>
+#include <ATen/MemoryOverlap.h>
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/scan_args.h"
@@ -25,6 +26,7 @@ constexpr const char* kOps[] = {"ScanSum", "ScanProduct", "ScanLogSumExp"};
 void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim) {
   static KernelCache cache;
   if (result.numel() == 0) return;
+  at::assert_no_partial_overlap(result, self);
   if (self.dim() == 0) {
     result.copy_(self);
     return;
