@@ -18,6 +18,7 @@ test: build
 bench: build
 	$(RUN) benchmarks/emulator_speed.py
 	$(RUN) benchmarks/host_overhead.py
+	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/link_counts.py
 
 build: $(VENV)/.built

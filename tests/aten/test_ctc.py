@@ -86,3 +86,16 @@ def test_errors():
             call()
     with pytest.raises(IndexError, match="index 9 is out of bounds"):
         loss(targets=torch.tensor([[1, 2, 9], [1, 2, 3]], device=DEVICE)).item()
+
+
+def test_single_precision_is_near_double_precision():
+    """Logarithms of a hundred and more cancel in the gradient."""
+    targets = torch.randint(1, 20, (4, 30), generator=torch.Generator().manual_seed(3))
+    x, cotangent = log_probs(50, 4, 20), random((4,), seed=5)
+
+    def gradient(x, device):
+        leaf = x.to(device).requires_grad_()
+        loss = F.ctc_loss(leaf, targets.to(device), (50,) * 4, (30, 10, 21, 27), reduction="none")
+        return torch.autograd.grad(loss, leaf, cotangent.to(loss))[0].cpu().double()
+
+    torch.testing.assert_close(gradient(x, DEVICE), gradient(x.double(), "cpu"), rtol=0, atol=5e-5)

@@ -12,12 +12,14 @@ namespace usbgpu_family {
 template <typename T>
 USBGPU_INLINE T minus_infinity() { return (T)-__builtin_inff(); }
 
-// log(exp(a) + exp(b)), also of two impossible ones
+// log(exp(a) + exp(b) + exp(c)) + step. The logarithm of the sum and the step are small and come together first:
+// one rounding at the size of the result, which grows with time. A NaN stays one.
 template <typename T>
-USBGPU_INLINE T log_add(T a, T b) {
-  const T high = a > b ? a : b, low = a > b ? b : a;
-  if (high == minus_infinity<T>() && low == high) return high;   // a NaN is neither
-  return high + ::log1p(::exp(low - high));
+USBGPU_INLINE T log_sum(T a, T b, T c, T step) {
+  T high = a > b ? a : b;
+  high = c > high ? c : high;
+  if (high == minus_infinity<T>()) high = 0;   // all impossible: the logarithm of 0 says so
+  return high + (::log(::exp(a - high) + ::exp(b - high) + ::exp(c - high)) + step);
 }
 
 struct CtcSample {
@@ -62,15 +64,14 @@ USBGPU_INLINE void ctc_alpha(const CtcArgs& args) {
       T value = minus_infinity<T>();
       if (s < states && (t || s < 2)) {
         const uint32_t c = ctc_class<Index>(args, sample, s);
+        const T step = ctc_log_prob<T>(args, n, t, c);
         if (t == 0) {
-          value = 0;
+          value = step;
         } else {
-          value = before[s];
-          if (s >= 1) value = log_add(value, before[s - 1]);
           // over a blank only between labels that differ
-          if (s >= 2 && s % 2 && ctc_class<Index>(args, sample, s - 2) != c) value = log_add(value, before[s - 2]);
+          const bool skips = s >= 2 && s % 2 && ctc_class<Index>(args, sample, s - 2) != c;
+          value = log_sum(before[s], s >= 1 ? before[s - 1] : minus_infinity<T>(), skips ? before[s - 2] : minus_infinity<T>(), step);
         }
-        value += ctc_log_prob<T>(args, n, t, c);
       }
       now[s] = value;
     }
@@ -78,9 +79,8 @@ USBGPU_INLINE void ctc_alpha(const CtcArgs& args) {
   }
   if (threadIdx.x == 0) {
     const global_ptr<T> end = alpha + (sample.times - 1) * args.states;
-    T sum = end[states - 1];
-    if (sample.labels) sum = log_add(sum, end[states - 2]);
-    at<T>(args.loss)[n] = -sum;
+    const T label = sample.labels ? end[states - 2] : minus_infinity<T>();
+    at<T>(args.loss)[n] = -log_sum(end[states - 1], label, minus_infinity<T>(), (T)0);
   }
 }
 
@@ -100,14 +100,13 @@ USBGPU_INLINE void ctc_beta(const CtcArgs& args) {
       T value = minus_infinity<T>();
       if (!last || s + 2 >= states) {
         const uint32_t c = ctc_class<Index>(args, sample, s);
+        const T step = ctc_log_prob<T>(args, n, t, c);
         if (last) {
-          value = 0;
+          value = step;
         } else {
-          value = after[s];
-          if (s + 1 < states) value = log_add(value, after[s + 1]);
-          if (s + 2 < states && s % 2 && ctc_class<Index>(args, sample, s + 2) != c) value = log_add(value, after[s + 2]);
+          const bool skips = s + 2 < states && s % 2 && ctc_class<Index>(args, sample, s + 2) != c;
+          value = log_sum(after[s], s + 1 < states ? after[s + 1] : minus_infinity<T>(), skips ? after[s + 2] : minus_infinity<T>(), step);
         }
-        value += ctc_log_prob<T>(args, n, t, c);
       }
       now[s] = value;
     }
@@ -115,7 +114,7 @@ USBGPU_INLINE void ctc_beta(const CtcArgs& args) {
   }
 }
 
-// A wave per sample and time step: (exp(log_prob) - exp(paths through the class)) * grad for each class.
+// A wave per sample and time step: (probability of the class - share of the paths that take it) * grad.
 template <typename T, typename Index>
 USBGPU_INLINE void ctc_backward(const CtcArgs& args) {
   const uint64_t place = (uint64_t)blockIdx.x * 8 + wave_id();
@@ -127,40 +126,45 @@ USBGPU_INLINE void ctc_backward(const CtcArgs& args) {
   const T loss = at<T>(args.loss)[n];
   const bool nothing = (int64_t)t >= sample.times || (args.zero_infinity && loss == -minus_infinity<T>());
   const T grad = nothing ? (T)0 : at<T>(args.grad)[(int64_t)n * args.grad_stride];
-  const auto finish = [&](uint32_t c, T paths) __attribute__((device)) {
-    const T log_prob = ctc_log_prob<T>(args, n, t, c);
-    result[c] = nothing ? (T)0 : (::exp(log_prob) - ::exp(paths + loss - log_prob)) * grad;
-  };
-  // at first as if no path led through a class
-#pragma clang loop unroll(disable)
-  for (uint32_t c = lane_id(); c < args.classes; c += 32) finish(c, minus_infinity<T>());
-  if (nothing) return;
-  __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "workgroup");   // what one lane stored, another replaces
   const uint64_t row = ((uint64_t)n * args.times + t) * args.states;
   const global_ptr<T> alpha = at<T>(args.alpha) + row, beta = at<T>(args.beta) + row;
-  T blank = minus_infinity<T>();
+  // Large numbers that cancel: a share is at most 1. Both alpha and beta hold this step's probability.
+  const auto share = [&](T ways, T others, T log_prob) __attribute__((device)) {
+    return ::exp((T)((double)ways + (double)others + (double)loss - (double)log_prob));
+  };
+  // at first as if no path led through a class; where no path leads anywhere, the loss makes it NaN
 #pragma clang loop unroll(disable)
-  for (uint32_t s = 2 * lane_id(); s < states; s += 64) blank = log_add(blank, alpha[s] + beta[s]);
+  for (uint32_t c = lane_id(); c < args.classes; c += 32) {
+    const T log_prob = ctc_log_prob<T>(args, n, t, c);
+    result[c] = nothing ? (T)0 : (::exp(log_prob) - share(minus_infinity<T>(), (T)0, log_prob)) * grad;
+  }
+  if (nothing) return;
+  __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "workgroup");   // what one lane stored, another replaces
+  const T blank_prob = ctc_log_prob<T>(args, n, t, args.blank);
+  T blanks = 0;
+#pragma clang loop unroll(disable)
+  for (uint32_t s = 2 * lane_id(); s < states; s += 64) blanks += share(alpha[s], beta[s], blank_prob);
   // A label that comes several times is finished where it comes first.
 #pragma clang loop unroll(disable)
   for (uint32_t s = 2 * lane_id() + 1; s < states; s += 64) {
     const uint32_t c = ctc_class<Index>(args, sample, s);
     if (c == args.blank) {
-      blank = log_add(blank, alpha[s] + beta[s]);
+      blanks += share(alpha[s], beta[s], blank_prob);
       continue;
     }
     bool first = true;
 #pragma clang loop unroll(disable)
     for (uint32_t earlier = 1; earlier < s && first; earlier += 2) first = ctc_class<Index>(args, sample, earlier) != c;
     if (!first) continue;
-    T paths = alpha[s] + beta[s];
+    const T log_prob = ctc_log_prob<T>(args, n, t, c);
+    T shares = 0;
 #pragma clang loop unroll(disable)
-    for (uint32_t later = s + 2; later < states; later += 2)
-      if (ctc_class<Index>(args, sample, later) == c) paths = log_add(paths, alpha[later] + beta[later]);
-    finish(c, paths);
+    for (uint32_t later = s; later < states; later += 2)
+      if (ctc_class<Index>(args, sample, later) == c) shares += share(alpha[later], beta[later], log_prob);
+    result[c] = (::exp(log_prob) - shares) * grad;
   }
-  blank = wave_reduce(blank, [](T a, T b) __attribute__((device)) { return log_add(a, b); });
-  if (lane_id() == 0) finish(args.blank, blank);
+  blanks = wave_reduce(blanks, Sum{});
+  if (lane_id() == 0) result[args.blank] = (::exp(blank_prob) - blanks) * grad;
 }
 
 }  // namespace usbgpu_family
