@@ -76,7 +76,8 @@ def operators():
     steps = [torch.ones((), device=d) for _ in parameters]
     table["adamw f32 8 x 512x512"] = (lambda: torch._fused_adamw_(
         parameters, states[2], states[0], states[1], [], steps, lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01,
-        eps=1e-8, amsgrad=False, maximize=False), 0, 16 * 8 * 512 * 512, "memory")    # in place: the model counts a line once
+        eps=1e-8, amsgrad=False, maximize=False), 0, 16 * 8 * 512 * 512, "memory")
+    # in place: the model counts a line once
     return table
 
 
@@ -149,7 +150,8 @@ def issue_cycles(body: list[str], rates: dict) -> int:
 def modelled_by_llvm(mca: str, arch: str, body: list[str]) -> float | None:
     iterations = 20
     done = subprocess.run([mca, "-mtriple=amdgcn", f"-mcpu={arch}", f"-iterations={iterations}",
-                           "-instruction-info=false", "-resource-pressure=false"], input="\n".join(body), capture_output=True, text=True)
+                           "-instruction-info=false", "-resource-pressure=false"], input="\n".join(body),
+                          capture_output=True, text=True)
     found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     return int(found[1]) / iterations if found else None     # else: an instruction that this LLVM does not know
 
@@ -182,7 +184,8 @@ def measure(chip: str, only: str) -> None:
     simds = units * geometry.get("simd_per_cu", 2)
     clock = board["clock_mhz"] * 1e6
     peaks = {"f32": simds * clock * FLOAT_PER_CYCLE,
-             "matrix": simds * clock * MATRIX_OPERATIONS / generation["wmma_cycles"], "memory": board["vram_bytes_per_second"]}
+             "matrix": simds * clock * MATRIX_OPERATIONS / generation["wmma_cycles"],
+             "memory": board["vram_bytes_per_second"]}
     mca = llvm_mca()
     print(f"\n{chip} ({arch}), {units} compute units, {board['clock_mhz']} MHz: peak {peaks['f32'] / 1e12:.1f} TFLOP/s "
           f"f32, {peaks['matrix'] / 1e12:.0f} f16, {peaks['memory'] / 1e9:.0f} GB/s; "
@@ -211,7 +214,8 @@ def measure(chip: str, only: str) -> None:
             rate = FLOAT_PER_CYCLE if peak != "matrix" else MATRIX_OPERATIONS / generation["wmma_cycles"]
             cell = lambda value, form: format(value, form) if value else ""     # noqa: E731
             print(f"{name if first else '':<25} {symbol[:38]:<38} {kernel.vgprs:5} {kernel.lds_bytes:6} "
-                  f"{row['waves_per_simd']:5.1f} {kernel.scratch_bytes:7} {row['vopd'] / vector:5.0%} {row['wmma'] / vector:5.0%} "
+                  f"{row['waves_per_simd']:5.1f} {kernel.scratch_bytes:7} {row['vopd'] / vector:5.0%} "
+                  f"{row['wmma'] / vector:5.0%} "
                   f"{row['modelled_seconds'] * 1e6:8.2f} {bound:>5} {cell(share, '7.0%'):>7} "
                   f"{cell(by_llvm, '9.1f'):>9} {cell(cycles, '6'):>6} {cell(used and used / rate, '7.0%'):>7}")
     spilling = sorted(symbol for symbol, kernel in descriptors.items() if kernel.scratch_bytes or kernel.vgpr_spills)
