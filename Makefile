@@ -13,7 +13,7 @@ demo: build
 	$(RUN) -m torch_usbgpu.demo
 
 test: build
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n auto --dist worksteal
 
 bench: build
 	$(RUN) benchmarks/emulator_speed.py

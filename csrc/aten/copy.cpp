@@ -130,6 +130,7 @@ Tensor copy_from(const Tensor& self, const Tensor& dst, bool non_blocking) {
   at::assert_no_internal_overlap(dst);
   const bool to_device = dst.is_privateuseone(), from_device = src.is_privateuseone();
   if (to_device && from_device) {
+    at::assert_no_partial_overlap(dst, src);
     copy_on_device(dst, src);
   } else if (to_device) {
     copy_to_device(dst, src.is_cpu() ? src : src.cpu());

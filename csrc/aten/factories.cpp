@@ -127,6 +127,7 @@ int64_t arange_size(const Scalar& start, const Scalar& end, const Scalar& step, 
 
 Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::arange_start_out, start, end, step, out);
+  TORCH_CHECK_NOT_IMPLEMENTED(out.scalar_type() != at::kBool, "\"arange_cpu\" not implemented for 'Bool'");
   const bool exact = start.isIntegral(true) && end.isIntegral(true) && step.isIntegral(true);
   const int64_t size = arange_size(start, end, step, exact && out.scalar_type() == at::kLong);
   if (out.numel() != size) {
@@ -154,6 +155,7 @@ Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, T
 Tensor& spaced(const char* what, Scalar start, Scalar end, int64_t steps, std::optional<double> base, Tensor& out) {
   TORCH_CHECK(steps >= 0, "number of steps must be non-negative");
   if (out.numel() != steps) out.resize_({steps});
+  TORCH_CHECK_NOT_IMPLEMENTED(out.scalar_type() != at::kBool || steps < 2, "\"", what, "_cpu\" not implemented for 'Bool'");
   if (steps == 1) {
     out.fill_(base ? Scalar(std::pow(*base, start.toDouble())) : start);
     return out;

@@ -263,6 +263,8 @@ void scatter_add_kernel(const Tensor& self, int64_t dim, const Tensor& index, co
   scatter_with(Action::add, self, dim, index, &src, nullptr);
 }
 void scatter_reduce_kernel(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, const ReductionType& reduce) {
+  TORCH_CHECK_NOT_IMPLEMENTED(reduce != ReductionType::MEAN || self.scalar_type() != at::kBool,
+                              "\"scatter_gather_tensor_cpu_reduce_mean\" not implemented for 'Bool'");
   scatter_with(action_of(reduce), self, dim, index, &src, nullptr);
 }
 void scatter_scalar_reduce_kernel(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value,

@@ -26,7 +26,10 @@ void launch_masked_fill(const Tensor& self, const Tensor& mask_, uint64_t bits, 
   static KernelCache cache;
   TORCH_CHECK(mask_.scalar_type() == at::kBool, "masked_fill_ only supports boolean masks, but got mask with dtype ",
               mask_.scalar_type());
-  at::assert_no_internal_overlap(self);
+  if (at::has_internal_overlap(self) == at::MemOverlap::Yes) {   // one value for all: which thread writes last is the same
+    TORCH_WARN("Use of masked_fill_ on expanded tensors is deprecated. Please clone() the tensor before performing this "
+               "operation. This also applies to advanced indexing e.g. tensor[mask] = scalar");
+  }
   at::assert_no_partial_overlap(self, mask_);
   const auto mask = at::expand_inplace(self, mask_, "masked_fill_");
   const size_t bytes = self.element_size();

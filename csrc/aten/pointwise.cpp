@@ -4,6 +4,7 @@
 #include <c10/util/Half.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "aten/arguments.h"
 
@@ -70,7 +71,62 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
   }
 }
 
+// Operations that ATen's CPU kernels refuse for bool, or for integers too, though ours would compute something:
+// who meets torch's error on the CPU meets it here.
+struct Undefined {
+  const char* operation;
+  enum : uint8_t { for_bool, for_integers } what;
+  const char* name;   // in the message
+};
+constexpr Undefined kUndefined[] = {
+    {"abs", Undefined::for_bool, "abs_cpu"},
+    {"addcdiv", Undefined::for_bool, "addcdiv_cpu_out"},
+    {"addcmul", Undefined::for_bool, "addcmul_cpu_out"},
+    {"ceil", Undefined::for_bool, "ceil_vml_cpu"},
+    {"clamp", Undefined::for_bool, "clamp_scalar_cpu"},
+    {"clamp_max", Undefined::for_bool, "clamp_max_scalar_cpu"},
+    {"clamp_min", Undefined::for_bool, "clamp_min_scalar_cpu"},
+    {"clamp_tensor", Undefined::for_bool, "clamp_cpu"},
+    {"div_floor", Undefined::for_bool, "div_floor_cpu"},
+    {"div_trunc", Undefined::for_bool, "div_trunc_cpu"},
+    {"floor", Undefined::for_bool, "floor_vml_cpu"},
+    {"fmod", Undefined::for_bool, "fmod_cpu"},
+    {"frac", Undefined::for_integers, "frac_cpu"},
+    {"huber", Undefined::for_integers, "huber_cpu"},
+    {"lerp", Undefined::for_integers, "lerp_kernel_tensor"},
+    {"lerp_scalar", Undefined::for_integers, "lerp_kernel_scalar"},
+    {"log_sigmoid", Undefined::for_integers, "log_sigmoid_cpu"},
+    {"mse", Undefined::for_integers, "mse_cpu"},
+    {"pow", Undefined::for_bool, "pow"},
+    {"remainder", Undefined::for_bool, "remainder_cpu"},
+    {"round", Undefined::for_integers, "round_vml_cpu"},
+    {"round_decimals_down", Undefined::for_integers, "round_cpu"},
+    {"round_decimals_up", Undefined::for_integers, "round_cpu"},
+    {"smooth_l1", Undefined::for_integers, "smooth_l1_cpu"},
+    {"threshold", Undefined::for_bool, "threshold_cpu"},
+    {"trunc", Undefined::for_bool, "trunc_vml_cpu"},
+};
+
+Pointwise::Pointwise(const char* name, int bool_operand, const char* family)
+    : name_(name), family_(family), bool_operand_(bool_operand), undefined_(nullptr) {
+  for (const Undefined& row : kUndefined) {
+    if (std::string_view(row.operation) == name) undefined_ = &row;
+  }
+}
+
+void Pointwise::check_defined(at::ScalarType arithmetic) const {
+  if (C10_LIKELY(!undefined_)) return;
+  const bool refused = arithmetic == at::kBool || (undefined_->what == Undefined::for_integers && c10::isIntegralType(arithmetic, false));
+  TORCH_CHECK_NOT_IMPLEMENTED(!refused, "\"", undefined_->name, "\" not implemented for '", arithmetic, "'");
+}
+
+void Pointwise::with_address(at::TensorIteratorBase& iter, at::ScalarType arithmetic, uint64_t address) {
+  check_defined(arithmetic);
+  if (iter.numel() != 0) run(iter, arithmetic, &address, 1);
+}
+
 void Pointwise::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic, std::initializer_list<at::Scalar> params) {
+  check_defined(arithmetic);
   if (iter.numel() == 0) return;
   TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() <= 2);
   uint64_t bits[kMaxParams] = {};

@@ -31,7 +31,7 @@ using usbgpu::aten::Pointwise;
 #define INTEGRAL_BINARY(NAME, BOOL_TOO)                                 \
   void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
     static Pointwise op(#NAME);                                         \
-    op(iter, integral_type(iter, #NAME, BOOL_TOO));                     \
+    op(iter, integral_type(iter, #NAME "_cpu", BOOL_TOO));                     \
   }
 #define BINARY_ITERATOR(NAME)                                           \
   void NAME##_usbgpu(TensorIterator& iter) {                            \
@@ -53,10 +53,22 @@ void add_usbgpu(TensorIteratorBase& iter, const Scalar& alpha) {
 
 BINARY(mul)
 BINARY(div)
-BINARY(div_floor)
-BINARY(div_trunc)
-BINARY(remainder)
-BINARY(fmod)
+
+// An integer divided by zero is an error: at once where the zero is a number from the host, else when the
+// result is read.
+#define DIVISION(NAME)                                                                                      \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                                                            \
+    static Pointwise op(#NAME);                                                                             \
+    const auto type = arithmetic_type(iter);                                                                \
+    const bool zero = isIntegralType(type, false) && iter.numel() != 0 && iter.is_cpu_scalar(2) &&          \
+                      !iter.tensor(2).is_nonzero();                                                         \
+    TORCH_CHECK(!zero, "ZeroDivisionError");                                                                \
+    op.with_address(iter, type, usbgpu::aten::device().error_block());                                      \
+  }
+DIVISION(div_floor)
+DIVISION(div_trunc)
+DIVISION(remainder)
+DIVISION(fmod)
 FLOATING_BINARY(atan2)
 FLOATING_BINARY(hypot)
 FLOATING_BINARY(copysign)

@@ -7,6 +7,8 @@
 #include <ATen/ops/count_nonzero_ops.h>
 #include <torch/library.h>
 
+#include <limits>
+
 #include "../../torch_usbgpu/kernels/reduce_args.h"
 #include "aten/arguments.h"
 #include "aten/backend/fallback.h"
@@ -63,6 +65,16 @@ void Reduction::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmet
   uint64_t bits[2] = {};
   int count = 0;
   for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
+  const int in = iter.noutputs();
+  const at::Tensor& input = iter.tensor(in);
+  if (!iter.can_use_32bit_indexing() && !input.is_contiguous() && input.numel() == iter.numel() &&
+      input.nbytes() <= std::numeric_limits<int32_t>::max()) {
+    // Few elements far apart: packed, they are within reach.
+    const at::Tensor packed = input.contiguous();
+    auto near = in == 2 ? at::TensorIterator::reduce_op(const_cast<at::Tensor&>(iter.tensor(0)), const_cast<at::Tensor&>(iter.tensor(1)), packed)
+                        : at::TensorIterator::reduce_op(const_cast<at::Tensor&>(iter.tensor(0)), packed);
+    return run(near, arithmetic, bits);
+  }
   run(iter, arithmetic, bits);
 }
 

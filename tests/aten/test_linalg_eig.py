@@ -4,8 +4,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .families import DEVICE, assert_same, keep_strides, no_fallback, random
-from .test_linalg import dtype, layouts  # noqa: F401
+from .families import DEVICE, keep_strides, no_fallback, random
+from .test_linalg import layouts
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=str)
+def dtype(request):
+    return request.param
 
 
 def multiset_distance(a, b):

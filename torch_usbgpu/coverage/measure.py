@@ -51,7 +51,7 @@ def entries(names: tuple[str, ...] = (), dtype: torch.dtype = torch.float32) -> 
 
 def measure(op, dtype: torch.dtype = torch.float32, samples: int = SAMPLES,
             directions: tuple[str, ...] = ("forward", "backward")) -> dict[str, Any]:
-    """{"name", "forward": {"state", "reason"}, "backward": the same}; None where torch has no derivative, or unasked."""
+    """{"name", "forward": {"state", "reason"}, "backward": the same}; None: no derivative, or unasked."""
     mode = torch.usbgpu.set_fallback("silent")
     try:
         with warnings.catch_warnings():

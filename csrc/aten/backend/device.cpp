@@ -55,6 +55,7 @@ void mark_bad_fork() { bad_fork = true; }
     case kTargetNotProbability: TORCH_CHECK(false, "all elements of target should be between 0 and 1");
     case kMarginTargetOutOfRange: TORCH_CHECK(false, "target out of range");
     case kMultilabelTargetOutOfRange: TORCH_CHECK(false, "argument #2 'target' is out of range");
+    case kDivisionByZero: TORCH_CHECK(false, "ZeroDivisionError");
     case kBagsStart:
       TORCH_CHECK(false, "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
                   "However, got ", block.index);
