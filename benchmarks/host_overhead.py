@@ -57,7 +57,8 @@ def main() -> None:
             torch.usbgpu.synchronize()
             long_rounds.append(round_of(lambda: operator(*gpu), MANY))  # noqa: B023
         on_gpu, on_cpu, sent = (sorted(rounds)[ROUNDS // 2] for rounds in (gpu_rounds, cpu_rounds, long_rounds))
-        print(f"{name:<22} {on_gpu:7.2f} us {on_cpu:7.2f} us {on_gpu / on_cpu:6.1f}x {sent:11.2f} us {sent / on_cpu:6.1f}x")
+        print(f"{name:<22} {on_gpu:7.2f} us {on_cpu:7.2f} us {on_gpu / on_cpu:6.1f}x "
+              f"{sent:11.2f} us {sent / on_cpu:6.1f}x")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ model of time (docs/emulator-isa.md, 'Modelled time') is a roofline: issue, LDS,
 "of peak" is the useful work (floating operations, or bytes that have to be moved) over that time and the chip's rate
 for it: dual-issued FMA for f32, matrix units for f16 and bf16, memory bandwidth for what computes little.
 
-Where llvm-mca is found (LLVM with the AMDGPU target), its cycles per iteration of the kernel's hottest loop stand beside
+Where llvm-mca is found (LLVM with the AMDGPU target), its cycles per iteration of the kernel's hottest loop are beside
 the same loop's issue cycles by our rates: one wave alone, waiting for everything it waits for. LLVM counts every
 matrix instruction as one cycle on gfx11; ours is 32.
 """
@@ -51,12 +51,14 @@ def operators():
     product("gemm bf16 1024^3", 1024, 1024, 1024, torch.bfloat16)
     product("bmm f16 64 x 128x128x64", 128, 128, 64, torch.float16, (64,))
     image, weight = randn(8, 64, 28, 28), randn(64, 64, 3, 3)
-    table["conv2d f32 3x3"] = (lambda: F.conv2d(image, weight, padding=1), 2 * 8 * 64 * 28 * 28 * 64 * 9, 0, "f32")
+    count = 2 * 8 * 64 * 28 * 28 * 64 * 9
+    table["conv2d f32 3x3"] = (lambda: F.conv2d(image, weight, padding=1), count, 0, "f32")
     half_image, half_weight = image.half(), weight.half()
-    table["conv2d f16 3x3"] = (lambda: F.conv2d(half_image, half_weight, padding=1), 2 * 8 * 64 * 28 * 28 * 64 * 9, 0, "matrix")
+    table["conv2d f16 3x3"] = (lambda: F.conv2d(half_image, half_weight, padding=1), count, 0, "matrix")
     for dtype, name, peak in ((torch.float32, "f32", "f32"), (torch.float16, "f16", "matrix")):
         q = randn(2, 8, 256, 64, dtype=dtype)
-        table[f"attention {name} 256x64"] = (lambda q=q: F.scaled_dot_product_attention(q, q, q), 4 * 16 * 256 * 256 * 64, 0, peak)
+        function = lambda q=q: F.scaled_dot_product_attention(q, q, q)     # noqa: E731
+        table[f"attention {name} 256x64"] = (function, 4 * 16 * 256 * 256 * 64, 0, peak)
     n = 1 << 22
     x, y, h = randn(n), randn(n), randn(n, dtype=torch.float16)
     table["add f32"] = (lambda: x + y, 0, 12 * n, "memory")
@@ -73,8 +75,9 @@ def operators():
     states = [[torch.zeros_like(p) for p in parameters] for _ in range(3)]
     steps = [torch.ones((), device=d) for _ in parameters]
     table["adamw f32 8 x 512x512"] = (lambda: torch._fused_adamw_(
-        parameters, states[2], states[0], states[1], [], steps, lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8,
-        amsgrad=False, maximize=False), 0, 16 * 8 * 512 * 512, "memory")    # in place: the model counts a line once
+        parameters, states[2], states[0], states[1], [], steps, lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01,
+        eps=1e-8, amsgrad=False, maximize=False), 0, 16 * 8 * 512 * 512, "memory")
+    # in place: the model counts a line once
     return table
 
 
@@ -96,8 +99,8 @@ def assembly(spec, arch: str) -> list[str]:
     from torch_usbgpu.compiler import toolchain
     compiler = toolchain.find()
     flags = ["-S" if flag == "-emit-obj" else flag for flag in toolchain.flags(compiler, arch)]
-    command = [*compiler.command, "-cc1", *flags, f"-I{toolchain.INCLUDE}", f"-I{toolchain.KERNELS}", "-include", "hip_runtime.h",
-               "-o", "-", "-"]
+    command = [*compiler.command, "-cc1", *flags, f"-I{toolchain.INCLUDE}", f"-I{toolchain.KERNELS}", "-include",
+               "hip_runtime.h", "-o", "-", "-"]
     text = subprocess.run(command, input=kernels.unit_source([spec]), capture_output=True, text=True, check=True).stdout
     body = text[text.index(f"\n{spec.symbol}:") + 1:]
     body = body[:body.index("s_endpgm")]
@@ -122,7 +125,8 @@ def hottest_loop(lines: list[str]) -> list[str]:
             if (begin := labels.get(match[1])) is not None:
                 loops.append((begin, at + 1))
     inner = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
-    bodies = [[line for line in lines[a:b] if not line.endswith(":") and not re.match(r"s_c?branch", line)] for a, b in inner]
+    bodies = [[line for line in lines[a:b] if not line.endswith(":") and not re.match(r"s_c?branch", line)]
+              for a, b in inner]
     return max(bodies, key=lambda body: (sum(map(work_of, body)), len(body)), default=[])
 
 
@@ -145,8 +149,9 @@ def issue_cycles(body: list[str], rates: dict) -> int:
 
 def modelled_by_llvm(mca: str, arch: str, body: list[str]) -> float | None:
     iterations = 20
-    done = subprocess.run([mca, "-mtriple=amdgcn", f"-mcpu={arch}", f"-iterations={iterations}", "-instruction-info=false",
-                           "-resource-pressure=false"], input="\n".join(body), capture_output=True, text=True)
+    done = subprocess.run([mca, "-mtriple=amdgcn", f"-mcpu={arch}", f"-iterations={iterations}",
+                           "-instruction-info=false", "-resource-pressure=false"], input="\n".join(body),
+                          capture_output=True, text=True)
     found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     return int(found[1]) / iterations if found else None     # else: an instruction that this LLVM does not know
 
@@ -178,14 +183,15 @@ def measure(chip: str, only: str) -> None:
     generation, board = rates["generations"][arch[:5]], rates["chips"][chip]
     simds = units * geometry.get("simd_per_cu", 2)
     clock = board["clock_mhz"] * 1e6
-    peaks = {"f32": simds * clock * FLOAT_PER_CYCLE, "matrix": simds * clock * MATRIX_OPERATIONS / generation["wmma_cycles"],
+    peaks = {"f32": simds * clock * FLOAT_PER_CYCLE,
+             "matrix": simds * clock * MATRIX_OPERATIONS / generation["wmma_cycles"],
              "memory": board["vram_bytes_per_second"]}
     mca = llvm_mca()
-    print(f"\n{chip} ({arch}), {units} compute units, {board['clock_mhz']} MHz: peak {peaks['f32'] / 1e12:.1f} TFLOP/s f32, "
-          f"{peaks['matrix'] / 1e12:.0f} f16, {peaks['memory'] / 1e9:.0f} GB/s; "
+    print(f"\n{chip} ({arch}), {units} compute units, {board['clock_mhz']} MHz: peak {peaks['f32'] / 1e12:.1f} TFLOP/s "
+          f"f32, {peaks['matrix'] / 1e12:.0f} f16, {peaks['memory'] / 1e9:.0f} GB/s; "
           f"{mca or 'no llvm-mca: its columns are empty'}\n")
-    print(f"{'operator':<25} {'kernel':<38} {'VGPRs':>5} {'LDS':>6} {'waves':>5} {'scratch':>7} {'dual':>5} {'wmma':>5} "
-          f"{'us':>8} {'bound':>5} {'of peak':>7} {'loop: mca':>9} {'issue':>6} {'of peak':>7}")
+    print(f"{'operator':<25} {'kernel':<38} {'VGPRs':>5} {'LDS':>6} {'waves':>5} {'scratch':>7} {'dual':>5} "
+          f"{'wmma':>5} {'us':>8} {'bound':>5} {'of peak':>7} {'loop: mca':>9} {'issue':>6} {'of peak':>7}")
     for name, (function, operations, moved, peak) in table.items():
         if only not in name:
             continue
@@ -204,12 +210,14 @@ def measure(chip: str, only: str) -> None:
             body = hottest_loop(assembly(specs[symbol], arch)) if first else []
             by_llvm = modelled_by_llvm(mca, arch, body) if mca and body else None
             cycles, work = issue_cycles(body, generation), sum(map(work_of, body))
+            used = work / cycles if cycles and peak != "memory" else None
             rate = FLOAT_PER_CYCLE if peak != "matrix" else MATRIX_OPERATIONS / generation["wmma_cycles"]
             cell = lambda value, form: format(value, form) if value else ""     # noqa: E731
-            print(f"{name if first else '':<25} {symbol[:38]:<38} {kernel.vgprs:5} {kernel.lds_bytes:6} {row['waves_per_simd']:5.1f} "
-                  f"{kernel.scratch_bytes:7} {row['vopd'] / vector:5.0%} {row['wmma'] / vector:5.0%} "
-                  f"{row['modelled_seconds'] * 1e6:8.2f} {bound:>5} {cell(share, '7.0%'):>7} {cell(by_llvm, '9.1f'):>9} "
-                  f"{cell(cycles, '6'):>6} {cell(work / cycles / rate if cycles and peak != 'memory' else None, '7.0%'):>7}")
+            print(f"{name if first else '':<25} {symbol[:38]:<38} {kernel.vgprs:5} {kernel.lds_bytes:6} "
+                  f"{row['waves_per_simd']:5.1f} {kernel.scratch_bytes:7} {row['vopd'] / vector:5.0%} "
+                  f"{row['wmma'] / vector:5.0%} "
+                  f"{row['modelled_seconds'] * 1e6:8.2f} {bound:>5} {cell(share, '7.0%'):>7} "
+                  f"{cell(by_llvm, '9.1f'):>9} {cell(cycles, '6'):>6} {cell(used and used / rate, '7.0%'):>7}")
     spilling = sorted(symbol for symbol, kernel in descriptors.items() if kernel.scratch_bytes or kernel.vgpr_spills)
     print(f"\n{len(descriptors)} kernels; spilling: {', '.join(spilling) or 'none'}")
 
@@ -225,7 +233,8 @@ def main() -> None:
     for chip in arguments.chips:
         # counters: every lane's address, so that what a cache line serves again does not count as traffic
         environment = {**os.environ, "USBGPU_DEVICE": f"emulated:{chip}", "USBGPU_EMULATOR": "counters"}
-        subprocess.run([sys.executable, __file__, chip, "--here", "--only", arguments.only], env=environment, check=True)
+        command = [sys.executable, __file__, chip, "--here", "--only", arguments.only]
+        subprocess.run(command, env=environment, check=True)
 
 
 if __name__ == "__main__":
