@@ -13,11 +13,12 @@ demo: build
 	$(RUN) -m torch_usbgpu.demo
 
 test: build
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n auto --dist worksteal
 
 bench: build
 	$(RUN) benchmarks/emulator_speed.py
 	$(RUN) benchmarks/host_overhead.py
+	$(RUN) benchmarks/kernels.py
 	$(RUN) benchmarks/link_counts.py
 
 build: $(VENV)/.built

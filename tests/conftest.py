@@ -1,11 +1,20 @@
 """For all tests."""
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 
 from . import chip  # noqa: F401  chooses the device, before anything opens it
 
 # A shell that starts us in the background leaves SIGINT ignored, and children inherit that: the tests of
 # Ctrl-C would wait for ever. A handler here means the default in every child.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Processes of one user see each other's devices (`usbgpu smi`, `list`): tests that run side by side must not.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="usbgpu-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser):

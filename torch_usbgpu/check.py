@@ -26,6 +26,8 @@ UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
              "resize_as_", "set_", "record_stream", "is_pinned", "_pin_memory", "_has_compatible_shallow_copy_type"}
 # Equal values may come in any order, and their places with them: only the values are compared.
 PLACES_ARE_FREE = {"sort", "topk", "kthvalue", "mode", "median", "nanmedian", "argsort"}
+# What follows the first result is for the same device's backward pass: the CPU leaves parts of it unwritten, or out.
+NOTES = {"_embedding_bag", "_embedding_bag_forward_only", "_ctc_loss"}
 # Unique only up to signs, phases or pivots.
 NOT_UNIQUE = {"_linalg_svd", "_linalg_eigh", "linalg_eig", "linalg_qr", "geqrf", "linalg_lstsq"}
 
@@ -70,7 +72,7 @@ class _Check(TorchDispatchMode):
     @staticmethod
     def _compare(function, name: str, result: Any, want: Any, shown: str) -> None:
         for index, (got, expected) in enumerate(zip(tree_leaves(result), tree_leaves(want), strict=True)):
-            if index and name in PLACES_ARE_FREE or name == "argsort":
+            if index and name in PLACES_ARE_FREE | NOTES or name == "argsort":
                 continue
             found = _difference(got, expected)
             if found:

@@ -38,7 +38,10 @@ using usbgpu::aten::Pointwise;
     op(iter, floating_type(iter, OP), {first, second});                         \
   }
 
-ACTIVATION(silu, "silu", TensorIteratorBase)
+void silu_usbgpu(TensorIteratorBase& iter) {
+  static Pointwise op("silu");
+  op(iter, isComplexType(iter.common_dtype()) ? iter.common_dtype() : floating_type(iter, "silu"));
+}
 ACTIVATION(silu_backward, "silu_backward", TensorIteratorBase)
 ACTIVATION(mish, "mish", TensorIteratorBase)
 ACTIVATION(mish_backward, "mish_backward", TensorIterator)

@@ -18,6 +18,9 @@ namespace {
 
 using at::Tensor;
 
+// Kernels convert between these.
+bool convertible(at::ScalarType type) { return dtype_convertible(type) || at::isComplexType(type); }
+
 // The elements as they are in memory: a view without the lazy conjugation and negation.
 Tensor plain(const Tensor& tensor) {
   Tensor result = tensor.is_conj() ? at::_conj(tensor) : tensor;
@@ -58,12 +61,26 @@ void copy_elements(Tensor dst, Tensor src) {
   op(iter, dst.scalar_type());
 }
 
+// What a lazily conjugated or negated operand means, computed in the type that has an imaginary part.
+void copy_conjugated(const Tensor& dst, const Tensor& src, bool conjugated, bool negated) {
+  static Pointwise neg("neg"), conj("conj"), both("neg_conj");
+  auto iter = at::TensorIteratorConfig()
+                  .set_check_mem_overlap(false)
+                  .add_output(dst)
+                  .add_const_input(at::get_overlap_status(dst, src) == at::MemOverlapStatus::No ? src : src.clone())
+                  .resize_outputs(false)
+                  .check_all_same_dtype(false)
+                  .build();
+  (!conjugated ? neg : negated ? both : conj)(iter, (src.is_complex() ? src : dst).scalar_type());
+}
+
 void copy_on_device(const Tensor& dst, const Tensor& src) {
-  const bool same_bits = dst.is_conj() == src.is_conj() && dst.is_neg() == src.is_neg();
-  const bool kernels = dtype_convertible(dst.scalar_type()) && dtype_convertible(src.scalar_type());
-  if (same_bits && (kernels || dst.scalar_type() == src.scalar_type())) return copy_elements(plain(dst), plain(src));
+  const bool conjugated = dst.is_conj() != src.is_conj(), negated = dst.is_neg() != src.is_neg();
+  const bool kernels = convertible(dst.scalar_type()) && convertible(src.scalar_type());
+  if (!conjugated && !negated && (kernels || dst.scalar_type() == src.scalar_type())) return copy_elements(plain(dst), plain(src));
+  if (kernels && (dst.is_complex() || src.is_complex())) return copy_conjugated(plain(dst), plain(src), conjugated, negated);
   if (kernels) return copy_elements(plain(dst), at::neg(plain(src)));   // real: they differ in the sign only
-  // A conversion from or to a dtype without kernels, or a conjugation: over the CPU.
+  // A conversion from or to a dtype without kernels: over the CPU.
   Tensor host = plain(src).to(at::kCPU);
   if (src.is_conj()) host = host.conj();
   if (src.is_neg()) host = at::_neg_view(host);
@@ -79,7 +96,7 @@ void copy_on_device(const Tensor& dst, const Tensor& src) {
 void copy_to_device(const Tensor& dst, const Tensor& src) {
   const auto to = dst.scalar_type(), from = src.scalar_type();
   Tensor host = src;
-  if (to != from && (c10::elementSize(to) <= c10::elementSize(from) || !dtype_convertible(to) || !dtype_convertible(from))) {
+  if (to != from && (c10::elementSize(to) <= c10::elementSize(from) || !convertible(to) || !convertible(from))) {
     host = host.to(to);
   }
   host = host.resolve_conj().resolve_neg();
@@ -130,6 +147,7 @@ Tensor copy_from(const Tensor& self, const Tensor& dst, bool non_blocking) {
   at::assert_no_internal_overlap(dst);
   const bool to_device = dst.is_privateuseone(), from_device = src.is_privateuseone();
   if (to_device && from_device) {
+    at::assert_no_partial_overlap(dst, src);
     copy_on_device(dst, src);
   } else if (to_device) {
     copy_to_device(dst, src.is_cpu() ? src : src.cpu());

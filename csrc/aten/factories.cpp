@@ -9,13 +9,15 @@
 #include <ATen/ops/linspace_ops.h>
 #include <ATen/ops/logspace_ops.h>
 #include <ATen/ops/equal_ops.h>
+#include <ATen/ops/tril_ops.h>
+#include <ATen/ops/triu_ops.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "../../torch_usbgpu/kernels/factories_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/bits.h"
 #include "aten/pointwise.h"
 
@@ -34,7 +36,7 @@ void fill_elements(at::TensorIteratorBase& iter, const Scalar& value) {
   if (iter.numel() == 0) return;
   const auto type = iter.dtype(0);
   const auto item = static_cast<unsigned>(c10::elementSize(type));
-  if (iter.is_contiguous()) {
+  if (iter.is_contiguous() && item <= 8) {
     return device().fill(reinterpret_cast<uint64_t>(iter.data_ptr(0)), scalar_bits(value, type), item,
                          static_cast<size_t>(iter.numel()) * item);
   }
@@ -43,14 +45,6 @@ void fill_elements(at::TensorIteratorBase& iter, const Scalar& value) {
 
 Tensor& fill_scalar(Tensor& self, const Scalar& value) {
   if (self.numel() == 0) return self;
-  if (self.is_complex() && self.is_non_overlapping_and_dense() && self.scalar_type() == at::kComplexFloat) {
-    const auto number = value.toComplexDouble();
-    const float parts[2] = {static_cast<float>(number.real()), static_cast<float>(number.imag())};
-    uint64_t bits;
-    std::memcpy(&bits, parts, sizeof bits);
-    device().fill(address(self), bits, 8, self.nbytes());
-    return self;
-  }
   const auto type = self.scalar_type();
   if (dtype_convertible(type) && !dtype_supported(type)) {   // uint16/32/64, 8-bit floats: a pattern of bits
     TORCH_CHECK(!value.isComplex() || value.toComplexDouble().imag() == 0,
@@ -63,7 +57,7 @@ Tensor& fill_scalar(Tensor& self, const Scalar& value) {
     fill_scalar(alias, pattern);
     return self;
   }
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::fill__Scalar, self, value);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::fill__Scalar, self, value);
   auto iter = at::TensorIteratorConfig().set_check_mem_overlap(false).check_all_same_dtype(false).add_output(self).resize_outputs(false).build();
   fill_elements(iter, value);
   return self;
@@ -127,6 +121,7 @@ int64_t arange_size(const Scalar& start, const Scalar& end, const Scalar& step, 
 
 Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::arange_start_out, start, end, step, out);
+  TORCH_CHECK_NOT_IMPLEMENTED(out.scalar_type() != at::kBool, "\"arange_cpu\" not implemented for 'Bool'");
   const bool exact = start.isIntegral(true) && end.isIntegral(true) && step.isIntegral(true);
   const int64_t size = arange_size(start, end, step, exact && out.scalar_type() == at::kLong);
   if (out.numel() != size) {
@@ -154,6 +149,7 @@ Tensor& arange_out(const Scalar& start, const Scalar& end, const Scalar& step, T
 Tensor& spaced(const char* what, Scalar start, Scalar end, int64_t steps, std::optional<double> base, Tensor& out) {
   TORCH_CHECK(steps >= 0, "number of steps must be non-negative");
   if (out.numel() != steps) out.resize_({steps});
+  TORCH_CHECK_NOT_IMPLEMENTED(out.scalar_type() != at::kBool || steps < 2, "\"", what, "_cpu\" not implemented for 'Bool'");
   if (steps == 1) {
     out.fill_(base ? Scalar(std::pow(*base, start.toDouble())) : start);
     return out;
@@ -231,13 +227,19 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
     launch(kernel, {ceil_div(args.count, kThreads)}, {kThreads}, args);
   });
 }
-Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("tril", self, diagonal, out); }
-Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) { return triangle("triu", self, diagonal, out); }
+Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) {
+  if (self.element_size() > 8) FALLBACK_UNLESS_SUPPORTED(at::_ops::tril_out, self, diagonal, out);
+  return triangle("tril", self, diagonal, out);
+}
+Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) {
+  if (self.element_size() > 8) FALLBACK_UNLESS_SUPPORTED(at::_ops::triu_out, self, diagonal, out);
+  return triangle("triu", self, diagonal, out);
+}
 
 // ---- comparison as a whole
 
 bool equal(const Tensor& self, const Tensor& other) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::equal, self, other);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::equal, self, other);
   TORCH_CHECK(self.device() == other.device(), "Cannot compare two tensors on different devices. Got: ", self.device(),
               " and ", other.device());
   if (self.sizes() != other.sizes()) return false;

@@ -19,11 +19,12 @@
 #include <ATen/ops/index_reduce_ops.h>
 #include <ATen/ops/index_select_ops.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/sort.h"
 #include "aten/structured.h"
 
@@ -158,8 +159,12 @@ void index_put_kernel(at::TensorIterator& iter, IntArrayRef sizes, IntArrayRef s
 // Accumulation; the name speaks of how CUDA does it. Atomics here: the order of additions, and so
 // the last bit of a floating sum, may differ between runs.
 void index_put_accumulate(Tensor& self, const c10::List<std::optional<Tensor>>& given, const Tensor& value, bool accumulate,
-                          bool /*unsafe*/) {
+                          bool unsafe) {
   if (self.numel() == 0 || value.numel() == 0) return;
+  if (self.is_complex() && accumulate) {   // the parts are added one by one; they are a last dimension, which no index names
+    Tensor parts = at::view_as_real(self);
+    return index_put_accumulate(parts, given, at::view_as_real(value.resolve_conj()), accumulate, unsafe);
+  }
   auto [source, indices, inverse] = [&] {
     std::vector<Tensor> expanded = at::native::expandTensors(self, given);
     expanded = at::expand_outplace(expanded);
@@ -263,6 +268,8 @@ void scatter_add_kernel(const Tensor& self, int64_t dim, const Tensor& index, co
   scatter_with(Action::add, self, dim, index, &src, nullptr);
 }
 void scatter_reduce_kernel(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, const ReductionType& reduce) {
+  TORCH_CHECK_NOT_IMPLEMENTED(reduce != ReductionType::MEAN || self.scalar_type() != at::kBool,
+                              "\"scatter_gather_tensor_cpu_reduce_mean\" not implemented for 'Bool'");
   scatter_with(action_of(reduce), self, dim, index, &src, nullptr);
 }
 void scatter_scalar_reduce_kernel(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value,
@@ -323,7 +330,7 @@ void check_index_vector(const char* op, const Tensor& index) {
 }
 
 Tensor& index_select_out(const Tensor& self_, int64_t dim, const Tensor& index, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::index_select_out, self_, dim, index, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::index_select_out, self_, dim, index, out);
   check_same_device("index_select", {{"self", &self_}, {"index", &index}, {"out", &out}});
   check_index_vector("index_select", index);
   TORCH_CHECK(self_.scalar_type() == out.scalar_type(), "index_select(): self and result must have the same scalar type");
@@ -346,7 +353,7 @@ Tensor& index_select_out(const Tensor& self_, int64_t dim, const Tensor& index, 
 }
 
 Tensor index_select(const Tensor& self, int64_t dim, const Tensor& index) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::index_select, self, dim, index);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::index_select, self, dim, index);
   check_on_device("index_select", "self", self);
   Tensor out = empty({0}, self.scalar_type());
   return index_select_out(self, dim, index, out);

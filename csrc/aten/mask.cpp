@@ -10,7 +10,7 @@
 #include <ATen/ops/nonzero_static_ops.h>
 #include <torch/library.h>
 
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -26,7 +26,10 @@ void launch_masked_fill(const Tensor& self, const Tensor& mask_, uint64_t bits, 
   static KernelCache cache;
   TORCH_CHECK(mask_.scalar_type() == at::kBool, "masked_fill_ only supports boolean masks, but got mask with dtype ",
               mask_.scalar_type());
-  at::assert_no_internal_overlap(self);
+  if (at::has_internal_overlap(self) == at::MemOverlap::Yes) {   // one value for all: which thread writes last is the same
+    TORCH_WARN("Use of masked_fill_ on expanded tensors is deprecated. Please clone() the tensor before performing this "
+               "operation. This also applies to advanced indexing e.g. tensor[mask] = scalar");
+  }
   at::assert_no_partial_overlap(self, mask_);
   const auto mask = at::expand_inplace(self, mask_, "masked_fill_");
   const size_t bytes = self.element_size();
@@ -47,20 +50,27 @@ void launch_masked_fill(const Tensor& self, const Tensor& mask_, uint64_t bits, 
   });
 }
 
+void fill_masked(const Tensor& self, const Tensor& mask, const Scalar& value) {
+  if (self.element_size() <= 8) return launch_masked_fill(self, mask, scalar_bits(value, self.scalar_type()), 0);
+  Tensor element = empty({}, self.scalar_type());   // too wide for the arguments
+  element.fill_(value);
+  launch_masked_fill(self, mask, 0, address(element));
+}
+
 Tensor& masked_fill_scalar(Tensor& self, const Tensor& mask, const Scalar& value) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Scalar, self, mask, value);
+  if (!is_native_complex(self.scalar_type())) FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Scalar, self, mask, value);
   check_same_device("masked_fill_", {{"self", &self}, {"mask", &mask}});
-  launch_masked_fill(self, mask, scalar_bits(value, self.scalar_type()), 0);
+  fill_masked(self, mask, value);
   return self;
 }
 
 Tensor& masked_fill_tensor(Tensor& self, const Tensor& mask, const Tensor& value) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Tensor, self, mask, value);
+  if (!is_native_complex(self.scalar_type())) FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_fill__Tensor, self, mask, value);
   check_same_device("masked_fill_", {{"self", &self}, {"mask", &mask}});
   TORCH_CHECK(value.dim() == 0, "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with ", value.dim(),
               " dimension(s).");
   if (value.is_cpu()) {
-    launch_masked_fill(self, mask, scalar_bits(value.item(), self.scalar_type()), 0);
+    fill_masked(self, mask, value.item());
   } else {
     check_same_device("masked_fill_", {{"self", &self}, {"value", &value}});
     const Tensor converted = value.to(self.scalar_type());
@@ -171,7 +181,7 @@ Tensor nonzero_static(const Tensor& self, int64_t size, int64_t fill_value) {
 }
 
 Tensor& masked_select_out(const Tensor& self, const Tensor& mask, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_select_out, self, mask, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::masked_select_out, self, mask, out);
   check_same_device("masked_select", {{"self", &self}, {"mask", &mask}, {"out", &out}});
   TORCH_CHECK(mask.scalar_type() == at::kBool, "masked_select: expected BoolTensor for mask");
   TORCH_CHECK(self.scalar_type() == out.scalar_type(), "masked_select(): self and result must have the same scalar type");
@@ -196,7 +206,7 @@ Tensor& masked_select_out(const Tensor& self, const Tensor& mask, Tensor& out) {
 }
 
 Tensor masked_select(const Tensor& self, const Tensor& mask) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_select, self, mask);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::masked_select, self, mask);
   check_on_device("masked_select", "self", self);
   Tensor out = empty({0}, self.scalar_type());
   return masked_select_out(self, mask, out);
@@ -204,7 +214,7 @@ Tensor masked_select(const Tensor& self, const Tensor& mask) {
 
 // A source that is too short is found out on the device: nothing has to be read back here.
 Tensor& masked_scatter(Tensor& self, const Tensor& mask_, const Tensor& source_) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_scatter_, self, mask_, source_);
+  if (!is_native_complex(self.scalar_type())) FALLBACK_UNLESS_SUPPORTED(at::_ops::masked_scatter_, self, mask_, source_);
   check_same_device("masked_scatter_", {{"self", &self}, {"mask", &mask_}, {"source", &source_}});
   at::assert_no_internal_overlap(self);
   TORCH_CHECK(self.scalar_type() == source_.scalar_type(),

@@ -15,7 +15,8 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/matmul_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
+#include "aten/complex_matmul.h"
 #include "aten/launch.h"
 #include "aten/structured.h"
 
@@ -92,33 +93,78 @@ KernelSource gemm_source(const Tile& tile, ScalarType type, bool a_rows, bool b_
               (large ? ", 128, 128, 64, 32" : ", 64, 64, 32, 32") + flags + ")"};
 }
 
-void launch_gemm(const GemmArgs& args, ScalarType type, uint32_t batches) {
+// Into how many pieces k is cut, so that few tiles with a long k occupy the device: a workgroup per compute unit,
+// but no piece so short that adding up the pieces costs more than they save.
+constexpr uint32_t kShortestSplit = 256, kMostSplits = 64;
+uint32_t choose_splits(const GemmArgs& args, const Tile& tile) {
+  if (tile.id == kPlainTile.id || args.k < 2 * kShortestSplit) return 1;
+  const uint64_t groups = uint64_t{ceil_div(args.m, tile.rows)} * ceil_div(args.n, tile.columns) * args.batches;
+  const uint64_t wanted = device().compute_units() / groups;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(std::min<uint64_t>(wanted, args.k / kShortestSplit), 1, kMostSplits));
+}
+
+void sum_splits(const GemmArgs& args, ScalarType type) {
+  static KernelCache cache;
+  Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
+    const std::string symbol = std::string("gemm_sum_") + dtype_name(type);
+    return {"matmul", symbol, "USBGPU_GEMM_SUM(" + symbol + ", " + dtype_c_type(type) + ")"};
+  });
+  launch(kernel, {ceil_div(uint64_t{args.m} * args.n * args.batches, 256), 1, 1}, {256, 1, 1}, args);
+}
+
+void launch_gemm(GemmArgs args, ScalarType type, uint32_t batches) {
   static KernelCache cache;
   const Tile tile = choose_tile(args, type, batches);
+  args.batches = batches, args.splits = choose_splits(args, tile), args.split_k = args.k;
+  Tensor partial;
+  if (args.splits > 1) {
+    args.split_k = ceil_div(ceil_div(args.k, args.splits), tile.k) * tile.k;
+    args.splits = ceil_div(args.k, args.split_k);
+    partial = empty({args.splits, batches, args.m, args.n}, at::kFloat), args.partial = address(partial);
+  }
   const bool plain = tile.id == kPlainTile.id;
   // Neighbouring threads should read neighbouring addresses.
   const bool a_rows = !plain && args.a_m == 1 && args.a_k != 1, b_rows = !plain && args.b_n == 1 && args.b_k != 1;
   Kernel* kernel = cache.get(key(tile.id, type, a_rows, b_rows), [&] { return gemm_source(tile, type, a_rows, b_rows); });
   const uint32_t threads = tile.id == kMatrixUnitTile.id ? 128 : 256;
-  launch(kernel, {ceil_div(args.n, tile.columns), ceil_div(args.m, tile.rows), batches}, {threads, 1, 1}, args);
+  launch(kernel, {ceil_div(args.n, tile.columns), ceil_div(args.m, tile.rows), batches * args.splits}, {threads, 1, 1}, args);
+  if (args.splits > 1) sum_splits(args, type);
 }
 
 // ---- matrix times vector
 
-enum class GemvForm { wave, thread, group };
+enum class GemvForm { wave, thread, group, sum };
 
-void launch_gemv(const GemvArgs& args, ScalarType type) {
+Kernel* gemv_kernel(GemvForm form, ScalarType type) {
   static KernelCache cache;
-  GemvForm form = GemvForm::wave;
-  if (args.m <= 4 && args.k >= 1024) form = GemvForm::group;
-  else if (args.a_m == 1 && args.a_k != 1 && args.m >= 32) form = GemvForm::thread;
-  Kernel* kernel = cache.get(key(form, type), [&]() -> KernelSource {
-    const char* name = form == GemvForm::wave ? "gemv_wave" : form == GemvForm::thread ? "gemv_thread" : "gemv_group";
-    const std::string symbol = std::string(name) + "_" + dtype_name(type);
+  return cache.get(key(form, type), [&]() -> KernelSource {
+    static constexpr const char* names[] = {"gemv_wave", "gemv_thread", "gemv_group", "gemv_sum"};
+    const std::string name = names[static_cast<size_t>(form)], symbol = name + "_" + dtype_name(type);
     return {"matmul", symbol, "USBGPU_GEMV(" + symbol + ", " + name + ", " + dtype_c_type(type) + ")"};
   });
+}
+
+constexpr uint32_t kLongRow = 16384, kShortestPiece = 4096;   // elements
+
+void launch_gemv(GemvArgs args, ScalarType type) {
+  GemvForm form = GemvForm::wave;
+  args.splits = 1, args.split_k = args.k;
+  const uint32_t units = device().compute_units();
+  if (args.k >= kLongRow && args.m <= units / 2) {
+    // Few long rows: as many workgroups as the device has compute units.
+    form = GemvForm::group;
+    args.splits = std::min(units / args.m, args.k / kShortestPiece);
+    args.split_k = ceil_div(args.k, args.splits);
+    args.splits = ceil_div(args.k, args.split_k);
+    const Tensor partial = empty({args.splits, args.m}, at::isFloatingType(type) ? compute_dtype(type) : at::kLong);
+    args.partial = address(partial);
+    launch(gemv_kernel(form, type), {args.m, args.splits, 1}, {256, 1, 1}, args);
+    return launch(gemv_kernel(GemvForm::sum, type), {ceil_div(args.m, 8), 1, 1}, {256, 1, 1}, args);
+  }
+  if (args.m <= 4 && args.k >= 1024) form = GemvForm::group;
+  else if (args.a_m == 1 && args.a_k != 1 && args.m >= 32) form = GemvForm::thread;
   const uint32_t per_group = form == GemvForm::wave ? 8 : form == GemvForm::thread ? 256 : 1;
-  launch(kernel, {ceil_div(args.m, per_group), 1, 1}, {256, 1, 1}, args);
+  launch(gemv_kernel(form, type), {ceil_div(args.m, per_group), 1, 1}, {256, 1, 1}, args);
 }
 
 // ---- operands
@@ -143,6 +189,7 @@ void product(const char* op, const Tensor& out, const Tensor& a, const Tensor& b
   check_operands(op, out, {&a, &b});
   if (out.numel() == 0) return;
   const ScalarType type = out.scalar_type();
+  if (at::isComplexType(type)) return complex_product(out, a, b, addend, beta, alpha);
   const int64_t batches = out.size(0);
   const bool has_addend = addend.defined() && !is_zero(beta);
   if (out.size(2) == 1 && batches == 1) {
@@ -178,7 +225,7 @@ Tensor addend_apart_from(const Tensor& addend, const Tensor& out) {
 }
 
 Tensor& mm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::mm_out, self, mat2, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::mm_out, self, mat2, out);
   check_same_device("mm", {{"self", &self}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_mm> op(out);
   op.meta(self, mat2);
@@ -188,7 +235,7 @@ Tensor& mm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
 
 Tensor& addmm_out(const Tensor& self, const Tensor& mat1, const Tensor& mat2, const Scalar& beta, const Scalar& alpha,
                   Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addmm_out, self, mat1, mat2, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::addmm_out, self, mat1, mat2, beta, alpha, out);
   check_same_device("addmm", {{"self", &self}, {"mat1", &mat1}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_addmm> op(out);
   op.meta(self, mat1, mat2, beta, alpha);
@@ -200,7 +247,7 @@ Tensor& addmm_out(const Tensor& self, const Tensor& mat1, const Tensor& mat2, co
 }
 
 Tensor& bmm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::bmm_out, self, mat2, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::bmm_out, self, mat2, out);
   check_same_device("bmm", {{"self", &self}, {"mat2", &mat2}, {"out", &out}});
   OutputOf<at::meta::structured_bmm> op(out);
   op.meta(self, mat2);
@@ -210,7 +257,7 @@ Tensor& bmm_out(const Tensor& self, const Tensor& mat2, Tensor& out) {
 
 Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha,
                     Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::baddbmm_out, self, batch1, batch2, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::baddbmm_out, self, batch1, batch2, beta, alpha, out);
   check_same_device("baddbmm", {{"self", &self}, {"batch1", &batch1}, {"batch2", &batch2}, {"out", &out}});
   const Tensor expanded = self.expand({batch1.size(0), batch1.size(1), batch2.size(2)});
   OutputOf<at::meta::structured_baddbmm> op(out);
@@ -223,7 +270,7 @@ Tensor& baddbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batc
 
 // The functional form that ATen derives from the one above copies the addend, too.
 Tensor baddbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::baddbmm, self, batch1, batch2, beta, alpha);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::baddbmm, self, batch1, batch2, beta, alpha);
   check_on_device("baddbmm", "batch2", batch2);
   Tensor out = empty({0}, batch2.scalar_type());
   return baddbmm_out(self, batch1, batch2, beta, alpha, out);
@@ -231,7 +278,7 @@ Tensor baddbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, c
 
 Tensor& addmv_out(const Tensor& self, const Tensor& mat, const Tensor& vec, const Scalar& beta, const Scalar& alpha,
                   Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addmv_out, self, mat, vec, beta, alpha, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::addmv_out, self, mat, vec, beta, alpha, out);
   check_same_device("addmv", {{"self", &self}, {"mat", &mat}, {"vec", &vec}, {"out", &out}});
   OutputOf<at::meta::structured_addmv> op(out);
   op.meta(self, mat, vec, beta, alpha);
@@ -243,7 +290,7 @@ Tensor& addmv_out(const Tensor& self, const Tensor& mat, const Tensor& vec, cons
 }
 
 Tensor dot(const Tensor& self, const Tensor& tensor) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::dot, self, tensor);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::dot, self, tensor);
   check_same_device("dot", {{"self", &self}, {"tensor", &tensor}});
   TORCH_CHECK(self.dim() == 1 && tensor.dim() == 1, "1D tensors expected, but got ", self.dim(), "D and ", tensor.dim(),
               "D tensors");

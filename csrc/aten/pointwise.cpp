@@ -4,6 +4,7 @@
 #include <c10/util/Half.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "aten/arguments.h"
 
@@ -31,6 +32,8 @@ at::Scalar read_scalar(const void* data, at::ScalarType type) {
     case at::kDouble: return *static_cast<const double*>(data);
     case at::kBool: return *static_cast<const bool*>(data);
     case at::kBFloat16: return static_cast<float>(*static_cast<const c10::BFloat16*>(data));
+    case at::kComplexFloat: return *static_cast<const c10::complex<float>*>(data);
+    case at::kComplexDouble: return *static_cast<const c10::complex<double>*>(data);
     default: TORCH_CHECK_NOT_IMPLEMENTED(false, "a CPU scalar of dtype ", type, " cannot be passed to usbgpu");
   }
 }
@@ -58,6 +61,7 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
     case at::kFloat: return bits_of(value.to<float>());
     case at::kDouble: return bits_of(value.to<double>());
     case at::kBool: return value.to<bool>();
+    case at::kComplexFloat: return bits_of(value.to<c10::complex<float>>());
     case at::kUInt16: return value.to<uint16_t>();
     case at::kUInt32: return value.to<uint32_t>();
     case at::kUInt64: return value.to<uint64_t>();
@@ -70,12 +74,75 @@ uint64_t scalar_bits(const at::Scalar& value, at::ScalarType type) {
   }
 }
 
+// Operations that ATen's CPU kernels refuse for bool, or for integers too, though ours would compute something:
+// who meets torch's error on the CPU meets it here.
+struct Undefined {
+  const char* operation;
+  enum : uint8_t { for_bool, for_integers } what;
+  const char* name;   // in the message
+};
+constexpr Undefined kUndefined[] = {
+    {"abs", Undefined::for_bool, "abs_cpu"},
+    {"addcdiv", Undefined::for_bool, "addcdiv_cpu_out"},
+    {"addcmul", Undefined::for_bool, "addcmul_cpu_out"},
+    {"ceil", Undefined::for_bool, "ceil_vml_cpu"},
+    {"clamp", Undefined::for_bool, "clamp_scalar_cpu"},
+    {"clamp_max", Undefined::for_bool, "clamp_max_scalar_cpu"},
+    {"clamp_min", Undefined::for_bool, "clamp_min_scalar_cpu"},
+    {"clamp_tensor", Undefined::for_bool, "clamp_cpu"},
+    {"div_floor", Undefined::for_bool, "div_floor_cpu"},
+    {"div_trunc", Undefined::for_bool, "div_trunc_cpu"},
+    {"floor", Undefined::for_bool, "floor_vml_cpu"},
+    {"fmod", Undefined::for_bool, "fmod_cpu"},
+    {"frac", Undefined::for_integers, "frac_cpu"},
+    {"huber", Undefined::for_integers, "huber_cpu"},
+    {"lerp", Undefined::for_integers, "lerp_kernel_tensor"},
+    {"lerp_scalar", Undefined::for_integers, "lerp_kernel_scalar"},
+    {"log_sigmoid", Undefined::for_integers, "log_sigmoid_cpu"},
+    {"mse", Undefined::for_integers, "mse_cpu"},
+    {"pow", Undefined::for_bool, "pow"},
+    {"remainder", Undefined::for_bool, "remainder_cpu"},
+    {"round", Undefined::for_integers, "round_vml_cpu"},
+    {"round_decimals_down", Undefined::for_integers, "round_cpu"},
+    {"round_decimals_up", Undefined::for_integers, "round_cpu"},
+    {"smooth_l1", Undefined::for_integers, "smooth_l1_cpu"},
+    {"threshold", Undefined::for_bool, "threshold_cpu"},
+    {"trunc", Undefined::for_bool, "trunc_vml_cpu"},
+};
+
+Pointwise::Pointwise(const char* name, int bool_operand, const char* family)
+    : name_(name), family_(family), bool_operand_(bool_operand), undefined_(nullptr) {
+  for (const Undefined& row : kUndefined) {
+    if (std::string_view(row.operation) == name) undefined_ = &row;
+  }
+}
+
+void Pointwise::check_defined(at::ScalarType arithmetic) const {
+  if (C10_LIKELY(!undefined_)) return;
+  const bool refused = arithmetic == at::kBool || (undefined_->what == Undefined::for_integers && c10::isIntegralType(arithmetic, false));
+  TORCH_CHECK_NOT_IMPLEMENTED(!refused, "\"", undefined_->name, "\" not implemented for '", arithmetic, "'");
+}
+
+void Pointwise::with_address(at::TensorIteratorBase& iter, at::ScalarType arithmetic, uint64_t address) {
+  check_defined(arithmetic);
+  if (iter.numel() != 0) run(iter, arithmetic, &address, 1);
+}
+
 void Pointwise::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic, std::initializer_list<at::Scalar> params) {
+  check_defined(arithmetic);
   if (iter.numel() == 0) return;
   TORCH_INTERNAL_ASSERT(params.size() <= kMaxParams && iter.ninputs() <= kMaxInputs && iter.noutputs() <= 2);
-  uint64_t bits[kMaxParams] = {};
+  uint64_t bits[2 * kMaxParams] = {};
   int count = 0;
-  for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
+  for (const at::Scalar& param : params) {
+    if (arithmetic == at::kComplexDouble) {   // two words each
+      const auto number = param.to<c10::complex<double>>();
+      bits[count++] = bits_of(number.real());
+      bits[count++] = bits_of(number.imag());
+    } else {
+      bits[count++] = scalar_bits(param, arithmetic);
+    }
+  }
   run(iter, arithmetic, bits, count);
 }
 
@@ -90,13 +157,31 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   const auto sizes = iter.shape();
 
   uint64_t cache_key = dtype_code(arithmetic);
+  bool is_complex = at::isComplexType(arithmetic);
+  std::array<at::Tensor, kMaxInputs> staged;   // lives until the launch is queued: one in-order stream
   uint64_t values[kMaxInputs + 2];
   bool by_value[kMaxInputs + 2] = {};
+  at::ScalarType types_of[kMaxInputs + 2];
   bool is_contiguous = true;
   unsigned widest = 1;
   for (int i = 0; i < operands; ++i) {
     const auto type = iter.dtype(i);
+    types_of[i] = type;
+    is_complex |= at::isComplexType(type);
     // Outputs are on the device: TensorIterator allows only inputs to be CPU scalars.
+    if (i >= outputs && iter.is_cpu_scalar(i) && arithmetic == at::kComplexDouble && i - outputs != bool_operand_) {
+      // 16 bytes do not fit an operand's word: an element in memory, read with stride 0
+      const auto number = read_scalar(iter.data_ptr(i), type).to<c10::complex<double>>();
+      at::Tensor& element = staged[static_cast<size_t>(i - outputs)];
+      element = empty({}, arithmetic);
+      device().copy_in(address(element), &number, sizeof number);
+      values[i] = address(element);
+      cache_key = cache_key << 8 | dtype_code(arithmetic);
+      types_of[i] = arithmetic;
+      is_contiguous = count == 1 && is_contiguous;
+      widest = sizeof number;
+      continue;
+    }
     if (i >= outputs && iter.is_cpu_scalar(i)) {
       by_value[i] = true;
       at::Scalar value = read_scalar(iter.data_ptr(i), type);
@@ -121,7 +206,7 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   if (is_contiguous) {
     layout = count >= width ? vector : contiguous;
     for (int i = 0; i < operands; ++i) {
-      if (!by_value[i] && values[i] % (width * c10::elementSize(iter.dtype(i)))) layout = contiguous;
+      if (!by_value[i] && values[i] % (width * c10::elementSize(types_of[i]))) layout = contiguous;
     }
   } else {
     layout = strided + static_cast<uint32_t>(rank_class(dims));
@@ -129,12 +214,12 @@ void Pointwise::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   cache_key = cache_key << 8 | layout;
 
   Kernel* kernel = cache_.get(cache_key, [&] {
-    const std::string family = family_;
+    const std::string family = is_complex ? "complex" : family_;
     std::string symbol = std::string("pw_") + name_ + "_" + dtype_name(arithmetic);
     std::string types;
     for (int i = 0; i < operands; ++i) {
-      symbol += std::string("_") + (by_value[i] ? "s" : dtype_name(iter.dtype(i)));
-      types += std::string(", ") + (by_value[i] ? "usbgpu::kernels::Scalar" : dtype_c_type(iter.dtype(i)));
+      symbol += std::string("_") + (by_value[i] ? "s" : dtype_name(types_of[i]));
+      types += std::string(", ") + (by_value[i] ? "usbgpu::kernels::Scalar" : dtype_c_type(types_of[i]));
     }
     const std::string operation = std::string("usbgpu::kernels::op_") + name_ + "<" + dtype_c_type(arithmetic) + ">" + types + ")";
     const std::string scalars = std::to_string(param_count);

@@ -10,27 +10,32 @@
 
 namespace usbgpu::aten {
 
+struct Undefined;
+
 // A name in pointwise_ops.h, or in <family>_ops.h of another family that includes pointwise.hip. Make it a static object: it holds the kernels found so far.
 class Pointwise {
  public:
   // bool_operand: the one input (0 = first) that the operation takes as bool (where, masked_fill)
-  explicit Pointwise(const char* name, int bool_operand = -1, const char* family = "pointwise")
-      : name_(name), family_(family), bool_operand_(bool_operand) {}
+  explicit Pointwise(const char* name, int bool_operand = -1, const char* family = "pointwise");
 
   // One output (two: the operations of pair_ops.h, family "pair"), up to kMaxInputs inputs. arithmetic: the type the operation computes in. Operands of
   // other types are converted when loaded, CPU scalars travel in the arguments.
   void operator()(at::TensorIteratorBase& iter, at::ScalarType arithmetic,
                   std::initializer_list<at::Scalar> params = {});
+  // The same with one parameter that is no number of the arithmetic type: an address.
+  void with_address(at::TensorIteratorBase& iter, at::ScalarType arithmetic, uint64_t address);
 
   static constexpr int kMaxInputs = 4;
   static constexpr int kMaxParams = 4;
 
  private:
+  void check_defined(at::ScalarType arithmetic) const;   // for this dtype, on the CPU
   void run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, const uint64_t* params, int param_count);
 
   const char* name_;
   const char* family_;
   int bool_operand_;
+  const struct Undefined* undefined_;
   KernelCache cache_;
 };
 

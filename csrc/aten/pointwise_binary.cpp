@@ -28,10 +28,15 @@ using usbgpu::aten::Pointwise;
     static Pointwise op(#NAME);                                         \
     op(iter, floating_type(iter, #NAME));                               \
   }
+#define FLOATING_OR_COMPLEX_BINARY(NAME)                                \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
+    static Pointwise op(#NAME);                                         \
+    op(iter, isComplexType(iter.common_dtype()) ? arithmetic_type(iter) : floating_type(iter, #NAME)); \
+  }
 #define INTEGRAL_BINARY(NAME, BOOL_TOO)                                 \
   void NAME##_usbgpu(TensorIteratorBase& iter) {                        \
     static Pointwise op(#NAME);                                         \
-    op(iter, integral_type(iter, #NAME, BOOL_TOO));                     \
+    op(iter, integral_type(iter, #NAME "_cpu", BOOL_TOO));                     \
   }
 #define BINARY_ITERATOR(NAME)                                           \
   void NAME##_usbgpu(TensorIterator& iter) {                            \
@@ -53,10 +58,22 @@ void add_usbgpu(TensorIteratorBase& iter, const Scalar& alpha) {
 
 BINARY(mul)
 BINARY(div)
-BINARY(div_floor)
-BINARY(div_trunc)
-BINARY(remainder)
-BINARY(fmod)
+
+// An integer divided by zero is an error: at once where the zero is a number from the host, else when the
+// result is read.
+#define DIVISION(NAME)                                                                                      \
+  void NAME##_usbgpu(TensorIteratorBase& iter) {                                                            \
+    static Pointwise op(#NAME);                                                                             \
+    const auto type = arithmetic_type(iter);                                                                \
+    const bool zero = isIntegralType(type, false) && iter.numel() != 0 && iter.is_cpu_scalar(2) &&          \
+                      !iter.tensor(2).is_nonzero();                                                         \
+    TORCH_CHECK(!zero, "ZeroDivisionError");                                                                \
+    op.with_address(iter, type, usbgpu::aten::device().error_block());                                      \
+  }
+DIVISION(div_floor)
+DIVISION(div_trunc)
+DIVISION(remainder)
+DIVISION(fmod)
 FLOATING_BINARY(atan2)
 FLOATING_BINARY(hypot)
 FLOATING_BINARY(copysign)
@@ -86,8 +103,8 @@ BINARY(ge)
 BINARY_ITERATOR(logical_and)
 BINARY_ITERATOR(logical_or)
 BINARY_ITERATOR(logical_xor)
-FLOATING_BINARY(sigmoid_backward)
-FLOATING_BINARY(tanh_backward)
+FLOATING_OR_COMPLEX_BINARY(sigmoid_backward)
+FLOATING_OR_COMPLEX_BINARY(tanh_backward)
 BINARY(mse)
 
 void pow_usbgpu(TensorIteratorBase& iter) {

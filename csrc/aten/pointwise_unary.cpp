@@ -76,11 +76,11 @@ void signbit_usbgpu(TensorIteratorBase& iter) {
   const auto type = compute_dtype(iter.dtype(1));
   (isFloatingType(type) ? floating : integer)(iter, type);
 }
-// Of a real number its own sign, and itself.
+// Of a real number its own sign; of a complex one sign's specialisation.
 void sgn_usbgpu(TensorIteratorBase& iter) { sign_usbgpu(iter); }
 void conj_physical_usbgpu(TensorIteratorBase& iter) {
-  static Pointwise op("copy");
-  op(iter, arithmetic_type(iter));
+  static Pointwise copy("copy"), conj("conj");
+  (isComplexType(iter.dtype(0)) ? conj : copy)(iter, arithmetic_type(iter));
 }
 
 void logit_usbgpu(TensorIteratorBase& iter, const Scalar& eps) {

@@ -46,8 +46,26 @@ void launch_random(Distribution distribution, ScalarType type, const Generator& 
   launch(kernel, grid_for((args.count + 3) / 4), kGroup256, args);
 }
 
+// What ATen says on the CPU where a distribution has no meaning for a dtype.
+void check_defined(Distribution distribution, ScalarType type) {
+  const bool floating = at::isFloatingType(type);
+  switch (distribution) {
+    case Distribution::Exponential: case Distribution::Cauchy:
+      TORCH_CHECK(floating, kNames[static_cast<size_t>(distribution)], " distribution is a continuous probability distribution. "
+                  "dtype must be a floating point but you specified ", type);
+      break;
+    case Distribution::Normal: TORCH_CHECK_NOT_IMPLEMENTED(floating, "\"normal_kernel_cpu\" not implemented for '", type, "'"); break;
+    case Distribution::LogNormal: TORCH_CHECK_NOT_IMPLEMENTED(floating, "\"log_normal_cpu\" not implemented for '", type, "'"); break;
+    case Distribution::Geometric:
+      TORCH_CHECK_NOT_IMPLEMENTED(type != at::kBool, "\"geometric_cpu\" not implemented for 'Bool'");
+      break;
+    default: break;
+  }
+}
+
 // Fills a tensor of any layout: memory order for dense ones, else by way of a copy.
 void fill_random(Distribution distribution, const TensorBase& self_, const Generator& generator, RandomArgs args) {
+  check_defined(distribution, self_.scalar_type());
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_);
   const Tensor target = self.is_non_overlapping_and_dense() ? self : dense_like(self);
@@ -94,6 +112,8 @@ void bernoulli_scalar_kernel(const TensorBase& self, double p, Generator generat
   fill_random(Distribution::Bernoulli, self, generator, parameters(p));
 }
 void bernoulli_tensor_kernel(const TensorBase& self_, const TensorBase& p_, Generator generator) {
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(p_.scalar_type()), "\"bernoulli_tensor_cpu_p_\" not implemented for '",
+                              p_.scalar_type(), "'");
   if (self_.numel() == 0) return;
   const Tensor self = *at::OptionalTensorRef(self_), given = *at::OptionalTensorRef(p_);
   const Tensor p = given.to(self.device(), at::kFloat).expand(self.sizes()).contiguous();
@@ -151,7 +171,7 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::op
 Tensor native_dropout_backward(const Tensor& grad_output, const Tensor& mask, double scale) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::native_dropout_backward, grad_output, mask, scale);
   check_same_device("native_dropout_backward", {{"grad_output", &grad_output}, {"mask", &mask}});
-  return grad_output.mul(mask).mul_(scale);
+  return grad_output.mul(mask).mul(scale);   // an integer gradient becomes floating, as on the CPU
 }
 
 // ---- rrelu

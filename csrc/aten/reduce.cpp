@@ -7,9 +7,11 @@
 #include <ATen/ops/count_nonzero_ops.h>
 #include <torch/library.h>
 
+#include <limits>
+
 #include "../../torch_usbgpu/kernels/reduce_args.h"
 #include "aten/arguments.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/pointwise.h"
 
 namespace usbgpu::aten {
@@ -62,7 +64,17 @@ void Reduction::operator()(at::TensorIteratorBase& iter, at::ScalarType arithmet
   if (iter.numel() == 0) return;   // callers fill the identity
   uint64_t bits[2] = {};
   int count = 0;
-  for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, arithmetic);
+  for (const at::Scalar& param : params) bits[count++] = scalar_bits(param, c10::toRealValueType(arithmetic));
+  const int in = iter.noutputs();
+  const at::Tensor& input = iter.tensor(in);
+  if (!iter.can_use_32bit_indexing() && !input.is_contiguous() && input.numel() == iter.numel() &&
+      input.nbytes() <= std::numeric_limits<int32_t>::max()) {
+    // Few elements far apart: packed, they are within reach.
+    const at::Tensor packed = input.contiguous();
+    auto near = in == 2 ? at::TensorIterator::reduce_op(const_cast<at::Tensor&>(iter.tensor(0)), const_cast<at::Tensor&>(iter.tensor(1)), packed)
+                        : at::TensorIterator::reduce_op(const_cast<at::Tensor&>(iter.tensor(0)), packed);
+    return run(near, arithmetic, bits);
+  }
   run(iter, arithmetic, bits);
 }
 
@@ -174,7 +186,7 @@ using usbgpu::aten::compute_dtype;
 using usbgpu::aten::Reduction;
 
 // What sums of this output accumulate in.
-ScalarType sum_type(ScalarType out) { return isFloatingType(out) ? compute_dtype(out) : kLong; }
+ScalarType sum_type(ScalarType out) { return isFloatingType(out) || isComplexType(out) ? compute_dtype(out) : kLong; }
 ScalarType input_type(const TensorIteratorBase& iter) { return iter.dtype(iter.noutputs()); }
 
 void sum_usbgpu(TensorIterator& iter) {
@@ -223,9 +235,13 @@ void std_var_usbgpu(TensorIterator& iter, double correction, bool take_sqrt) {
   (iter.noutputs() == 2 ? with_mean : one)(iter, compute_dtype(iter.dtype(0)), {correction, take_sqrt ? 1 : 0});
 }
 
+// Magnitudes of complex elements are taken on the way in; the result is real.
+ScalarType norm_type(const TensorIteratorBase& iter) {
+  return isComplexType(input_type(iter)) ? input_type(iter) : compute_dtype(iter.dtype(0));
+}
 void norm_usbgpu(TensorIterator& iter, const Scalar& p) {
   static Reduction zero("norm0"), one("norm1"), two("norm2"), largest("norm_max"), smallest("norm_min"), general("norm");
-  const auto type = compute_dtype(iter.dtype(0));
+  const auto type = norm_type(iter);
   const double order = p.toDouble();
   if (iter.numel() == 0) {   // no group has an element: torch leaves these to the kernel, unlike those of sum()
     iter.output().fill_(order < 0 ? std::numeric_limits<double>::infinity() : 0.0);
@@ -243,7 +259,7 @@ void powsum_usbgpu(TensorIterator& iter, const Scalar& p) {
     return;
   }
   static Reduction op("powsum");
-  op(iter, compute_dtype(iter.dtype(0)), {p.toDouble()});
+  op(iter, norm_type(iter), {p.toDouble()});
 }
 
 // Two outputs of one reduction over a dimension of a tensor that has elements.
@@ -311,7 +327,7 @@ void aminmax_usbgpu(const Tensor& self, int64_t dim, bool keepdim, Tensor& least
 }
 
 Tensor count_nonzero(const Tensor& self, IntArrayRef dims) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::count_nonzero_dim_IntList, self, dims);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::count_nonzero_dim_IntList, self, dims);
   static Reduction op("count_nonzero");
   Tensor result = usbgpu::aten::empty(meta::get_reduction_shape(self, dims, /*keepdim=*/false), kLong);
   if (self.numel() == 0) return result.zero_();

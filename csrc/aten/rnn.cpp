@@ -1,75 +1,128 @@
-// Cells of nn.LSTM and nn.GRU. For every device but the CPU, ATen sends the gates that its matmuls made
-// to these operators; they are put together here from our own pointwise kernels.
-// Definitions: the formulas of torch.nn.LSTM and torch.nn.GRU; the workspace is what backward needs.
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/sigmoid.h>
+// Cells of nn.LSTM and nn.GRU. For every device but the CPU, ATen sends the gates that its matmuls made to these
+// operators. Kernels: torch_usbgpu/kernels/rnn.hip.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_thnn_fused_gru_cell_backward_ops.h>
+#include <ATen/ops/_thnn_fused_gru_cell_ops.h>
+#include <ATen/ops/_thnn_fused_lstm_cell_backward_impl_ops.h>
+#include <ATen/ops/_thnn_fused_lstm_cell_ops.h>
 #include <ATen/ops/sum.h>
-#include <ATen/ops/tanh.h>
 #include <torch/library.h>
 
+#include "../../torch_usbgpu/kernels/rnn_args.h"
+#include "aten/backend/fallback.h"
 #include "aten/launch.h"
+#include "aten/structured.h"
 
 namespace usbgpu::aten {
 namespace {
 
+using at::ScalarType;
 using at::Tensor;
 using Optional = std::optional<Tensor>;
+using usbgpu_family::CellArgs;
 
-Tensor with_bias(const Tensor& gates, const Optional& bias) {
-  return bias && bias->defined() ? gates + *bias : gates;
+constexpr const char* kCells[] = {"lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"};
+enum Cell : uint8_t { lstm, lstm_back, gru, gru_back };
+
+void launch_cell(Cell cell, ScalarType type, const CellArgs& args) {
+  static KernelCache cache;
+  if (args.count == 0) return;
+  Kernel* kernel = cache.get(key(cell, type), [&]() -> KernelSource {
+    const std::string symbol = std::string(kCells[cell]) + "_" + dtype_name(type);
+    return {"rnn", symbol, "USBGPU_CELL(" + symbol + ", " + kCells[cell] + ", " + dtype_c_type(type) + ")"};
+  });
+  launch(kernel, {ceil_div(args.count, 256), 1, 1}, {256, 1, 1}, args);
 }
 
-// d sigmoid and d tanh, by their results
-Tensor through_sigmoid(const Tensor& grad, const Tensor& y) { return grad * y * (1 - y); }
-Tensor through_tanh(const Tensor& grad, const Tensor& y) { return grad * (1 - y * y); }
+Tensor dense(const Optional& tensor) { return tensor && tensor->defined() ? tensor->contiguous() : Tensor(); }
+uint64_t address_or_none(const Tensor& tensor) { return tensor.defined() ? address(tensor) : 0; }
+
+// What a kernel may take for granted of each operand.
+void check(const char* op, const Tensor& like, const char* name, const Tensor& tensor, at::IntArrayRef sizes) {
+  if (!tensor.defined()) return;
+  check_same_device(op, {{"input_gates", &like}, {name, &tensor}});
+  TORCH_CHECK(at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() == like.scalar_type(), op, ": expected ", name, " of dtype ",
+              like.scalar_type(), ", but got ", tensor.scalar_type());
+  TORCH_CHECK(tensor.numel() == c10::multiply_integers(sizes) && (sizes.size() < 2 || tensor.sizes() == sizes), op, ": expected ", name,
+              " of size ", sizes, ", but got ", tensor.sizes());
+}
+
+// Operands of a forward cell, dense, with `gates` gates.
+struct Operands {
+  Tensor input_gates, hidden_gates, state, input_bias, hidden_bias;
+  CellArgs args{};
+  Operands(const char* op, int64_t gates, const Tensor& input, const Tensor& hidden, const Tensor& old, const Optional& b1, const Optional& b2)
+      : input_gates(input.contiguous()), hidden_gates(hidden.contiguous()), state(old.contiguous()), input_bias(dense(b1)),
+        hidden_bias(dense(b2)) {
+    TORCH_CHECK(old.dim() == 2, op, ": expected a state of 2 dimensions, but got ", old.sizes());
+    const int64_t batch = old.size(0), units = old.size(1);
+    check(op, input_gates, "input_gates", input_gates, {batch, gates * units});
+    check(op, input_gates, "hidden_gates", hidden_gates, {batch, gates * units});
+    check(op, input_gates, "state", state, {batch, units});
+    check(op, input_gates, "input_bias", input_bias, {gates * units});
+    check(op, input_gates, "hidden_bias", hidden_bias, {gates * units});
+    TORCH_CHECK(input_bias.defined() == hidden_bias.defined(), op, ": expected both biases or none");
+    TORCH_CHECK(old.numel() < INT32_MAX / 8, op, ": ", old.sizes(), " is more than usbgpu's kernels can index");
+    args.input_gates = address(input_gates), args.hidden_gates = address(hidden_gates), args.state = address(state);
+    args.input_bias = address_or_none(input_bias), args.hidden_bias = address_or_none(hidden_bias);
+    args.count = static_cast<uint32_t>(old.numel()), args.hidden = static_cast<uint32_t>(units);
+  }
+};
 
 std::tuple<Tensor, Tensor, Tensor> lstm_cell(const Tensor& input_gates, const Tensor& hidden_gates, const Tensor& cx,
                                              const Optional& input_bias, const Optional& hidden_bias) {
-  check_on_device("_thnn_fused_lstm_cell", "input_gates", input_gates);
-  const auto gates = (with_bias(input_gates, input_bias) + with_bias(hidden_gates, hidden_bias)).chunk(4, 1);
-  const Tensor i = gates[0].sigmoid(), f = gates[1].sigmoid(), g = gates[2].tanh(), o = gates[3].sigmoid();
-  const Tensor cy = f * cx + i * g;
-  return {o * cy.tanh(), cy, at::cat({i, f, g, o}, 1)};
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_thnn_fused_lstm_cell, input_gates, hidden_gates, cx, input_bias, hidden_bias);
+  Operands o("_thnn_fused_lstm_cell", 4, input_gates, hidden_gates, cx, input_bias, hidden_bias);
+  Tensor hy = dense_like(cx), cy = dense_like(cx), workspace = dense_like(input_gates);
+  o.args.output = address(hy), o.args.new_cell = address(cy), o.args.workspace = address(workspace);
+  launch_cell(lstm, cx.scalar_type(), o.args);
+  return {hy, cy, workspace};
 }
 
-std::tuple<Tensor, Tensor, Tensor> lstm_cell_backward(const Optional& grad_hy, const Optional& grad_cy, const Tensor& cx,
-                                                      const Tensor& cy, const Tensor& workspace, bool has_bias) {
-  const bool from_hidden = grad_hy && grad_hy->defined(), from_cell = grad_cy && grad_cy->defined();
-  if (!from_hidden && !from_cell) return {};
-  const auto gates = workspace.chunk(4, 1);
-  const Tensor &i = gates[0], &f = gates[1], &g = gates[2], &o = gates[3];
-  const Tensor squashed = cy.tanh();
-  Tensor grad_cell = from_hidden ? through_tanh(*grad_hy * o, squashed) : *grad_cy;
-  if (from_hidden && from_cell) grad_cell = grad_cell + *grad_cy;
-  const Tensor grad_o = from_hidden ? through_sigmoid(*grad_hy * squashed, o) : o * 0;
-  const Tensor grad_gates = at::cat({through_sigmoid(grad_cell * g, i), through_sigmoid(grad_cell * cx, f),
-                                     through_tanh(grad_cell * i, g), grad_o}, 1);
-  return {grad_gates, grad_cell * f, has_bias ? grad_gates.sum(0) : Tensor()};
+std::tuple<Tensor, Tensor, Tensor> lstm_cell_backward(const Optional& grad_hy_, const Optional& grad_cy_, const Tensor& cx_,
+                                                      const Tensor& cy_, const Tensor& workspace_, bool has_bias) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_thnn_fused_lstm_cell_backward_impl, grad_hy_, grad_cy_, cx_, cy_, workspace_, has_bias);
+  const Tensor grad_hy = dense(grad_hy_), grad_cy = dense(grad_cy_);
+  if (!grad_hy.defined() && !grad_cy.defined()) return {};
+  constexpr const char* op = "_thnn_fused_lstm_cell_backward";
+  const Tensor cx = cx_.contiguous(), cy = cy_.contiguous(), workspace = workspace_.contiguous();
+  TORCH_CHECK(cx.dim() == 2, op, ": expected a state of 2 dimensions, but got ", cx.sizes());
+  check(op, cx, "cy", cy, cx.sizes()), check(op, cx, "workspace", workspace, {cx.size(0), 4 * cx.size(1)});
+  check(op, cx, "grad_hy", grad_hy, cx.sizes()), check(op, cx, "grad_cy", grad_cy, cx.sizes());
+  Tensor grad_gates = dense_like(workspace), grad_cx = dense_like(cx);
+  CellArgs args{};
+  args.state = address(cx), args.new_cell = address(cy), args.workspace = address(workspace);
+  args.grad_hidden = address_or_none(grad_hy), args.grad_cell = address_or_none(grad_cy);
+  args.grad_input_gates = address(grad_gates), args.grad_state = address(grad_cx);
+  args.count = static_cast<uint32_t>(cx.numel()), args.hidden = static_cast<uint32_t>(cx.size(1));
+  launch_cell(lstm_back, cx.scalar_type(), args);
+  return {grad_gates, grad_cx, has_bias ? grad_gates.sum(0) : Tensor()};
 }
 
 std::tuple<Tensor, Tensor> gru_cell(const Tensor& input_gates, const Tensor& hidden_gates, const Tensor& hx,
                                     const Optional& input_bias, const Optional& hidden_bias) {
-  check_on_device("_thnn_fused_gru_cell", "input_gates", input_gates);
-  const auto in = with_bias(input_gates, input_bias).chunk(3, 1);
-  const auto hidden = with_bias(hidden_gates, hidden_bias).chunk(3, 1);
-  const Tensor reset = (in[0] + hidden[0]).sigmoid(), update = (in[1] + hidden[1]).sigmoid();
-  const Tensor candidate = (in[2] + reset * hidden[2]).tanh();
-  return {candidate + update * (hx - candidate), at::cat({reset, update, candidate, hx, hidden[2]}, 1)};
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_thnn_fused_gru_cell, input_gates, hidden_gates, hx, input_bias, hidden_bias);
+  Operands o("_thnn_fused_gru_cell", 3, input_gates, hidden_gates, hx, input_bias, hidden_bias);
+  Tensor hy = dense_like(hx), workspace = empty({hx.size(0), 5 * hx.size(1)}, hx.scalar_type());
+  o.args.output = address(hy), o.args.workspace = address(workspace);
+  launch_cell(gru, hx.scalar_type(), o.args);
+  return {hy, workspace};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_cell_backward(const Tensor& grad_hy, const Tensor& workspace,
-                                                                     bool has_bias) {
-  const auto saved = workspace.chunk(5, 1);
-  const Tensor &reset = saved[0], &update = saved[1], &candidate = saved[2], &hx = saved[3], &hidden = saved[4];
-  const Tensor grad_update = through_sigmoid(grad_hy * (hx - candidate), update);
-  const Tensor grad_candidate = through_tanh(grad_hy * (1 - update), candidate);
-  const Tensor grad_reset = through_sigmoid(grad_candidate * hidden, reset);
-  const Tensor grad_input = at::cat({grad_reset, grad_update, grad_candidate}, 1);
-  const Tensor grad_hidden = at::cat({grad_reset, grad_update, grad_candidate * reset}, 1);
-  return {grad_input, grad_hidden, grad_hy * update, has_bias ? grad_input.sum(0) : Tensor(),
-          has_bias ? grad_hidden.sum(0) : Tensor()};
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_cell_backward(const Tensor& grad_hy_, const Tensor& workspace_, bool has_bias) {
+  FALLBACK_UNLESS_SUPPORTED(at::_ops::_thnn_fused_gru_cell_backward, grad_hy_, workspace_, has_bias);
+  constexpr const char* op = "_thnn_fused_gru_cell_backward";
+  const Tensor grad = grad_hy_.contiguous(), workspace = workspace_.contiguous();
+  TORCH_CHECK(grad.dim() == 2, op, ": expected a gradient of 2 dimensions, but got ", grad.sizes());
+  const int64_t batch = grad.size(0), units = grad.size(1);
+  check(op, grad, "workspace", workspace, {batch, 5 * units});
+  Tensor grad_input = empty({batch, 3 * units}, grad.scalar_type()), grad_hidden = dense_like(grad_input), grad_hx = dense_like(grad);
+  CellArgs args{};
+  args.workspace = address(workspace), args.grad_hidden = address(grad), args.grad_input_gates = address(grad_input);
+  args.grad_hidden_gates = address(grad_hidden), args.grad_state = address(grad_hx);
+  args.count = static_cast<uint32_t>(grad.numel()), args.hidden = static_cast<uint32_t>(units);
+  launch_cell(gru_back, grad.scalar_type(), args);
+  return {grad_input, grad_hidden, grad_hx, has_bias ? grad_input.sum(0) : Tensor(), has_bias ? grad_hidden.sum(0) : Tensor()};
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {

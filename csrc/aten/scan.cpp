@@ -7,6 +7,7 @@
 #include <ATen/ops/_cummin_helper_ops.h>
 #include <ATen/ops/_logcumsumexp_ops.h>
 #include <c10/util/accumulate.h>
+#include <ATen/MemoryOverlap.h>
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/scan_args.h"
@@ -25,6 +26,7 @@ constexpr const char* kOps[] = {"ScanSum", "ScanProduct", "ScanLogSumExp"};
 void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim) {
   static KernelCache cache;
   if (result.numel() == 0) return;
+  at::assert_no_partial_overlap(result, self);
   if (self.dim() == 0) {
     result.copy_(self);
     return;
@@ -51,8 +53,14 @@ void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim)
   if (!target.is_same(result)) result.copy_(target);
 }
 
-void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Sum, result, self, dim); }
-void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) { scan(Scan::Product, result, self, dim); }
+void cumsum_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
+  TORCH_CHECK_NOT_IMPLEMENTED(result.scalar_type() != at::kBool, "\"cumsum_out_cpu\" not implemented for 'Bool'");
+  scan(Scan::Sum, result, self, dim);
+}
+void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
+  TORCH_CHECK_NOT_IMPLEMENTED(result.scalar_type() != at::kBool, "\"cumprod_out_cpu\" not implemented for 'Bool'");
+  scan(Scan::Product, result, self, dim);
+}
 
 Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);

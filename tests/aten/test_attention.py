@@ -238,3 +238,16 @@ def test_errors_are_the_cpus(call):
     with pytest.raises(type(theirs.value)) as ours:
         call(DEVICE)
     assert str(ours.value)[:40] == str(theirs.value)[:40]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_low_precision_goes_through_the_matrix_units(dtype):
+    """Q K^T and P V forward, and all products of the gradients. Tiles of 16, 32 and 64 rows."""
+    for length, width in ((16, 32), (32, 100), (70, 64), (20, 256)):
+        torch.usbgpu.reset_kernel_stats()
+        compare(qkv(1, 2, length, length, width, dtype=dtype), is_causal=True)
+        stats = {name: row for name, row in torch.usbgpu.kernel_stats().items() if name.startswith("attention") and "delta" not in name}
+        assert len(stats) == 3
+        if any(row["wmma"] is None for row in stats.values()):
+            pytest.skip("this device does not count instructions")
+        assert all(row["wmma"] > 0 for row in stats.values())

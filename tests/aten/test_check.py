@@ -97,6 +97,7 @@ def test_views_gaps_and_what_is_not_compared_pass():
         torch.add(x, 1, out=torch.empty(0, device="usbgpu"))
         x.unsqueeze(0).transpose(1, 2) @ x
         torch.full((2,), float("nan"), device="usbgpu").nan_to_num()
+        torch.nn.EmbeddingBag(4, 3, mode="sum").to("usbgpu")(torch.tensor([[1, 2]], device="usbgpu"))   # the rest: notes
         assert x.cpu().shape == (4, 5)
 
 

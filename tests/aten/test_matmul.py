@@ -148,3 +148,35 @@ def test_linear_and_its_gradients():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(DEVICE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_a_long_inner_dimension_is_cut_into_pieces(dtype):
+    """Few tiles and a long k: workgroups share k, a second launch adds up, always in the same order."""
+    for m, n, k, batch in ((64, 64, 2048, ()), (3, 5, 1000, ()), (20, 70, 1025, (3,)), (64, 40, 513, (2,))):
+        a, b, c = random((*batch, m, k), dtype), random((*batch, k, n), dtype, 1), random((*batch, m, n), dtype, 2)
+        add = torch.baddbmm if batch else torch.addmm
+        scale = 1 / k                        # sums of k products of random numbers: their size, not their root
+        for function in (torch.matmul, lambda a, b: add(c.to(a.device).mT.contiguous().mT, a, b, beta=0.5, alpha=2)):
+            expected = function(a.double() if function is torch.matmul else a, b.double() if function is torch.matmul else b)
+            with no_fallback():
+                actual = function(a.to(DEVICE), b.to(DEVICE))
+                assert torch.equal(actual, function(a.to(DEVICE), b.to(DEVICE)))
+            tolerance = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype]
+            torch.testing.assert_close(actual.cpu().double() * scale, expected.double() * scale, rtol=tolerance, atol=tolerance)
+    long = random((4, 4096), dtype).to(DEVICE), random((4096, 8), dtype).to(DEVICE)
+    before = torch.usbgpu.link_stats()["launches"]
+    torch.matmul(*long)
+    assert torch.usbgpu.link_stats()["launches"] == before + 2
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.int64], ids=str)
+def test_few_long_rows(dtype):
+    """dot and mv with so long a k that workgroups share a row."""
+    for rows, k in ((1, 16384), (5, 20001), (1, 70000)):
+        a, x = random((rows, k), dtype), random((k,), dtype, 1)
+        limit = scaled(dtype, k)
+        check(torch.mv, a, x, tolerance=limit)
+        check(lambda c, a, x: torch.addmv(c, a, x, alpha=2, beta=3), random((rows,), dtype, 2), a, x, tolerance=limit)
+    check(torch.dot, a[0], x, tolerance=limit)
+    check(torch.mv, random((20000, 3), dtype).t(), random((20000,), dtype, 1), tolerance=limit)

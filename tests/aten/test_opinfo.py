@@ -19,9 +19,6 @@ LEFT_OUT = ("rand", "normal", "uniform", "dropout", "empty", "bernoulli", "multi
             "geometric", "rrelu", "fractional_max_pool", "scaled_dot_product_attention", "multi_head_attention",
             "jiterator")
 GAPS = {
-    "sparse.sampled_addmm": "sparse layouts have no kernels",
-    "sparse.mm.reduce": "sparse layouts have no kernels",
-    "to_sparse": "sparse layouts have no kernels",
     "tensor_split": "the sample's indices must be on the CPU, and the samples move with the device",
 }
 

@@ -55,3 +55,28 @@ def test_matrix_units_are_used(target, type_):
         assert kernel.scratch_bytes == kernel.vgpr_spills == 0 and kernel.hidden == {}
         # Workgroup ids come in SGPRs behind the user's on gfx11, in TTMP registers on gfx12.
         assert kernel.rsrc2 >> 7 & 7 == 7
+
+
+def heavy_kernels():
+    """Those with the most registers of each family: tiles of products, attention at its widest, doubles."""
+    yield from (("matmul", f"g{shape.split(',')[0]}_{a}{b}", f"USBGPU_GEMM_F32(g{shape.split(',')[0]}_{a}{b}, {shape}, {a}, {b})")
+                for shape in ("128, 128, 16, 8, 8", "64, 64, 16, 4, 4") for a, b in (("true", "true"), ("false", "false")))
+    yield from (("matmul", f"m{a}{b}", f"USBGPU_GEMM_WMMA(m{a}{b}, 256, _Float16, 128, 128, 64, 32, {a}, {b})")
+                for a in ("true", "false") for b in ("true", "false"))
+    for type_, tile, width in (("float", 64, 128), ("float", 32, 256), ("_Float16", 64, 128), ("double", 32, 128), ("double", 16, 256)):
+        for form in ("attention", "attention_grad_q", "attention_grad_kv"):
+            symbol = f"{form}_{type_.strip('_')}_{width}"
+            yield "attention", symbol, f"USBGPU_ATTENTION({symbol}, {form}, {type_}, {tile}, 32, {width}, true)"
+    for type_ in ("float", "double", "__bf16"):
+        yield "optim", f"adam_{type_.strip('_')}", f"USBGPU_MULTI(adam_{type_.strip('_')}, AdamArgs, adam<{type_}, false, true>)"
+
+
+@pytest.mark.parametrize("target", ["gfx1100", "gfx1201"])
+def test_no_registers_in_memory(target):
+    """What the operators' tests launch is looked at there, too, on the chip that they run on."""
+    specs = list(heavy_kernels())
+    result = kernels.compile_kernels(target, specs)
+    assert result.failures == {}
+    compiled = {symbol: kernel for image in result.images for symbol, kernel in image.kernels.items()}
+    assert len(compiled) == len(specs)
+    assert {symbol: kernel.scratch_bytes for symbol, kernel in compiled.items() if kernel.scratch_bytes or kernel.vgpr_spills} == {}

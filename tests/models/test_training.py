@@ -120,7 +120,6 @@ def test_unet(upsample):
     train(model, batches, lambda m, x, y: F.binary_cross_entropy_with_logits(m(x), y))
 
 
-@pytest.mark.xfail(raises=NotImplementedError, strict=True, reason="EmbeddingBag has no kernel yet")
 @pytest.mark.parametrize("mode", ["mean", "sum", "max"])
 def test_recommender(mode):
     model = networks.Recommender(users=11, items=23, width=8, mode=mode)

@@ -7,90 +7,13 @@
 //   attention_grad_kv   gradients of a tile of keys: goes over the queries of all heads that share them
 // Each gradient is summed by one workgroup in a fixed order: no atomics, the same bits every time.
 //
-// 256 threads are 16 x 16. Thread (x, y) holds rows y, y + 16, ... and columns x, x + 16, ... of every
-// tile, so that a row lies in 16 neighbouring lanes. Scores, sums and the softmax are in accumulate_t<T>.
-#include "attention_args.h"
-#include "family.h"
+// 256 threads are 16 x 16. Thread (x, y) holds rows y, y + 16, ... and columns x, x + 16, ... of a tile of
+// scores, so that a row lies in 16 neighbouring lanes. Scores, sums and the softmax are in accumulate_t<T>.
+// Products of f16 and bf16 go through the matrix units; weights are rounded to that type for it.
+#include "attention_tiles.h"
 #include "philox.h"
 
 namespace usbgpu_family {
-
-constexpr uint32_t kDepth = 32;                  // of a product's inner dimension in LDS at a time
-constexpr uint32_t kDepthPitch = kDepth + 4;     // keeps 16-byte alignment, spreads the banks
-
-USBGPU_INLINE uint64_t base_of(const Heads& of, uint32_t itemsize, uint32_t batch, uint32_t head, uint32_t row) {
-  return of.address + itemsize * (uint64_t)(batch * of.batch + head * of.head + row * of.row);
-}
-
-template <typename Acc> using Four4 = Acc __attribute__((ext_vector_type(4)));
-
-// Rows x kDepth of a matrix into LDS; beyond its edges 0. rows: how many there are from the tile's first.
-template <typename T, uint32_t Rows, typename Acc>
-USBGPU_INLINE void load_slab(Acc* lds, const Heads& of, uint64_t tile, uint32_t rows, uint32_t depth, uint32_t from) {
-#pragma unroll
-  for (uint32_t i = 0; i < Rows * kDepth / 256; ++i) {
-    const uint32_t t = threadIdx.x + i * 256, row = t / kDepth, k = t % kDepth;
-    Acc value = 0;
-    if (row < rows && from + k < depth)
-      value = convert<Acc>(*at<T>(tile, (uint32_t)sizeof(T) * (row * (uint32_t)of.row + (from + k) * (uint32_t)of.column)));
-    lds[row * kDepthPitch + k] = value;
-  }
-}
-
-// Sum[i][j] += A[row] . B[column] over `depth`: products of rows with rows. Lds: a tile of each.
-template <typename T, uint32_t M, uint32_t N, typename Acc>
-USBGPU_INLINE void rows_times_rows(Acc (&sum)[M / 16][N / 16], Acc* lds_a, Acc* lds_b, const Heads& a, uint64_t tile_a,
-                                   uint32_t rows_a, const Heads& b, uint64_t tile_b, uint32_t rows_b, uint32_t depth) {
-  const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
-#pragma clang loop unroll(disable)
-  for (uint32_t from = 0; from < depth; from += kDepth) {
-    local_barrier();
-    load_slab<T, M>(lds_a, a, tile_a, rows_a, depth, from);
-    load_slab<T, N>(lds_b, b, tile_b, rows_b, depth, from);
-    local_barrier();
-#pragma clang loop unroll_count(2)
-    for (uint32_t k = 0; k < kDepth; k += 4) {
-      Four4<Acc> fb[N / 16];
-#pragma unroll
-      for (uint32_t j = 0; j < N / 16; ++j) fb[j] = *(const Four4<Acc>*)(lds_b + (x + j * 16) * kDepthPitch + k);
-#pragma unroll
-      for (uint32_t i = 0; i < M / 16; ++i) {
-        const Four4<Acc> fa = *(const Four4<Acc>*)(lds_a + (y + i * 16) * kDepthPitch + k);
-#pragma unroll
-        for (uint32_t j = 0; j < N / 16; ++j)
-#pragma unroll
-          for (uint32_t e = 0; e < 4; ++e) sum[i][j] = __builtin_elementwise_fma(fa[e], fb[j][e], sum[i][j]);
-      }
-    }
-  }
-}
-
-// Sum[i][j] += P[row, n] * X[n, column] for the tile's n. P is in LDS (pitch N + 1); X comes there by slabs.
-template <typename T, uint32_t M, uint32_t N, uint32_t D, typename Acc>
-USBGPU_INLINE void tile_times_rows(Acc (&sum)[M / 16][D / 16], const Acc* lds_p, Acc* lds_x, const Heads& of, uint64_t tile,
-                                   uint32_t rows, uint32_t width) {
-  const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
-#pragma unroll
-  for (uint32_t slab = 0; slab < D; slab += kDepth) {
-    if (slab >= width) break;
-    local_barrier();
-    load_slab<T, N>(lds_x, of, tile, rows, width, slab);
-    local_barrier();
-#pragma clang loop unroll_count(4)
-    for (uint32_t n = 0; n < N; ++n) {
-      Acc p[M / 16];
-#pragma unroll
-      for (uint32_t i = 0; i < M / 16; ++i) p[i] = lds_p[(y + i * 16) * (N + 1) + n];
-#pragma unroll
-      for (uint32_t j = 0; j < kDepth / 16; ++j) {
-        const Acc value = lds_x[n * kDepthPitch + x + j * 16];
-#pragma unroll
-        for (uint32_t i = 0; i < M / 16; ++i)
-          sum[i][slab / 16 + j] = __builtin_elementwise_fma(p[i], value, sum[i][slab / 16 + j]);
-      }
-    }
-  }
-}
 
 template <typename Op, typename Acc>
 USBGPU_INLINE Acc reduce_columns(Acc value, Op op) {
@@ -128,20 +51,22 @@ template <typename T, uint32_t M, uint32_t N, uint32_t D, bool Dropout>
 USBGPU_INLINE void attention(const AttentionArgs& args) {
   using Acc = accumulate_t<T>;
   __shared__ __attribute__((aligned(16))) Acc lds_a[M * kDepthPitch], lds_b[N * kDepthPitch];
-  __shared__ Acc lds_p[M * (N + 1)];
+  __shared__ __attribute__((aligned(16))) Acc lds_p[M * (N + 1)];
+  __shared__ Acc lds_rows[M];
   const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
   const uint32_t first = blockIdx.x * M, head = blockIdx.y, batch = blockIdx.z, shared = head / args.group;
   const uint64_t query = base_of(args.query, sizeof(T), batch, head, first);
   const uint32_t queries = args.queries - first;
 
-  Acc sum[M / 16][D / 16] = {}, largest[M / 16], total[M / 16];
+  Sums<T, M, D> sum;
+  Acc largest[M / 16], total[M / 16];
 #pragma unroll
   for (uint32_t i = 0; i < M / 16; ++i) largest[i] = minus_infinity<Acc>(), total[i] = 0;
   const uint32_t end = args.causal && first + M < args.keys ? first + M : args.keys;
 #pragma clang loop unroll(disable)
   for (uint32_t n0 = 0; n0 < end; n0 += N) {
     Acc s[M / 16][N / 16] = {};
-    rows_times_rows<T, M, N>(s, lds_a, lds_b, args.query, query, queries, args.key,
+    rows_times_rows<T, M, N>(s, lds_a, lds_b, lds_p, args.query, query, queries, args.key,
                              base_of(args.key, sizeof(T), batch, shared, n0), args.keys - n0, args.width);
 #pragma unroll
     for (uint32_t i = 0; i < M / 16; ++i) {
@@ -157,16 +82,16 @@ USBGPU_INLINE void attention(const AttentionArgs& args) {
       const Acc shift = top == minus_infinity<Acc>() ? (Acc)0 : top;
       const Acc shrink = attention_exp(largest[i] - shift);
       largest[i] = top, total[i] *= shrink;
-#pragma unroll
-      for (uint32_t j = 0; j < D / 16; ++j) sum[i][j] *= shrink;
+      sum.scale_row(i, shrink, lds_rows);
 #pragma unroll
       for (uint32_t j = 0; j < N / 16; ++j) {
         Acc weight = attention_exp(s[i][j] - shift);
         total[i] += weight;
         if constexpr (Dropout) weight *= dropped<Acc>(args, batch, head, row, n0 + x + j * 16);
-        lds_p[(y + i * 16) * (N + 1) + x + j * 16] = weight;
+        put_weight<T, N>(lds_p, y + i * 16, x + j * 16, weight);
       }
     }
+    sum.rows_are_scaled(lds_rows);
     tile_times_rows<T, M, N, D>(sum, lds_p, lds_b, args.value, base_of(args.value, sizeof(T), batch, shared, n0), args.keys - n0,
                                 args.value_width);
   }
@@ -174,19 +99,14 @@ USBGPU_INLINE void attention(const AttentionArgs& args) {
   for (uint32_t i = 0; i < M / 16; ++i) {
     const uint32_t row = first + y + i * 16;
     const Acc all = reduce_columns(total[i], Sum{});
-    if (row >= args.queries) continue;
-    const Acc factor = all == 0 ? (Acc)0 : (Acc)1 / all;  // no key at all: 0, as on the CPU
-    const global_ptr<T> output = at<T>(base_of(args.output, sizeof(T), batch, head, row));
-#pragma unroll
-    for (uint32_t j = 0; j < D / 16; ++j) {
-      const uint32_t column = x + j * 16;
-      if (column < args.value_width) output[column * args.output.column] = convert<T>(sum[i][j] * factor);
-    }
+    sum.scale_row(i, all == 0 ? (Acc)0 : (Acc)1 / all, lds_rows);  // no key at all: 0, as on the CPU
     // +inf where no key is: every weight that is made from it is 0
-    if (x == 0)
+    if (x == 0 && row < args.queries)
       at<Acc>(args.logsumexp)[((uint64_t)batch * args.heads + head) * args.queries + row] =
           all == 0 ? -minus_infinity<Acc>() : largest[i] + attention_log(all);
   }
+  sum.rows_are_scaled(lds_rows);
+  sum.store(args.output, (Acc)1, batch, head, first, args.queries, args.value_width);
 }
 
 template <typename T>
@@ -204,26 +124,11 @@ USBGPU_INLINE void attention_delta(const AttentionArgs& args) {
   if (lane_id() == 0) at<Acc>(args.delta)[((uint64_t)batch * args.heads + head) * args.queries + row] = sum;
 }
 
-template <typename T, uint32_t M, uint32_t D, typename Acc>
-USBGPU_INLINE void store_rows(const Heads& to, const Acc (&sum)[M / 16][D / 16], Acc scale, uint32_t batch, uint32_t head,
-                              uint32_t first, uint32_t rows, uint32_t width) {
-  const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
-#pragma unroll
-  for (uint32_t i = 0; i < M / 16; ++i) {
-    const uint32_t row = first + y + i * 16;
-    if (row >= rows) continue;
-    const global_ptr<T> output = at<T>(base_of(to, sizeof(T), batch, head, row));
-#pragma unroll
-    for (uint32_t j = 0; j < D / 16; ++j)
-      if (x + j * 16 < width) output[(x + j * 16) * to.column] = convert<T>(sum[i][j] * scale);
-  }
-}
-
 template <typename T, uint32_t M, uint32_t N, uint32_t D, bool Dropout>
 USBGPU_INLINE void attention_grad_q(const AttentionArgs& args) {
   using Acc = accumulate_t<T>;
   __shared__ __attribute__((aligned(16))) Acc lds_a[M * kDepthPitch], lds_b[N * kDepthPitch];
-  __shared__ Acc lds_p[M * (N + 1)];
+  __shared__ __attribute__((aligned(16))) Acc lds_p[M * (N + 1)];
   const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
   const uint32_t first = blockIdx.x * M, head = blockIdx.y, batch = blockIdx.z, shared = head / args.group;
   const uint64_t query = base_of(args.query, sizeof(T), batch, head, first);
@@ -231,15 +136,15 @@ USBGPU_INLINE void attention_grad_q(const AttentionArgs& args) {
   const uint32_t queries = args.queries - first;
   const uint64_t statistics = ((uint64_t)batch * args.heads + head) * args.queries;
 
-  Acc sum[M / 16][D / 16] = {};
+  Sums<T, M, D> sum;
   // The bias's gradient covers masked keys too (with 0).
   const uint32_t end = args.causal && !args.grad_bias.address && first + M < args.keys ? first + M : args.keys;
 #pragma clang loop unroll(disable)
   for (uint32_t n0 = 0; n0 < end; n0 += N) {
     const uint64_t key = base_of(args.key, sizeof(T), batch, shared, n0);
     Acc s[M / 16][N / 16] = {}, d[M / 16][N / 16] = {};
-    rows_times_rows<T, M, N>(s, lds_a, lds_b, args.query, query, queries, args.key, key, args.keys - n0, args.width);
-    rows_times_rows<T, M, N>(d, lds_a, lds_b, args.grad_output, grad, queries, args.value,
+    rows_times_rows<T, M, N>(s, lds_a, lds_b, lds_p, args.query, query, queries, args.key, key, args.keys - n0, args.width);
+    rows_times_rows<T, M, N>(d, lds_a, lds_b, lds_p, args.grad_output, grad, queries, args.value,
                              base_of(args.value, sizeof(T), batch, shared, n0), args.keys - n0, args.value_width);
 #pragma unroll
     for (uint32_t i = 0; i < M / 16; ++i) {
@@ -252,14 +157,14 @@ USBGPU_INLINE void attention_grad_q(const AttentionArgs& args) {
         const Acc weight = attention_exp(score<T>(args, s[i][j], batch, head, row, column) - logsumexp);
         if constexpr (Dropout) d[i][j] *= dropped<Acc>(args, batch, head, row, column);
         const Acc gradient = weight * (d[i][j] - delta);
-        lds_p[(y + i * 16) * (N + 1) + x + j * 16] = gradient;
+        put_weight<T, N>(lds_p, y + i * 16, x + j * 16, gradient);
         if (args.grad_bias.address && row < args.queries && column < args.keys)
           at<T>(base_of(args.grad_bias, sizeof(T), batch, head, row))[column * args.grad_bias.column] = convert<T>(gradient);
       }
     }
     tile_times_rows<T, M, N, D>(sum, lds_p, lds_b, args.key, key, args.keys - n0, args.width);
   }
-  store_rows<T, M, D>(args.grad_query, sum, (Acc)args.scale, batch, head, first, args.queries, args.width);
+  sum.store(args.grad_query, (Acc)args.scale, batch, head, first, args.queries, args.width);
 }
 
 // Rows of the tiles are keys, columns are queries.
@@ -267,14 +172,14 @@ template <typename T, uint32_t M, uint32_t N, uint32_t D, bool Dropout>
 USBGPU_INLINE void attention_grad_kv(const AttentionArgs& args) {
   using Acc = accumulate_t<T>;
   __shared__ __attribute__((aligned(16))) Acc lds_a[M * kDepthPitch], lds_b[N * kDepthPitch];
-  __shared__ Acc lds_p[M * (N + 1)];
+  __shared__ __attribute__((aligned(16))) Acc lds_p[M * (N + 1)];
   const uint32_t x = threadIdx.x & 15, y = threadIdx.x >> 4;
   const uint32_t first = blockIdx.x * M, shared = blockIdx.y, batch = blockIdx.z;
   const uint64_t key = base_of(args.key, sizeof(T), batch, shared, first);
   const uint64_t value = base_of(args.value, sizeof(T), batch, shared, first);
   const uint32_t keys = args.keys - first;
 
-  Acc sum_key[M / 16][D / 16] = {}, sum_value[M / 16][D / 16] = {};
+  Sums<T, M, D> sum_key, sum_value;
 #pragma clang loop unroll(disable)
   for (uint32_t member = 0; member < args.group; ++member) {
     const uint32_t head = shared * args.group + member;
@@ -285,8 +190,8 @@ USBGPU_INLINE void attention_grad_kv(const AttentionArgs& args) {
       const uint64_t query = base_of(args.query, sizeof(T), batch, head, n0);
       const uint64_t grad = base_of(args.grad_output, sizeof(T), batch, head, n0);
       Acc s[M / 16][N / 16] = {}, d[M / 16][N / 16] = {};
-      rows_times_rows<T, M, N>(s, lds_a, lds_b, args.key, key, keys, args.query, query, args.queries - n0, args.width);
-      rows_times_rows<T, M, N>(d, lds_a, lds_b, args.value, value, keys, args.grad_output, grad, args.queries - n0,
+      rows_times_rows<T, M, N>(s, lds_a, lds_b, lds_p, args.key, key, keys, args.query, query, args.queries - n0, args.width);
+      rows_times_rows<T, M, N>(d, lds_a, lds_b, lds_p, args.value, value, keys, args.grad_output, grad, args.queries - n0,
                                args.value_width);
 #pragma unroll
       for (uint32_t j = 0; j < N / 16; ++j) {
@@ -300,7 +205,7 @@ USBGPU_INLINE void attention_grad_kv(const AttentionArgs& args) {
           Acc weight = attention_exp(score<T>(args, s[i][j], batch, head, column, row) - logsumexp), factor = 1;
           if constexpr (Dropout) factor = dropped<Acc>(args, batch, head, column, row);
           s[i][j] = weight * (d[i][j] * factor - delta);
-          lds_p[(y + i * 16) * (N + 1) + x + j * 16] = weight * factor;
+          put_weight<T, N>(lds_p, y + i * 16, x + j * 16, weight * factor);
         }
       }
       tile_times_rows<T, M, N, D>(sum_value, lds_p, lds_b, args.grad_output, grad, args.queries - n0, args.value_width);
@@ -308,14 +213,14 @@ USBGPU_INLINE void attention_grad_kv(const AttentionArgs& args) {
 #pragma unroll
       for (uint32_t i = 0; i < M / 16; ++i)
 #pragma unroll
-        for (uint32_t j = 0; j < N / 16; ++j) lds_p[(y + i * 16) * (N + 1) + x + j * 16] = s[i][j];
+        for (uint32_t j = 0; j < N / 16; ++j) put_weight<T, N>(lds_p, y + i * 16, x + j * 16, s[i][j]);
       tile_times_rows<T, M, N, D>(sum_key, lds_p, lds_b, args.query, query, args.queries - n0, args.width);
     }
   }
   if (args.grad_key.address)
-    store_rows<T, M, D>(args.grad_key, sum_key, (Acc)args.scale, batch, shared, first, args.keys, args.width);
+    sum_key.store(args.grad_key, (Acc)args.scale, batch, shared, first, args.keys, args.width);
   if (args.grad_value.address)
-    store_rows<T, M, D>(args.grad_value, sum_value, (Acc)1, batch, shared, first, args.keys, args.value_width);
+    sum_value.store(args.grad_value, (Acc)1, batch, shared, first, args.keys, args.value_width);
 }
 
 }  // namespace usbgpu_family

@@ -2,6 +2,7 @@
 #pragma once
 #include <hip/hip_runtime.h>
 
+#include "complex.h"
 #include "float8.h"
 
 namespace usbgpu::kernels {
@@ -21,6 +22,12 @@ template <class To, class From>
 __device__ __forceinline__ To convert(From value) {
   if constexpr (same<To, From>) {
     return value;
+  } else if constexpr (is_complex<From>) {
+    if constexpr (is_complex<To>) return To(convert<Real<To>>(value.re), convert<Real<To>>(value.im));
+    else if constexpr (same<To, bool>) return value.re != Real<From>(0) || value.im != Real<From>(0);
+    else return convert<To>(value.re);
+  } else if constexpr (is_complex<To>) {
+    return To(convert<Real<To>>(value), Real<To>(0));
   } else if constexpr (is_float8<From>) {
     return convert<To>(widen(value));
   } else if constexpr (is_float8<To>) {
@@ -55,6 +62,29 @@ using Global = __attribute__((address_space(1))) T*;
 template <class T>
 __device__ __forceinline__ Global<T> global_at(uint64_t base, uint32_t byte_offset) {
   return reinterpret_cast<Global<T>>(reinterpret_cast<Global<char>>(base) + byte_offset);
+}
+
+// One element. A struct cannot be assigned across address spaces: a complex number moves as a vector.
+template <int BYTES> struct ComplexWord;
+template <> struct ComplexWord<4> { using Type = unsigned; };
+template <> struct ComplexWord<8> { typedef unsigned Type __attribute__((ext_vector_type(2))); };
+template <> struct ComplexWord<16> { typedef unsigned Type __attribute__((ext_vector_type(4))); };
+template <class T>
+__device__ __forceinline__ T read_global(uint64_t base, uint32_t byte_offset) {
+  if constexpr (is_complex<T>) {
+    return __builtin_bit_cast(T, *global_at<const typename ComplexWord<sizeof(T)>::Type>(base, byte_offset));
+  } else {
+    return *global_at<const T>(base, byte_offset);
+  }
+}
+template <class T>
+__device__ __forceinline__ void write_global(uint64_t base, uint32_t byte_offset, T value) {
+  if constexpr (is_complex<T>) {
+    using W = typename ComplexWord<sizeof(T)>::Type;
+    *global_at<W>(base, byte_offset) = __builtin_bit_cast(W, value);
+  } else {
+    *global_at<T>(base, byte_offset) = value;
+  }
 }
 
 // The bits of a T in the low end of a 64-bit word.

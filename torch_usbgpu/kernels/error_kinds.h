@@ -10,6 +10,7 @@ enum DataErrorKind : uint32_t {
   kTargetNotProbability,
   kMarginTargetOutOfRange,
   kMultilabelTargetOutOfRange,
+  kDivisionByZero,   // of integers
   kBagsStart,   // the first offset of embedding_bag; index: what it is
   kBagsEnd,     // the last one; index: what it is, size: the number of indices
 };

@@ -2,6 +2,7 @@
 //
 //   gemm_f32   register-tiled fp32: 256 threads, each RM x RN outputs, double-buffered LDS
 //   gemm_wmma  f16 and bf16 through the matrix units, fp32 accumulation
+//   gemm_sum   adds up what the two above made of pieces of k, where there are few tiles
 //   gemm_plain one output per thread: f64, integers, and strides too large for 32-bit offsets
 //   gemv_*     matrix times vector, and dot products
 //
@@ -26,6 +27,24 @@ USBGPU_INLINE void store_product(const GemmArgs& args, Acc value, uint32_t row, 
     result += pick_scale<Acc>(args.beta, args.beta_int) * convert<Acc>(addend);
   }
   at<T>(args.d)[batch * args.d_batch + row * args.d_m + column * args.d_n] = convert<T>(result);
+}
+
+// The part of a product that a workgroup computes: one matrix of a batch, and all of k or a piece of it.
+struct GemmPart {
+  uint32_t batch, split, first_k, k;
+  USBGPU_INLINE explicit GemmPart(const GemmArgs& args) : batch(blockIdx.z), split(0), first_k(0), k(args.k) {
+    if (args.splits == 1) return;
+    split = batch / args.batches, batch -= split * args.batches;
+    first_k = split * args.split_k;
+    const uint32_t left = args.k - first_k;
+    k = left < args.split_k ? left : args.split_k;
+  }
+};
+
+template <typename T>
+USBGPU_INLINE void store_part(const GemmArgs& args, const GemmPart& part, float value, uint32_t row, uint32_t column) {
+  if (args.splits == 1) return store_product<T>(args, value, row, column, part.batch);
+  at<float>(args.partial)[(((uint64_t)part.split * args.batches + part.batch) * args.m + row) * args.n + column] = value;
 }
 
 typedef float float4_lds __attribute__((ext_vector_type(4)));
@@ -108,15 +127,16 @@ USBGPU_INLINE void gemm_f32(const GemmArgs& args) {
   __shared__ __attribute__((aligned(16))) float lds_a[2][TK * LoadA::Pitch];
   __shared__ __attribute__((aligned(16))) float lds_b[2][TK * LoadB::Pitch];
 
-  const uint32_t tile_m = blockIdx.y * TM, tile_n = blockIdx.x * TN, batch = blockIdx.z;
-  uint64_t a = args.a + 4 * (batch * args.a_batch + tile_m * args.a_m);
-  uint64_t b = args.b + 4 * (batch * args.b_batch + tile_n * args.b_n);
+  const uint32_t tile_m = blockIdx.y * TM, tile_n = blockIdx.x * TN;
+  const GemmPart part(args);
+  uint64_t a = args.a + 4 * (part.batch * args.a_batch + tile_m * args.a_m + part.first_k * args.a_k);
+  uint64_t b = args.b + 4 * (part.batch * args.b_batch + tile_n * args.b_n + part.first_k * args.b_k);
   LoadA load_a(args.m - tile_m, (uint32_t)args.a_m, (uint32_t)args.a_k);
   LoadB load_b(args.n - tile_n, (uint32_t)args.b_n, (uint32_t)args.b_k);
   const uint32_t x = threadIdx.x % Across, y = threadIdx.x / Across;
 
   float sum[RM][RN] = {};
-  uint32_t left = args.k;  // of k, from the tile that is loaded next
+  uint32_t left = part.k;  // from the tile that is loaded next
   auto load = [&] {
     if (left >= TK) load_a.load(a), load_b.load(b);
     else load_a.load_tail(a, left), load_b.load_tail(b, left);
@@ -128,7 +148,7 @@ USBGPU_INLINE void gemm_f32(const GemmArgs& args) {
   local_barrier();
   uint32_t current = 0;
 #pragma clang loop unroll(disable)
-  for (uint32_t k0 = 0; k0 < args.k; k0 += TK) {
+  for (uint32_t k0 = 0; k0 < part.k; k0 += TK) {
     const bool more = left != 0;
     if (more) load();
     const float *from_a = lds_a[current], *from_b = lds_b[current];
@@ -157,7 +177,7 @@ USBGPU_INLINE void gemm_f32(const GemmArgs& args) {
 #pragma unroll
     for (uint32_t j = 0; j < RN; ++j) {
       uint32_t column = tile_n + Fragment<RN, TN>::row(x, j);
-      if (column < args.n) store_product<float>(args, sum[i][j], row, column, batch);
+      if (column < args.n) store_part<float>(args, part, sum[i][j], row, column);
     }
   }
 }
@@ -170,9 +190,10 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
   constexpr uint32_t CountA = TM * TK / Threads, CountB = TN * TK / Threads;
   __shared__ __attribute__((aligned(16))) uint16_t lds_a[TM * Pitch];
   __shared__ __attribute__((aligned(16))) uint16_t lds_b[TN * Pitch];
-  const uint32_t tile_m = blockIdx.y * TM, tile_n = blockIdx.x * TN, batch = blockIdx.z;
-  uint64_t a = args.a + 2 * (batch * args.a_batch + tile_m * args.a_m);
-  uint64_t b = args.b + 2 * (batch * args.b_batch + tile_n * args.b_n);
+  const uint32_t tile_m = blockIdx.y * TM, tile_n = blockIdx.x * TN;
+  const GemmPart part(args);
+  uint64_t a = args.a + 2 * (part.batch * args.a_batch + tile_m * args.a_m + part.first_k * args.a_k);
+  uint64_t b = args.b + 2 * (part.batch * args.b_batch + tile_n * args.b_n + part.first_k * args.b_k);
 
   uint32_t offset_a[CountA], offset_b[CountB];
   uint16_t value_a[CountA], value_b[CountB];
@@ -194,7 +215,7 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
     uint32_t row = row_of(i, TN, BRowFast), last = args.n - tile_n - 1;
     offset_b[i] = 2u * ((row < last ? row : last) * (uint32_t)args.b_n + k_of(i, TN, BRowFast) * (uint32_t)args.b_k);
   }
-  uint32_t left = args.k;
+  uint32_t left = part.k;
   auto load = [&] {
     if (left >= TK) {
 #pragma unroll
@@ -222,7 +243,7 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
   float8 sum[WM / 16][WN / 16] = {};
   load();
 #pragma clang loop unroll(disable)
-  for (uint32_t k0 = 0; k0 < args.k; k0 += TK) {
+  for (uint32_t k0 = 0; k0 < part.k; k0 += TK) {
     local_barrier();
 #pragma unroll
     for (uint32_t i = 0; i < CountA; ++i) lds_a[row_of(i, TM, ARowFast) * Pitch + k_of(i, TM, ARowFast)] = value_a[i];
@@ -250,8 +271,21 @@ USBGPU_INLINE void gemm_wmma(const GemmArgs& args) {
 #pragma unroll
       for (uint32_t r = 0; r < 8; ++r) {
         uint32_t row = tile_m + wave_m + i * 16 + result_row(r, lane), column = tile_n + wave_n + j * 16 + (lane & 15);
-        if (row < args.m && column < args.n) store_product<T>(args, sum[i][j][r], row, column, batch);
+        if (row < args.m && column < args.n) store_part<T>(args, part, sum[i][j][r], row, column);
       }
+}
+
+// The pieces of k, always added in the same order.
+template <typename T>
+USBGPU_INLINE void gemm_sum(const GemmArgs& args) {
+  const uint64_t matrix = (uint64_t)args.m * args.n, all = matrix * args.batches;
+  const uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+  if (i >= all) return;
+  float sum = 0;
+#pragma clang loop unroll_count(4)
+  for (uint32_t split = 0; split < args.splits; ++split) sum += at<float>(args.partial)[split * all + i];
+  const uint32_t batch = (uint32_t)(i / matrix), in_matrix = (uint32_t)(i - batch * matrix), row = in_matrix / args.n;
+  store_product<T>(args, sum, row, in_matrix - row * args.n, batch);
 }
 
 // ---- one output per thread, 16 x 16 tiles, any strides
@@ -316,18 +350,33 @@ USBGPU_INLINE void gemv_thread(const GemvArgs& args) {
   store_vector<T>(args, sum, row);
 }
 
-// A workgroup per row: one or few long rows (dot).
+// A workgroup per row: one or few long rows (dot); or several, and gemv_sum adds up what they made.
 template <typename T>
 USBGPU_INLINE void gemv_group(const GemvArgs& args) {
   using Acc = accumulate_t<T>;
   __shared__ Acc scratch[8];
-  const uint32_t row = blockIdx.x;
+  const uint32_t row = blockIdx.x, first = blockIdx.y * args.split_k;
+  const uint32_t end = args.k - first < args.split_k ? args.k : first + args.split_k;
   Acc sum = 0;
-#pragma clang loop unroll(disable)
-  for (uint32_t k = threadIdx.x; k < args.k; k += 256)
+#pragma clang loop unroll_count(4)
+  for (uint32_t k = first + threadIdx.x; k < end; k += 256)
     sum += convert<Acc>(at<T>(args.a)[row * args.a_m + k * args.a_k]) * convert<Acc>(at<T>(args.x)[k * args.x_k]);
   sum = block_reduce<256>(sum, Sum{}, scratch);
-  if (threadIdx.x == 0) store_vector<T>(args, sum, row);
+  if (threadIdx.x) return;
+  if (args.splits == 1) store_vector<T>(args, sum, row);
+  else at<Acc>(args.partial)[blockIdx.y * args.m + row] = sum;
+}
+
+template <typename T>
+USBGPU_INLINE void gemv_sum(const GemvArgs& args) {
+  using Acc = accumulate_t<T>;
+  const uint32_t row = blockIdx.x * 8 + wave_id();
+  if (row >= args.m) return;
+  Acc sum = 0;
+#pragma clang loop unroll(disable)
+  for (uint32_t split = lane_id(); split < args.splits; split += 32) sum += at<Acc>(args.partial)[split * args.m + row];
+  sum = wave_reduce(sum, Sum{});
+  if (lane_id() == 0) store_vector<T>(args, sum, row);
 }
 
 }  // namespace usbgpu_family
@@ -336,6 +385,8 @@ USBGPU_INLINE void gemv_group(const GemvArgs& args) {
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::GemmArgs args) { usbgpu_family::gemm_f32<__VA_ARGS__>(args); }
 #define USBGPU_GEMM_WMMA(symbol, threads, ...) \
   USBGPU_FAMILY_KERNEL(threads) void symbol(usbgpu_family::GemmArgs args) { usbgpu_family::gemm_wmma<__VA_ARGS__>(args); }
+#define USBGPU_GEMM_SUM(symbol, T) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::GemmArgs args) { usbgpu_family::gemm_sum<T>(args); }
 #define USBGPU_GEMM_PLAIN(symbol, T) \
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::GemmArgs args) { usbgpu_family::gemm_plain<T>(args); }
 #define USBGPU_GEMV(symbol, form, T) \

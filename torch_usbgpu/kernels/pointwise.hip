@@ -90,7 +90,7 @@ __device__ __forceinline__ T load(uint64_t operand, uint32_t byte_offset) {
   if constexpr (same<In, Scalar>) {
     return from_bits<T>(operand);
   } else {
-    return convert<T>(*global_at<const typename Memory<In>::Type>(operand, byte_offset));
+    return convert<T>(read_global<typename Memory<In>::Type>(operand, byte_offset));
   }
 }
 
@@ -129,8 +129,8 @@ __device__ __forceinline__ void contiguous(const Args& args) {
 template <class Op, class Out, class... In, class... A, int... I, class Args>
 __device__ __forceinline__ void apply_at(const Args& args, const uint32_t* offset, Types<In...>, Types<A...>, Indices<I...>) {
   using Scalars = typename Signature<decltype(&Op::apply)>::Scalars;
-  *global_at<Out>(args.operand[0], offset[0]) =
-      convert<Out>(Op::apply(Scalars{args.param}, load<A, In>(args.operand[I + 1], offset[I + 1])...));
+  write_global<Out>(args.operand[0], offset[0],
+                    convert<Out>(Op::apply(Scalars{args.param}, load<A, In>(args.operand[I + 1], offset[I + 1])...)));
 }
 
 template <int DIMS, class Op, class Out, class... In, class Args>

@@ -5,13 +5,18 @@
 #include <hip/hip_runtime.h>
 
 #include "convert.h"
+#include "device_error.h"
 
 namespace usbgpu::kernels {
 
 template <class T>
 struct Scalars {
   const uint64_t* param;
-  __device__ __forceinline__ T operator()(int i) const { return from_bits<T>(param[i]); }
+  __device__ __forceinline__ T operator()(int i) const {
+    // complex128 is the one type that takes two words
+    if constexpr (sizeof(T) == 16) return T(from_bits<double>(param[2 * i]), from_bits<double>(param[2 * i + 1]));
+    else return from_bits<T>(param[i]);
+  }
 };
 
 #define OP0(NAME, ...) \
@@ -55,14 +60,19 @@ OP2(op_div, T(a / b))
 OP1(op_neg, T(-a))
 OP1(op_reciprocal, T(T(1) / a))
 
+// Of integers: an error that the next read-back raises. The parameter is the address of the error block.
+template <class T> __device__ __forceinline__ T divided_by_zero(const Scalars<T>& s) {
+  usbgpu_family::record_data_error(s.param[0], usbgpu_family::kDivisionByZero);
+  return T(0);
+}
 template <class T> struct op_div_trunc {
-  static __device__ __forceinline__ T apply(Scalars<T>, T a, T b) {
+  static __device__ __forceinline__ T apply(Scalars<T> s, T a, T b) {
     if constexpr (floating<T>) return ::trunc(a / b);
-    else return b == 0 ? T(0) : T(a / b);
+    else return b == 0 ? divided_by_zero(s) : T(a / b);
   }
 };
 template <class T> struct op_div_floor {
-  static __device__ __forceinline__ T apply(Scalars<T>, T a, T b) {
+  static __device__ __forceinline__ T apply(Scalars<T> s, T a, T b) {
     if constexpr (floating<T>) {   // Python's floor division, as c10::div_floor_floating
       if (b == 0) return a / b;
       const T mod = ::fmod(a, b);
@@ -73,7 +83,7 @@ template <class T> struct op_div_floor {
       if (div - floored > T(0.5)) floored += T(1);
       return floored;
     } else {
-      if (b == 0) return T(0);
+      if (b == 0) return divided_by_zero(s);
       const T q = T(a / b);
       if constexpr (T(-1) < T(0)) return T(q * b) != a && (a < 0) != (b < 0) ? T(q - 1) : q;
       return q;
@@ -81,13 +91,13 @@ template <class T> struct op_div_floor {
   }
 };
 template <class T> struct op_remainder {   // sign of the divisor
-  static __device__ __forceinline__ T apply(Scalars<T>, T a, T b) {
+  static __device__ __forceinline__ T apply(Scalars<T> s, T a, T b) {
     if constexpr (floating<T>) {
       T mod = ::fmod(a, b);
       if (mod != 0 && (b < 0) != (mod < 0)) mod += b;
       return mod;
     } else {
-      if (b == 0) return T(0);
+      if (b == 0) return divided_by_zero(s);
       T mod = T(a % b);
       if (mod != 0 && (b < 0) != (mod < 0)) mod = T(mod + b);
       return mod;
@@ -95,9 +105,9 @@ template <class T> struct op_remainder {   // sign of the divisor
   }
 };
 template <class T> struct op_fmod {   // sign of the dividend
-  static __device__ __forceinline__ T apply(Scalars<T>, T a, T b) {
+  static __device__ __forceinline__ T apply(Scalars<T> s, T a, T b) {
     if constexpr (floating<T>) return ::fmod(a, b);
-    else return b == 0 ? T(0) : T(a % b);
+    else return b == 0 ? divided_by_zero(s) : T(a % b);
   }
 };
 template <class T> __device__ __forceinline__ T power_of(T a, T b) {

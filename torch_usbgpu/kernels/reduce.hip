@@ -40,7 +40,7 @@ __device__ __forceinline__ uint32_t dot(const uint32_t* index, const uint32_t* s
 template <class Op, class Out, class Second, int KEPT, int REDUCED>
 __device__ __forceinline__ void write_result(const ReduceArgs<KEPT, REDUCED>& args, const uint32_t* index,
                                              typename Op::Acc value, uint32_t count) {
-  *global_at<Out>(args.out, dot<KEPT>(index, args.out_stride)) = convert<Out>(Op::finish(value, count, args.param));
+  write_global<Out>(args.out, dot<KEPT>(index, args.out_stride), convert<Out>(Op::finish(value, count, args.param)));
   if constexpr (Op::two_outputs) {
     *global_at<Second>(args.second, dot<KEPT>(index, args.second_stride)) =
         convert<Second>(Op::finish_second(value, count, args.param));
@@ -55,7 +55,7 @@ __device__ __forceinline__ typename Op::Acc accumulate(const ReduceArgs<KEPT, RE
   const auto element = [&](uint32_t i) {
     uint32_t index[REDUCED];
     split<REDUCED>(i, args.reduced, index);
-    return convert<T>(*global_at<const In>(args.in, base + dot<REDUCED>(index, args.reduced_stride)));
+    return convert<T>(read_global<In>(args.in, base + dot<REDUCED>(index, args.reduced_stride)));
   };
   typename Op::Acc acc[4] = {Op::start(), Op::start(), Op::start(), Op::start()};
   uint32_t i = first;

@@ -66,6 +66,23 @@ USBGPU_REDUCTION(red_norm, T(0), a + ::pow(magnitude(v), from_bits<T>(p[0])), T(
 USBGPU_REDUCTION(red_powsum, T(0), a + ::pow(magnitude(v), from_bits<T>(p[0])), T(a + b), a)
 #undef USBGPU_REDUCTION
 
+// Norms of complex elements: of their magnitudes.
+template <class Real>
+struct OfMagnitudes : Real {
+  using Part = typename Real::Input;
+  using Input = Complex<Part>;
+  static __device__ __forceinline__ Part step(Part a, Input v, uint32_t i, const uint64_t* p) {
+    return Real::step(a, ::hypot(v.re, v.im), i, p);
+  }
+};
+template <class R> struct red_norm0<Complex<R>> : OfMagnitudes<red_norm0<R>> {};
+template <class R> struct red_norm1<Complex<R>> : OfMagnitudes<red_norm1<R>> {};
+template <class R> struct red_norm2<Complex<R>> : OfMagnitudes<red_norm2<R>> {};
+template <class R> struct red_norm_max<Complex<R>> : OfMagnitudes<red_norm_max<R>> {};
+template <class R> struct red_norm_min<Complex<R>> : OfMagnitudes<red_norm_min<R>> {};
+template <class R> struct red_norm<Complex<R>> : OfMagnitudes<red_norm<R>> {};
+template <class R> struct red_powsum<Complex<R>> : OfMagnitudes<red_powsum<R>> {};
+
 // Elements are tested as the input's own type; the accumulator is a word, which lanes can exchange.
 template <class T> struct red_any {
   using Input = T;

@@ -10,7 +10,7 @@ template <> struct word<1> { using type = uint8_t; };
 template <> struct word<2> { using type = uint16_t; };
 template <> struct word<4> { using type = uint32_t; };
 template <> struct word<8> { using type = uint64_t; };
-template <> struct word<16> { typedef uint32_t type __attribute__((ext_vector_type(4))); };  // to be moved only
+template <> struct word<16> { using type = unsigned __int128; };  // to be moved only
 
 template <uint32_t Operands>
 struct Position {

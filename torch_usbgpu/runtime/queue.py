@@ -382,7 +382,7 @@ class Road:
         self.window_free_at[window] = self.sequence
         self.window_sent[window] = self.sequence, payload
         for index, pending in enumerate(self.data_free_at):
-            if pending is None or index in self.data_awaited:   # uploaded, and this window may be the one that consumes it
+            if pending is None or index in self.data_awaited:   # uploaded, and this window may consume it
                 self.data_free_at[index] = self.sequence
         self.send(WINDOW_SLOTS[window], payload)
 

@@ -54,12 +54,13 @@ void mark_bad_fork() { bad_fork = true; }
     case kInputNotProbability: TORCH_CHECK(false, "all elements of input should be between 0 and 1");
     case kTargetNotProbability: TORCH_CHECK(false, "all elements of target should be between 0 and 1");
     case kMarginTargetOutOfRange: TORCH_CHECK(false, "target out of range");
-    case kMultilabelTargetOutOfRange: TORCH_CHECK(false, "argument target is out of range");
+    case kMultilabelTargetOutOfRange: TORCH_CHECK(false, "argument #2 'target' is out of range");
+    case kDivisionByZero: TORCH_CHECK(false, "ZeroDivisionError");
     case kBagsStart:
       TORCH_CHECK(false, "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
                   "However, got ", block.index);
     case kBagsEnd:
-      TORCH_CHECK(false, "offsets[-1] can not be greater than input's length(", block.size, ") but got offsets[-1] of ",
+      TORCH_CHECK(false, "offsets[-1] can not be greater than input's length ", block.size, " but got offsets[-1] of ",
                   block.index);
     default: TORCH_CHECK(false, error.what());
   }
@@ -97,6 +98,9 @@ const char* dtype_name(at::ScalarType type) {
     case at::kInt: return "i32";
     case at::kLong: return "i64";
     case at::kBool: return "b8";
+    case at::kComplexFloat: return "c64";
+    case at::kComplexDouble: return "c128";
+    case at::kComplexHalf: return "c32";
     case at::kUInt16: return "u16";
     case at::kUInt32: return "u32";
     case at::kUInt64: return "u64";
@@ -121,6 +125,9 @@ const char* dtype_c_type(at::ScalarType type) {
     case at::kInt: return "int32_t";
     case at::kLong: return "int64_t";
     case at::kBool: return "bool";
+    case at::kComplexFloat: return "usbgpu::kernels::Complex<float>";
+    case at::kComplexDouble: return "usbgpu::kernels::Complex<double>";
+    case at::kComplexHalf: return "usbgpu::kernels::Complex<_Float16>";
     case at::kUInt16: return "uint16_t";
     case at::kUInt32: return "uint32_t";
     case at::kUInt64: return "uint64_t";

@@ -68,7 +68,7 @@ bool replace_arguments_with_gaps(const c10::FunctionSchema& schema, torch::jit::
     const c10::IValue& value = (*stack)[first + i];
     if (!value.isTensor() || !on_device(value) || schema.arguments()[i].alias_info()) continue;
     const at::Tensor& tensor = value.toTensor();
-    if (tensor.is_non_overlapping_and_dense() || at::has_internal_overlap(tensor) == at::MemOverlap::Yes) continue;
+    if (tensor.layout() != at::kStrided || tensor.is_non_overlapping_and_dense() || at::has_internal_overlap(tensor) == at::MemOverlap::Yes) continue;
     at::Tensor copy = at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
     copy.copy_(tensor);
     (*stack)[first + i] = std::move(copy);

@@ -33,7 +33,7 @@ USBGPU_FN float tanh(float x) {
                        0x1.20cd2ap-9f);
   const float small = fma(x * z, p, x);
   const float large = copysign(1.0f - 2.0f / (exp(2.0f * ax) + 1.0f), x);
-  return ax < 0.6f ? small : isnan(x) ? x : large;
+  return ax < 0.6f ? copysign(small, x) : isnan(x) ? x : large;   // the sum loses the sign of -0
 }
 // Error < 2 ulp.
 USBGPU_FN float sinh(float x) {

@@ -1,0 +1,279 @@
+"""Complex numbers against the CPU: storage, views, lazy conjugation, casts, arithmetic, functions, sums, products."""
+from __future__ import annotations
+
+import cmath
+import itertools
+import math
+
+import pytest
+import torch
+
+from .gradients import compare
+from .layouts import LAYOUTS, Guarded, lay_out, to_device
+
+COMPLEX = (torch.complex64, torch.complex128)
+TOLERANCE = {torch.complex64: dict(rtol=1.3e-6, atol=2e-6), torch.complex128: dict(rtol=1e-12, atol=1e-12),
+             torch.float32: dict(rtol=1.3e-6, atol=2e-6), torch.float64: dict(rtol=1e-12, atol=1e-12)}
+UNARY = ("abs", "acos", "acosh", "angle", "asin", "asinh", "atan", "atanh", "conj_physical", "cos", "cosh", "exp", "exp2",
+         "expm1", "isfinite", "isinf", "isnan", "isreal", "log", "log10", "log1p", "log2", "logical_not", "neg", "reciprocal",
+         "rsqrt", "sgn", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh")
+BINARY = ("add", "div", "eq", "logical_and", "logical_or", "logical_xor", "mul", "ne", "pow", "sub")
+
+
+def number(shape, dtype, seed=0):
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(got, want, **tolerance):
+    assert got.device.type == "usbgpu" and got.dtype == want.dtype and got.shape == want.shape
+    limits = tolerance or TOLERANCE.get(want.dtype, dict(rtol=0, atol=0))
+    torch.testing.assert_close(got.cpu().resolve_conj().resolve_neg(), want.resolve_conj().resolve_neg(), equal_nan=True, **limits)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("name", UNARY)
+def test_functions(name, dtype):
+    function = getattr(torch, name)
+    values = torch.cat([number((3, 4, 5), dtype), number((3, 4, 5), dtype, 1) * 1e-3, number((3, 4, 5), dtype, 2) * 8])
+    for layout in ("contiguous", "transposed", "sliced"):
+        tensor = lay_out(values, layout)
+        assert_same(function(to_device(tensor)), function(tensor))
+
+
+@pytest.mark.parametrize("name", ("sqrt", "log", "asin", "acos", "atanh", "exp", "tanh", "sinh", "cosh"))
+def test_functions_where_they_are_delicate(name):
+    """Zeros of either sign, the branch cuts' ends, the unit circle, sizes whose squares overflow: against Python's."""
+    sides = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -3.0, 1e-8, 80.0) + (() if name in ("exp", "sinh", "cosh") else (1e30, -1e-30))
+    points, want = [], []
+    for re, im in itertools.product(sides, sides):
+        try:
+            want.append(getattr(cmath, name)(complex(re, im)))
+        except (ValueError, OverflowError):
+            continue
+        points.append(complex(re, im))
+    for dtype, rtol in ((torch.complex128, 1e-14), (torch.complex64, 1e-6)):
+        narrow = torch.tensor(points, dtype=dtype)
+        expected = want if dtype == torch.complex128 else [getattr(cmath, name)(complex(z)) for z in narrow.tolist()]
+        got = getattr(torch, name)(narrow.to("usbgpu")).cpu().tolist()
+        for z, g, w in zip(narrow.tolist(), got, expected, strict=True):
+            for part in ("real", "imag"):
+                a, b = getattr(g, part), getattr(w, part)
+                if abs(b) > 3e38 and dtype == torch.complex64:
+                    continue
+                # a part much smaller than the other is allowed the other's rounding
+                assert abs(a - b) <= rtol * max(abs(b), 1e-3 * abs(w)) + (1e-37 if dtype == torch.complex64 else 1e-300), (name, z, g, w)
+                assert b != 0 or math.copysign(1, a) == math.copysign(1, b) or name in ("atanh", "cosh"), (name, z, g, w)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("name", BINARY)
+def test_two_operands(name, dtype):
+    function = getattr(torch, name)
+    a, b = number((3, 4, 5), dtype), number((3, 4, 5), dtype, 1)
+    b[0, 0, 0] = a[0, 0, 0]
+    others = [b, b.real.contiguous(), b[0, :, :1], torch.tensor(2 - 3j), 1.5 + 2j, 3]
+    others += [] if name == "pow" else [torch.arange(5)]
+    others += [torch.tensor([True, False, True, True, False])] if name in ("add", "mul", "eq", "logical_and") else []
+    for layout in LAYOUTS:
+        left = lay_out(a, layout)
+        right = lay_out(b, "transposed")
+        assert_same(function(to_device(left), to_device(right)), function(left, right))
+    for other in others:
+        if name.startswith("logical") and not isinstance(other, torch.Tensor):
+            continue
+        moved = other.to("usbgpu") if isinstance(other, torch.Tensor) and other.dim() else other
+        assert_same(function(a.to("usbgpu"), moved), function(a, other))
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_more_operands(dtype):
+    a, b, c = (number((4, 5), dtype, seed) for seed in range(3))
+    da, db, dc = a.to("usbgpu"), b.to("usbgpu"), c.to("usbgpu")
+    assert_same(torch.addcmul(da, db, dc, value=2 - 1j), torch.addcmul(a, b, c, value=2 - 1j))
+    assert_same(torch.addcdiv(da, db, dc, value=1j), torch.addcdiv(a, b, c, value=1j))
+    assert_same(torch.add(da, db, alpha=1 - 2j), torch.add(a, b, alpha=1 - 2j))
+    assert_same(1j - da, 1j - a)
+    assert_same(2j ** da, 2j ** a)
+    assert_same(torch.lerp(da, db, 0.75), torch.lerp(a, b, 0.75))
+    assert_same(torch.lerp(da, db, dc), torch.lerp(a, b, c))
+    assert_same(torch.where(da.real > 0, da, db), torch.where(a.real > 0, a, b))
+    assert_same(torch.nn.functional.silu(da), torch.nn.functional.silu(a))
+    for exponent in (2, 3, -1, 0.5, -2, 0, 1.5 - 1j):
+        assert_same(da ** exponent, a ** exponent)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("layout", ("contiguous", "transposed", "sliced", "offset"))
+def test_outputs(layout, dtype):
+    """In place, and into `out=` of any layout: nothing around it is written."""
+    a, b = number((3, 4, 5), dtype), number((3, 4, 5), dtype, 1)
+    out = Guarded((3, 4, 5), dtype, layout)
+    torch.mul(a.to("usbgpu"), b.to("usbgpu"), out=out.tensor)
+    assert_same(out.tensor, a * b)
+    out.check()
+    out.tensor.sub_(b.to("usbgpu"))
+    assert_same(out.tensor, a * b - b)
+    out.tensor.fill_(3 - 4j)
+    assert_same(out.tensor.abs(), torch.full((3, 4, 5), 5.0, dtype=dtype.to_real()))
+    out.tensor.zero_()
+    assert not out.tensor.cpu().any()
+    out.check()
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_views_and_lazy_bits(dtype):
+    a = number((3, 4), dtype)
+    da = a.to("usbgpu")
+    assert_same(torch.view_as_real(da), torch.view_as_real(a))
+    assert_same(torch.view_as_complex(torch.view_as_real(da)), a)
+    assert da.real.data_ptr() == da.data_ptr() and da.imag.data_ptr() == da.data_ptr() + dtype.itemsize // 2
+    assert da.conj().is_conj() and da.conj().imag.is_neg()
+    for view in (lambda x: x.conj(), lambda x: x.conj().imag, lambda x: x.t().conj(), lambda x: x.mH, lambda x: x.conj()[:, ::2]):
+        assert_same(view(da).clone(), view(a).clone())
+        assert_same(view(da).contiguous(), view(a).contiguous())
+        assert_same(view(da) * 2, view(a) * 2)
+        assert torch.equal(view(da).cpu().resolve_conj().resolve_neg(), view(a).resolve_conj().resolve_neg())
+    target = torch.zeros_like(da)
+    target.conj().copy_(da)                       # into a lazily conjugated tensor
+    assert_same(target, a.conj().resolve_conj())
+    target.imag.copy_(da.conj().imag)             # from a lazily negated one
+    assert_same(target.imag.clone(), -a.imag)
+    assert da[1, 2].item() == a[1, 2].item() and da.conj()[1, 2].item() == a.conj()[1, 2].item()
+    assert torch.is_complex(da) and repr(da).startswith("tensor([[")
+    assert torch.equal(da, da.clone()) and not torch.equal(da, da.conj())
+
+
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+        torch.bool)
+
+
+@pytest.mark.parametrize("dtype", (*REAL, torch.complex32, *COMPLEX), ids=str)
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_casts(dtype):
+    values = torch.tensor([0, 1, 2.5, 100, 3]) + 1j * torch.tensor([1.0, 0, -3, 4, 0])
+    for source, strided in itertools.product(COMPLEX, (False, True)):
+        a = values.to(source)
+        da = a.to("usbgpu")
+        if strided:
+            a, da = a[::2], da[::2]
+        assert torch.equal(torch.view_as_real(da.to(dtype).cpu().to(source)), torch.view_as_real(a.to(dtype).to(source)))
+        assert torch.equal(da.cpu().to(dtype).to(source), a.to(dtype).to(source))
+        back, want = da.to(dtype).to(source), a.to(dtype).to(source)
+        assert torch.equal(back.cpu(), want)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_out_of_real_numbers(dtype):
+    a, b = torch.randn(2, 5, 6, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    for left, right in ((a, b), (a.t(), b.t()), (a[:, ::2], b[:1, ::2])):
+        assert_same(torch.complex(left.to("usbgpu"), right.to("usbgpu")), torch.complex(left, right))
+        assert_same(torch.polar(left.to("usbgpu"), right.to("usbgpu")), torch.polar(left, right))
+    with pytest.raises(RuntimeError, match="Expected"):
+        torch.complex(a.to("usbgpu"), b.double().float().half().to("usbgpu"))
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_random_numbers(dtype):
+    torch.manual_seed(3)
+    first = torch.randn(4000, dtype=dtype, device="usbgpu")
+    torch.manual_seed(3)
+    assert torch.equal(first, torch.randn(4000, dtype=dtype, device="usbgpu"))
+    assert abs(first.cpu().abs().square().mean() - 1) < 0.1 and abs(first.cpu().mean()) < 0.1
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_reductions(dtype):
+    a = number((7, 5, 40), dtype) * 0.7
+    da = a.to("usbgpu")
+    for name in ("sum", "mean", "std", "var"):
+        function = getattr(torch, name)
+        for dims in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+            for x, dx in ((a, da), (a.transpose(0, 2), da.transpose(0, 2)), (a[:, ::2], da[:, ::2])):
+                assert_same(function(dx, dim=dims), function(x, dim=dims), rtol=1e-5 if dtype == torch.complex64 else 1e-11,
+                            atol=1e-5 if dtype == torch.complex64 else 1e-11)
+    assert_same(torch.prod(da[0, 0, :9]), torch.prod(a[0, 0, :9]))
+    assert_same(torch.prod(da, dim=1, keepdim=True), torch.prod(a, dim=1, keepdim=True))
+    big = a.repeat(20, 20, 2)
+    assert_same(big.to("usbgpu").sum(), big.sum(), rtol=1e-4, atol=1e-2 if dtype == torch.complex64 else 1e-9)
+    mask = torch.where(a.real > 0, a, 0j)
+    assert_same(torch.any(mask.to("usbgpu"), dim=1), torch.any(mask, dim=1))
+    assert_same(torch.all(mask.to("usbgpu"), dim=1), torch.all(mask, dim=1))
+    assert_same(torch.count_nonzero(mask.to("usbgpu")), torch.count_nonzero(mask))
+    assert_same(da.real.sum(dtype=dtype), a.real.sum(dtype=dtype), rtol=1e-4, atol=1e-4)
+    for order in (0, 1, 2, 3.5, float("inf"), float("-inf")):
+        assert_same(torch.linalg.vector_norm(da, order, dim=1), torch.linalg.vector_norm(a, order, dim=1))
+    assert_same(torch.zeros(0, 3, dtype=dtype, device="usbgpu").sum(0), torch.zeros(0, 3, dtype=dtype).sum(0))
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_matrix_products(dtype):
+    tolerance = dict(rtol=1e-5, atol=2e-5) if dtype == torch.complex64 else dict(rtol=1e-11, atol=1e-11)
+
+    def check(function, *args):
+        assert_same(function(*[to_device(x.resolve_conj()) for x in args]), function(*args), **tolerance)
+
+    a, b, c = number((3, 35, 40), dtype), number((3, 40, 33), dtype, 1), number((35, 33), dtype, 2)
+    check(torch.bmm, a, b)
+    check(lambda a, b: a[0] @ b[0], a, b)
+    check(lambda a, b: a[0].conj() @ b[0], a, b)                    # the bit reaches the kernel
+    check(lambda a, b: b[0].mH @ a[0].mH, a, b)
+    check(lambda a, b: a[:, 1:, ::2] @ b[:, ::2].conj(), a, b)
+    check(lambda a, b, c: torch.addmm(c, a[0], b[0], beta=2j, alpha=1 - 1j), a, b, c)
+    check(lambda a, b, c: torch.baddbmm(c, a, b, beta=0.5), a, b, c)
+    check(lambda a, b: a[0] @ b[0, :, 3], a, b)
+    check(lambda a, b, c: torch.addmv(c[:, 0].conj(), a[0], b[0, :, 0]), a, b, c)
+    check(lambda a: torch.dot(a[0, 0], a[1, 0].conj()), a)
+    check(lambda a: torch.vdot(a[0, 0], a[1, 0]), a)
+    check(lambda a: torch.linalg.vecdot(a[0], a[1]), a)
+    check(lambda a: a[:, :, :0] @ a.mT[:, :0], a)
+    out = Guarded((35, 33), dtype, "transposed")
+    torch.mm(a[0].to("usbgpu"), b[0].to("usbgpu"), out=out.tensor)
+    assert_same(out.tensor, a[0] @ b[0], **tolerance)
+    out.check()
+    poisoned = torch.full_like(c, complex("nan"))
+    check(lambda a, b, c: torch.addmm(c, a[0], b[0], beta=0), a, b, poisoned)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_movement(dtype):
+    a = number((6, 5), dtype)
+    rows, mask = torch.tensor([3, 0, 5]), a.real > 0
+    for function in (lambda x, i, m: x[i], lambda x, i, m: x[m], lambda x, i, m: x.flip(0), lambda x, i, m: x.roll(2, 1),
+                     lambda x, i, m: torch.cat([x, x[:, ::2].conj()], 1), lambda x, i, m: x.index_select(0, i),
+                     lambda x, i, m: x.gather(0, i[:, None].expand(3, 5)), lambda x, i, m: x.take(i),
+                     lambda x, i, m: x.masked_fill(m, 2 - 1j), lambda x, i, m: x.tril() if x.dtype == torch.complex64 else x,
+                     lambda x, i, m: x.index_put((i,), x[:3] * 2), lambda x, i, m: x.index_put((i - i,), x[:3], accumulate=True),
+                     lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), x[1:2, :3]), lambda x, i, m: x.index_copy(0, i, x[:3]),
+                     lambda x, i, m: x.masked_scatter(m, x.conj().resolve_conj())):
+        for x in (a, lay_out(a, "transposed"), lay_out(a, "sliced")):
+            assert_same(function(to_device(x), rows.to("usbgpu"), mask.to("usbgpu")), function(x, rows, mask))
+
+
+def test_gradients():
+    """Of a real loss through complex intermediates, with lazily conjugated gradients on the way."""
+    x, y = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    for function in (lambda x, y: torch.complex(x, y).abs(),
+                     lambda x, y: torch.polar(x.abs(), y).mul(torch.complex(y, x)).imag,
+                     lambda x, y: torch.view_as_real(torch.complex(x, y).tanh() / (1 + 2j)),
+                     lambda x, y: torch.complex(x, y).sigmoid().angle(),
+                     lambda x, y: (torch.complex(x, y) @ torch.complex(y, x).mH).abs().sum(0),
+                     lambda x, y: torch.complex(x, y).sgn().real,
+                     lambda x, y: torch.linalg.vector_norm(torch.complex(x, y), dim=0),
+                     lambda x, y: torch.complex(x, y).pow(2.5).log().sum(1).real):
+        compare(function, x, y, rtol=1e-4, atol=1e-4)
+
+
+def test_refusals():
+    """What the CPU refuses for complex numbers is refused here in its words, and not computed without the imaginary part."""
+    a = number((3, 3), torch.complex64)
+    da = a.to("usbgpu")
+    for name in ("floor", "ceil", "trunc", "sign", "erf"):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            getattr(torch, name)(a)
+        torch.usbgpu.set_fallback("silent")
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            getattr(torch, name)(da)
+    with pytest.raises(RuntimeError):
+        torch.lt(da, da)
+    with pytest.raises(RuntimeError, match="result type ComplexFloat can't be cast"):
+        torch.ones(3, 3, device="usbgpu").add_(da)
