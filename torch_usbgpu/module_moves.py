@@ -39,7 +39,8 @@ def keep_parameters(torch) -> None:
 
 def _same_object(torch, old, new, replaced):
     """`old` with the contents of `new`; where something else holds on to its contents (a graph that is still alive, a
-    weak reference), the one Parameter that takes its place in all modules. `replaced` keeps `old` alive, so that its id is its own."""
+    weak reference), the one Parameter that takes its place in all modules. `replaced` keeps `old` alive, so that its id
+    is its own."""
     if id(old) in replaced:
         return replaced[id(old)][1]
     try:

@@ -1,7 +1,7 @@
 """Launch economy: no operator takes more launches than its CUDA counterpart.
 
-The numbers are what PyTorch 2.13's CUDA code launches for these shapes, counted by reading it (copies
-and fills on the device count, transfers do not); where it goes through cuBLAS or cuDNN: one.
+The numbers are what PyTorch's CUDA code launches for these shapes by what is known of that code, not measured on a
+GPU (copies and fills on the device count, transfers do not); where it goes through cuBLAS or cuDNN: one.
 Operators that ATen composes of others are in here with what they come to on either device.
 """
 from __future__ import annotations

@@ -17,8 +17,8 @@ NATIVE, FALLBACK, WRONG, UNSUPPORTED, NOTHING = "native", "fallback", "wrong", "
 SAMPLES = 4
 MAIN = torch.float32            # forward and backward, with all samples; other dtypes forward, with SAMPLES_OF_OTHERS
 SAMPLES_OF_OTHERS = 2
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-          torch.uint8, torch.bool, torch.complex64)
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
+          torch.int8, torch.uint8, torch.bool, torch.complex64)
 RTOL, ATOL = 2e-4, 2e-5
 # Of the largest result: what is computed wide and rounded once differs in the last bits, and sums cancel.
 ROUNDING = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -77,7 +77,8 @@ def measure(op, samples: int = SAMPLES, dtypes: Iterable[torch.dtype] = (MAIN,),
                           if able[direction]}
             for dtype in dtypes:
                 if dtype != MAIN and dtype in op.dtypes:
-                    found["dtypes"][title(dtype)] = _direction(op, dtype, min(samples, SAMPLES_OF_OTHERS), backward=False)
+                    found["dtypes"][title(dtype)] = _direction(op, dtype, min(samples, SAMPLES_OF_OTHERS),
+                                                               backward=False)
             return found
     finally:
         torch.usbgpu.set_fallback(mode)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 
 from .measure import FALLBACK, NATIVE, NOTHING, UNSUPPORTED, WRONG, totals
 
@@ -30,14 +31,15 @@ def page(report: dict) -> str:
         f"operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage NAME "
         "...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
         "that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; `USBGPU_CHECK=1` "
-        "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).", "",
+        "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
+        "",
         f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
         "|---|---|---|---|",
         *(f"| {state} | {forward[state]} | {backward[state]} | {MEANING[state]} |" for state in MEANING), "",
         "Random results and uninitialised memory are compared in shape and dtype only; decompositions up to signs.", ""]
     if others:
         lines += ["| forward | " + " | ".join(others) + " |", "|---|" + "---|" * len(others),
-                  *(f"| {state} | " + " | ".join(str(counts[name][state]) for name in others) + " |" for state in MEANING),
+                  *(_row(state, (str(counts[name][state]) for name in others)) for state in MEANING),
                   ""]
     lines += ["## What falls back", "",
               f"Operators without a kernel (for the dtypes they then got), and how many {report['dtype']} entries each of "
@@ -48,14 +50,19 @@ def page(report: dict) -> str:
     lines += [f"| {entry['name']} | {_cell(entry['forward'])} | {_cell(entry['backward'])} |" for entry in measured
               if not _is_native(entry)]
     if others:
-        lines += ["", "## Other dtypes: what is not native", "", "| entry | dtypes | |", "|---|---|---|", *_others(measured)]
+        lines += ["", "## Other dtypes: what is not native", "", "| entry | dtypes | |", "|---|---|---|",
+                  *_others(measured)]
     lines += ["", "## Every entry", "",
               "; ".join(f"{MARKS[state]} {state}" for state in MEANING) + "; empty: the CPU has no such kernel.", "",
-              f"| entry | {report['dtype']} | backward | " + " | ".join(others) + " |", "|---|---|---|" + "---|" * len(others)]
+              _row("entry", [report["dtype"], "backward", *others]), "|---|---|---|" + "---|" * len(others)]
     for entry in measured:
         found = [entry["forward"], entry["backward"], *(entry["dtypes"].get(name) for name in others)]
-        lines.append(f"| {entry['name']} | " + " | ".join(MARKS[result["state"]] if result else "" for result in found) + " |")
+        lines.append(_row(entry["name"], (MARKS[result["state"]] if result else "" for result in found)))
     return "\n".join(lines) + "\n"
+
+
+def _row(first: str, cells: Iterable[str]) -> str:
+    return f"| {' | '.join([first, *cells])} |"
 
 
 def _others(measured: list[dict]) -> list[str]:
