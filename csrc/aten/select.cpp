@@ -98,6 +98,24 @@ std::vector<int64_t> reduced_shape(const Tensor& self, int64_t dim, bool keepdim
 
 using Pair = std::tuple<Tensor&, Tensor&>;
 
+// Outputs of the reduced shape, filled by select_rows.
+Pair select_into(const char* op, Select what, const Tensor& self, int64_t dim, bool keepdim, Tensor& values, Tensor& indices,
+                 uint32_t kth = 0) {
+  const auto shape = reduced_shape(self, dim, keepdim);
+  resize_out(values, shape);
+  resize_out(indices, shape);
+  at::assert_no_internal_overlap(values);
+  at::assert_no_internal_overlap(indices);
+  if (self.dim() == 0) {
+    values.copy_(self);
+    indices.zero_();
+  } else if (self.numel() != 0) {
+    const Tensor input = values.is_alias_of(self) ? self.clone() : self;
+    select_rows(op, what, input, dim, keepdim, values, indices, kth);
+  }
+  return {values, indices};
+}
+
 // ---- kthvalue
 
 Pair kthvalue_out(const Tensor& self, int64_t k, int64_t dim_, bool keepdim, Tensor& values, Tensor& indices) {
@@ -110,18 +128,7 @@ Pair kthvalue_out(const Tensor& self, int64_t k, int64_t dim_, bool keepdim, Ten
   at::assert_no_overlap(self, values);
   TORCH_CHECK(values.scalar_type() == self.scalar_type(), "output values must be of same type as input");
   TORCH_CHECK(indices.scalar_type() == at::kLong, "output indices must be of scalar type Long");
-  const auto shape = reduced_shape(self, dim, keepdim);
-  resize_out(values, shape);
-  resize_out(indices, shape);
-  at::assert_no_internal_overlap(values);
-  at::assert_no_internal_overlap(indices);
-  if (self.dim() == 0) {
-    values.copy_(self);
-    indices.zero_();
-  } else if (self.numel() != 0) {
-    select_rows("kthvalue", Select::kth, self, dim, keepdim, values, indices, static_cast<uint32_t>(k - 1));
-  }
-  return {values, indices};
+  return select_into("kthvalue", Select::kth, self, dim, keepdim, values, indices, static_cast<uint32_t>(k - 1));
 }
 
 // ---- median
@@ -134,19 +141,7 @@ Pair median_rows(const char* op, Select what, const Tensor& self, int64_t dim, b
   TORCH_CHECK(values.scalar_type() == self.scalar_type(), "Expected tensor for 'values' to have the same type as tensor for "
               "argument #2 'self'; but type ", values.toString(), " does not equal ", self.toString(),
               " (while checking arguments for ", op, ")");
-  const auto shape = reduced_shape(self, dim, keepdim);
-  resize_out(values, shape);
-  resize_out(indices, shape);
-  at::assert_no_internal_overlap(values);
-  at::assert_no_internal_overlap(indices);
-  if (self.dim() == 0) {
-    values.copy_(self);
-    indices.zero_();
-  } else if (self.numel() != 0) {
-    const Tensor input = values.is_alias_of(self) ? self.clone() : self;
-    select_rows(op, what, input, dim, keepdim, values, indices);
-  }
-  return {values, indices};
+  return select_into(op, what, self, dim, keepdim, values, indices);
 }
 
 Pair median_dim(const Tensor& self, int64_t dim, bool keepdim, Tensor& values, Tensor& indices) {
@@ -198,19 +193,7 @@ Pair mode_out(const Tensor& self, int64_t dim, bool keepdim, Tensor& values, Ten
               "' for indices output");
   dim = at::maybe_wrap_dim(dim, self.dim());
   if (self.numel() == 0) at::native::zero_numel_check_dims(self, dim, "mode()");
-  const auto shape = reduced_shape(self, dim, keepdim);
-  resize_out(values, shape);
-  resize_out(indices, shape);
-  at::assert_no_internal_overlap(values);
-  at::assert_no_internal_overlap(indices);
-  if (self.dim() == 0) {
-    values.copy_(self);
-    indices.zero_();
-  } else if (self.numel() != 0) {
-    const Tensor input = values.is_alias_of(self) ? self.clone() : self;
-    select_rows("mode", Select::mode, input, dim, keepdim, values, indices);
-  }
-  return {values, indices};
+  return select_into("mode", Select::mode, self, dim, keepdim, values, indices);
 }
 
 std::tuple<Tensor, Tensor> mode(const Tensor& self, int64_t dim, bool keepdim) {

@@ -1,20 +1,2 @@
-"""Whole models on the emulated GPU: nothing in them may run on the CPU."""
-import pytest
-import torch
-
-import torch_usbgpu  # noqa: F401  registers the device
-
-
-@pytest.fixture(autouse=True)
-def no_fallback():
-    before = torch.usbgpu.set_fallback("error")
-    torch.manual_seed(0)
-    yield
-    torch.usbgpu.set_fallback(before)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    outcome = yield
-    if outcome.get_result().failed:
-        torch.usbgpu.reset()
+"""What torch offers around operators, on the emulated GPU: nothing in it may run on the CPU."""
+from ..no_fallback import no_fallback, pytest_runtest_makereport  # noqa: F401  found by pytest
