@@ -58,7 +58,8 @@ def test_torch_save_and_load(make, zipped):
 
 
 @pytest.mark.parametrize("where", ["usbgpu", "usbgpu:0", torch.device("usbgpu"), {"cpu": "usbgpu:0"},
-                                   lambda storage, location: storage.usbgpu()], ids=str)
+                                   lambda storage, location: storage.usbgpu()],
+                         ids=["name", "number", "device", "table", "function"])
 def test_what_was_saved_on_the_cpu_is_loaded_to_the_device(where):
     tensor = torch.randn(4, 3)
     back = reloaded({"x": [tensor, tensor[1:]]})(map_location=where)["x"]
