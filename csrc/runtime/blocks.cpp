@@ -18,10 +18,10 @@ std::string gib(uint64_t bytes) {
 
 }  // namespace
 
-OutOfMemory::OutOfMemory(size_t requested_bytes, size_t free_bytes, size_t total_bytes)
+OutOfMemory::OutOfMemory(size_t requested_bytes, size_t free_bytes, size_t total_bytes, const char* memory, const char* next)
     : std::runtime_error("usbgpu out of memory: tried to allocate " + gib(requested_bytes) + " (" +
                          std::to_string(requested_bytes) + " bytes), " + gib(free_bytes) + " of " + gib(total_bytes) +
-                         " of VRAM are free. Next: free tensors, call torch.usbgpu.empty_cache(), or use a smaller batch."),
+                         " of " + memory + " are free. Next: " + next),
       requested(requested_bytes), free(free_bytes), total(total_bytes) {}
 
 BlockAllocator::BlockAllocator(DevicePtr begin, DevicePtr end) {

@@ -42,7 +42,7 @@ void tell_of_copy(bool to_device, uint64_t bytes) {
 // stream, so it must not lie in a block that a tensor has just freed: commands that still wait may
 // write to that.
 uint64_t code_bytes(const DeviceConfig& config) {
-  constexpr uint64_t kCodeBytes = 16 << 20;  // some ten thousand kernels
+  constexpr uint64_t kCodeBytes = 128 << 20;  // some sixty thousand kernels: a notebook that is open for weeks
   const uint64_t part = (config.heap_end - config.heap_begin) / 8;
   return std::min(kCodeBytes, part / BlockAllocator::kGranule * BlockAllocator::kGranule);
 }
@@ -183,7 +183,12 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
   const uint32_t bytes = static_cast<uint32_t>(image.image.size() * 4);
   const DevicePtr base = [&] {
     std::lock_guard lock(blocks_mutex_);
-    return code_blocks_.allocate(bytes);
+    try {
+      return code_blocks_.allocate(bytes);
+    } catch (const OutOfMemory& error) {
+      throw OutOfMemory(error.requested, error.free, error.total, "VRAM for code",
+                        "save what you need (torch.save) and start the process again; code stays until it ends.");
+    }
   }();
   std::vector<std::byte> data(bytes);
   std::memcpy(data.data(), image.image.data(), bytes);
@@ -248,7 +253,11 @@ void StreamDevice::resolve_kernels() {
     std::vector<Kernel*> kernels;
     std::erase_if(image.kernels, [&](const auto& row) { return !by_symbol.contains(row.first); });
     for (const auto& [symbol, code] : image.kernels) kernels.push_back(by_symbol[symbol]);
-    place(image, kernels);
+    try {
+      place(image, kernels);
+    } catch (...) {
+      if (!result.error) result.error = std::current_exception();
+    }
   }
   bool missing = false;
   for (Kernel* kernel : waiting) {

@@ -23,7 +23,8 @@ struct Dim3 {
 };
 
 struct OutOfMemory : std::runtime_error {
-  OutOfMemory(size_t requested, size_t free, size_t total);
+  OutOfMemory(size_t requested, size_t free, size_t total, const char* memory = "VRAM",
+              const char* next = "free tensors, call torch.usbgpu.empty_cache(), or use a smaller batch.");
   size_t requested, free, total;  // bytes
 };
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from torch_usbgpu import _runtime
 from torch_usbgpu.runtime.queue import SRAM_BYTES, Road
 
 from .conftest import CONFIG, HEAP, SRAM_VA, WINDOW_BYTES
@@ -117,6 +118,23 @@ def test_kernel_that_does_not_compile_costs_only_itself(stream, road):
     assert [b[0] for n, b in packets(only_payload(road)[:-TRAILER]) if n == "DISPATCH_DIRECT"] == [5]
     with pytest.raises(RuntimeError, match="did not compile"):
         stream.launch(stream.kernel("memory", "bad", "line"), (1, 1, 1), (64, 1, 1), b"")
+
+
+def test_full_code_memory_costs_only_what_found_no_room(road):
+    stream = _runtime.StreamDevice(road, {**CONFIG, "heap_end": HEAP + 8 * 4096})       # an eighth is for code
+    rooms = 4096 // 512
+    for i in range(rooms):
+        stream.launch(stream.kernel("memory", f"k{i}", "line"), (i + 1, 1, 1), (64, 1, 1), bytes(16))
+        stream.flush()
+    stream.launch(stream.kernel("memory", "k0", "line"), (20, 1, 1), (64, 1, 1), bytes(16))
+    stream.launch(stream.kernel("memory", "late", "line"), (21, 1, 1), (64, 1, 1), bytes(16))
+    with pytest.raises(_runtime.OutOfMemory, match="of VRAM for code are free. Next: save .* start the process again"):
+        stream.flush()
+    stream.flush()
+    grids = [body[0] for _, payload in road.submissions for name, body in packets(words(payload)[:-TRAILER])
+             if name == "DISPATCH_DIRECT"]
+    assert grids == [*range(1, rooms + 1), 20]
+    assert stream.allocate(512), "tensors have their own"
 
 
 @pytest.mark.parametrize("nbytes, way", [(4, "inline"), (16 * 1024, "inline"), (3, "upload"), (5000 * 4 + 1, "upload"),

@@ -28,8 +28,8 @@ def page(report: dict) -> str:
         "# Coverage: which operators run on the GPU", "",
         "Written by `usbgpu coverage`; do not edit. Each entry is one of torch's own operator tests (`op_db`), run "
         f"with its first {report['samples']} samples in {report['dtype']}, and fewer in the other dtypes that the "
-        f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage NAME "
-        "...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
+        f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage "
+        "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
         "that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; `USBGPU_CHECK=1` "
         "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
         "",
@@ -42,8 +42,8 @@ def page(report: dict) -> str:
                   *(_row(state, (str(counts[name][state]) for name in others)) for state in MEANING),
                   ""]
     lines += ["## What falls back", "",
-              f"Operators without a kernel (for the dtypes they then got), and how many {report['dtype']} entries each of "
-              "them holds back.", "",
+              f"Operators without a kernel (for the dtypes they then got), and how many {report['dtype']} entries each "
+              "of them holds back.", "",
               "| operator | forward | with backward |", "|---|---|---|", *_reasons(measured), "",
               f"## Entries that are not native in {report['dtype']}", "", "| entry | forward | with backward |",
               "|---|---|---|"]

@@ -217,9 +217,15 @@ class Device:
 
         Raises:
             CodeObjectError: undefined symbols, unknown relocations, wrong target.
+            OutOfMemory: the part of VRAM that holds code is full.
         """
         image = codeobject.load(code_object, self.arch)
-        return {symbol: Kernel(handle, image.kernels[symbol]) for symbol, handle in self.stream.load(image).items()}
+        try:
+            handles = self.stream.load(image)
+        except _runtime.OutOfMemory as error:
+            found, _, action = str(error).partition(" Next: ")
+            raise OutOfMemory(found, action) from None
+        return {symbol: Kernel(handle, image.kernels[symbol]) for symbol, handle in handles.items()}
 
     def launch(self, kernel: Kernel, grid, block, args: Sequence[Any] = (), dynamic_lds_bytes: int = 0) -> None:
         """Queues a launch. grid counts workgroups, block threads; args as for `pack_arguments`.
