@@ -31,7 +31,8 @@ def page(report: dict) -> str:
         f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage "
         "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the "
         "operators that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; "
-        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
+        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs "
+        "([checking](checking.md)).",
         "",
         f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
         "|---|---|---|---|",
