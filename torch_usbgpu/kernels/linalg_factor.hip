@@ -67,7 +67,7 @@ USBGPU_INLINE uint32_t lu_in(const M& a, const FactorArgs& args, global_ptr<int3
     if (from != j) {
 #pragma clang loop unroll(disable)
       for (uint32_t c = threadIdx.x; c < columns; c += kLinalgThreads) {
-        const T upper = a(j, c);
+        const T upper = number(a(j, c));
         if (c == j) {
           a(j, c) = pivot;
         } else {
@@ -135,22 +135,22 @@ USBGPU_INLINE uint32_t ldl_in(const M& a, uint32_t n, bool hermitian, global_ptr
 #pragma clang loop unroll(disable)
       for (uint32_t i = to + 1 + threadIdx.x; i < n; i += kLinalgThreads) {
         if (i < from) {
-          const T x = a(i, to);
+          const T x = number(a(i, to));
           a(i, to) = across(a(from, i));
           a(from, i) = across(x);
         } else if (i > from) {
-          const T x = a(i, to);
+          const T x = number(a(i, to));
           a(i, to) = number(a(i, from));
           a(i, from) = x;
         }
       }
       if (threadIdx.x == 0) {
-        const T x = a(to, to);
+        const T x = number(a(to, to));
         a(to, to) = number(a(from, from));
         a(from, from) = x;
         a(from, to) = across(a(from, to));
         if (step == 2) {
-          const T y = a(k + 1, k);
+          const T y = number(a(k + 1, k));
           a(k + 1, k) = number(a(from, k));
           a(from, k) = y;
         }

@@ -23,10 +23,11 @@ USBGPU_INLINE int exponent_of(double x) { return __builtin_amdgcn_frexp_exp(x); 
 USBGPU_INLINE float scale_by_power(float x, int power) { return __builtin_ldexpf(x, power); }
 USBGPU_INLINE double scale_by_power(double x, int power) { return __builtin_ldexp(x, power); }
 
-// number(a(i, j)): the value, where none of the others asks for it.
+// number(a(i, j)): the value, where none of the others asks for it. Its parts apart: copied whole from LDS to LDS
+// it would pass through scratch memory.
 #define USBGPU_LINALG_SCALAR(R)                                                                          \
   USBGPU_INLINE R number(R x) { return x; }                                                              \
-  USBGPU_INLINE Complex<R> number(Complex<R> x) { return x; }                                            \
+  USBGPU_INLINE Complex<R> number(Complex<R> x) { return {x.re, x.im}; }                                 \
   USBGPU_INLINE R choose(bool first, R x, R y) { return first ? x : y; }                                 \
   USBGPU_INLINE Complex<R> choose(bool first, Complex<R> x, Complex<R> y) {                              \
     return {first ? x.re : y.re, first ? x.im : y.im};                                                   \

@@ -49,7 +49,7 @@ USBGPU_INLINE void exchange_rows(const SolveArgs& args) {
     const uint32_t at_step = args.backward ? args.n - 1 - step : step;
     const uint32_t k = args.first + at_step, other = (uint32_t)pivots[at_step] - 1;
     if (other == k || other >= args.rows) continue;   // a pivot out of range must not write out of range
-    const T x = b(k, column);
+    const T x = number(b(k, column));
     b(k, column) = number(b(other, column));
     b(other, column) = x;
   }
@@ -66,7 +66,7 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
   for_column<T, Staged>(args.b, n, args.columns, true, [&](const auto& b) {
     const auto exchange = [&](uint32_t i, uint32_t j) {
       if (j >= n) return;   // a pivot out of range must not write out of range
-      const T x = b(i), y = b(j);
+      const T x = number(b(i)), y = number(b(j));
       wave_sync();
       if (lane_id() == 0) {
         b(i) = y;
