@@ -37,8 +37,8 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
         os.environ["USBGPU_DEVICE"] = spec
     other = _read(beside) if beside else None
     report = measure_all(names, samples, dtypes)
-    if other and any(other[key] != report[key] for key in ("torch", "samples", "dtypes")):
-        raise click.BadParameter(f"{beside} is none of the same torch, samples and dtypes.", param_hint="--beside")
+    if other and _asked(other) != _asked(report):
+        raise click.BadParameter(f"{beside} is none of the same entries, samples and dtypes.", param_hint="--beside")
     if output is None and not names and not dtypes and not as_json:
         if not PAGE.parent.is_dir():
             raise ConfigError("This is no checkout: there is no folder docs to write coverage.md to.",
@@ -60,9 +60,13 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
 def _read(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        return {key: report[key] for key in ("torch", "arch", "dtype", "samples", "dtypes", "totals", "operators")}
+        return {key: report[key] for key in ("arch", "dtype", "samples", "dtypes", "totals", "operators")}
     except (ValueError, KeyError, TypeError) as error:
         raise click.BadParameter(f"{path} is no report of `usbgpu coverage --json`.", param_hint="--beside") from error
+
+
+def _asked(report: dict[str, Any]) -> tuple:
+    return report["samples"], report["dtypes"], [entry["name"] for entry in report["operators"]]
 
 
 def measure_all(names: tuple[str, ...], samples: int, dtypes: tuple[str, ...]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def page(report: dict, beside: dict | None = None) -> str:
         f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage "
         "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the "
         "operators that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; "
-        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
+        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs "
+        "([checking](checking.md)).",
         "",
         f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
         "|---|---|---|---|",
@@ -64,11 +65,10 @@ def page(report: dict, beside: dict | None = None) -> str:
 
 
 def _beside(measured: list[dict], other: dict) -> list[str]:
-    """What another GPU's report says, and every state in which it differs from this one."""
-    before = {entry["name"]: _states(entry) for entry in measured}
-    differs = [f"| {entry['name']} | {what} | {_cell(state)} |" for entry in other["operators"]
-               for what, state in _states(entry).items()
-               if (state or {}).get("state") != (before.get(entry["name"], {}).get(what) or {}).get("state")]
+    """What another GPU's report says, and every cell of it whose state is not this one's."""
+    here = {entry["name"]: _cells(entry) for entry in measured}
+    differs = [f"| {entry['name']} | {what} | {_cell(there)} |" for entry in other["operators"]
+               for what, there in _cells(entry).items() if _state(there) != _state(here[entry["name"]].get(what))]
     forward, backward = other["totals"]["forward"], other["totals"]["backward"]
     lines = [f"The same run on {other['arch']}: {forward[NATIVE]} of {sum(forward.values())} {other['dtype']} entries "
              f"native forward, {backward[NATIVE]} of {sum(backward.values())} with backward, "
@@ -77,8 +77,12 @@ def _beside(measured: list[dict], other: dict) -> list[str]:
     return [*lines, "", f"| entry | | {other['arch']} |", "|---|---|---|", *differs] if differs else lines
 
 
-def _states(entry: dict) -> dict[str, dict | None]:
+def _cells(entry: dict) -> dict[str, dict | None]:
     return {"forward": entry["forward"], "backward": entry["backward"], **entry["dtypes"]}
+
+
+def _state(cell: dict | None) -> str | None:
+    return cell and cell["state"]
 
 
 def _row(first: str, cells: Iterable[str]) -> str:
