@@ -301,7 +301,7 @@ MOVEMENT = {   # x, rows that repeat none, a mask
     "gather": lambda x, i, m: x.gather(0, i[:, None].expand(3, 5)),
     "take": lambda x, i, m: x.take(i),
     "masked_fill": lambda x, i, m: x.masked_fill(m, 2 - 1j),
-    "tril": lambda x, i, m: x.tril() if x.dtype == torch.complex64 else x,
+    "tril": lambda x, i, m: x.tril(),
     "index_put": lambda x, i, m: x.index_put((i,), x[:3] * 2),
     "index_put accumulate": lambda x, i, m: x.index_put((i - i,), x[:3], accumulate=True),
     "scatter": lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), x[1:2, :3]),
