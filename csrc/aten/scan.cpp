@@ -11,7 +11,7 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/scan_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -38,14 +38,17 @@ void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim)
   const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
   TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), name, ": ", self.sizes(),
               " is more than usbgpu's kernels can index");
-  // Long rows are shared by a group; where there are many, or short ones, each thread takes one.
-  const bool columns = size <= 64 || rows >= 4096;
   const at::ScalarType type = self.scalar_type();
+  // An angle is known up to whole turns, and which one comes out depends on the order of the additions.
+  const bool angles = operation == Scan::LogSumExp && at::isComplexType(type);
+  // Long rows are shared by a group; where there are many, or short ones, each thread takes one.
+  const bool columns = size <= 64 || rows >= 4096 || angles;
   Kernel* kernel = cache.get(key(operation, columns, type), [&]() -> KernelSource {
     const std::string form = columns ? "scan_columns" : "scan_rows";
     const std::string symbol = std::string(name) + (columns ? "_columns_" : "_rows_") + dtype_name(type);
-    return {"scan", symbol,
-            "USBGPU_SCAN(" + symbol + ", " + form + ", " + dtype_c_type(type) + ", " + kOps[static_cast<size_t>(operation)] + ")"};
+    return {angles ? "complex_scan" : "scan", symbol,
+            "USBGPU_SCAN(" + symbol + ", " + form + ", " + dtype_c_type(type) + ", " +
+                (angles ? "ScanComplexLogSumExp" : kOps[static_cast<size_t>(operation)]) + ")"};
   });
   const usbgpu_family::ScanArgs args{address(input), address(target), static_cast<uint32_t>(size), static_cast<uint32_t>(inner),
                                      static_cast<uint32_t>(rows), 0};
@@ -63,10 +66,10 @@ void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
 }
 
 Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
   check_same_device("_logcumsumexp", {{"self", &self}, {"out", &out}});
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"logcumsumexp_out_cpu\" not implemented for '",
-                              self.scalar_type(), "'");
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()) || self.is_complex(),
+                              "\"logcumsumexp_out_cpu\" not implemented for '", self.scalar_type(), "'");
   TORCH_CHECK(out.scalar_type() == self.scalar_type(), "expected scalar_type ", self.scalar_type(), " but found ", out.scalar_type());
   at::maybe_wrap_dim(dim, self.dim());
   resize_out(out, self.sizes());
@@ -75,7 +78,7 @@ Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
   return out;
 }
 Tensor logcumsumexp(const Tensor& self, int64_t dim) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
   Tensor out = dense_like(self);
   return logcumsumexp_out(self, dim, out);
 }

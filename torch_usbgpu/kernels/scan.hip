@@ -1,4 +1,6 @@
 // Running sums, products and extremes along a dimension.
+#pragma once
+#include "complex_family.h"
 #include "scan_args.h"
 #include "scan_lanes.h"
 
@@ -37,7 +39,7 @@ USBGPU_INLINE void scan_rows(const ScanArgs& args) {
     const uint32_t i = first + threadIdx.x;
     const uint64_t place = base + (uint64_t)i * args.inner;
     Acc value = Op::template identity<Acc>();
-    if (i < args.dim) value = convert<Acc>(at<T>(args.input)[place]);
+    if (i < args.dim) value = convert<Acc>(read_element(at<T>(args.input) + place));
 #pragma unroll
     for (uint32_t step = 1; step < 32; step <<= 1) {
       const Acc before = from_lane(value, lane_id() - step);
@@ -53,7 +55,7 @@ USBGPU_INLINE void scan_rows(const ScanArgs& args) {
       all = op(all, scratch[wave]);
     }
     carry = all;
-    if (i < args.dim) at<T>(args.output)[place] = convert<T>(value);
+    if (i < args.dim) write_element(at<T>(args.output) + place, convert<T>(value));
   }
 }
 
@@ -67,8 +69,9 @@ USBGPU_INLINE void scan_columns(const ScanArgs& args) {
   Acc sum = Op::template identity<Acc>();
 #pragma clang loop unroll(disable)
   for (uint32_t i = 0; i < args.dim; ++i) {
-    sum = Op{}(sum, convert<Acc>(at<T>(args.input)[base + (uint64_t)i * args.inner]));
-    at<T>(args.output)[base + (uint64_t)i * args.inner] = convert<T>(sum);
+    const uint64_t place = base + (uint64_t)i * args.inner;
+    sum = Op{}(sum, convert<Acc>(read_element(at<T>(args.input) + place)));
+    write_element(at<T>(args.output) + place, convert<T>(sum));
   }
 }
 
