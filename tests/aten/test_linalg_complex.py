@@ -88,8 +88,10 @@ def test_cholesky(n, dtype):
 def test_lu(shape, dtype):
     a = random((2, *shape), dtype)
     lu, pivots = check(linalg.lu_factor, a, limit=1e-3 if dtype == torch.complex64 else 1e-10)
-    p, lower, upper = torch.lu_unpack(lu.cpu(), pivots.cpu())
-    close(p @ lower @ upper, a, LIMIT[dtype])
+    with no_fallback():
+        p, lower, upper = torch.lu_unpack(lu, pivots)
+        assert_same(p @ lower @ upper, a)
+    check(linalg.lu, a, limit=1e-3 if dtype == torch.complex64 else 1e-10)
 
 
 @pytest.mark.parametrize("n", [1, 5, 40, 300])
@@ -339,7 +341,7 @@ GRADIENTS = {
     "cholesky": (linalg.cholesky, 1), "inv": (linalg.inv, 1), "det": (linalg.det, 1),
     "slogdet": (lambda a: linalg.slogdet(a)[1], 1), "solve": (linalg.solve, 2),
     "triangular": (lambda a, b: linalg.solve_triangular(a, b, upper=True), 2), "qr": (linalg.qr, 1),
-    "svdvals": (linalg.svdvals, 1), "eigvalsh": (linalg.eigvalsh, 1),
+    "lu": (linalg.lu, 1), "svdvals": (linalg.svdvals, 1), "eigvalsh": (linalg.eigvalsh, 1),
     "projector": (lambda a: linalg.eigh(a)[1].abs(), 1), "matrix_exp": (torch.matrix_exp, 1),
     "cholesky_solve": (lambda a, b: torch.cholesky_solve(b, a), 2), "pinv": (linalg.pinv, 1),
     "lstsq": (lambda a, b: linalg.lstsq(a, b)[0], 2), "eig": (lambda a: linalg.eig(a)[1].abs(), 1),

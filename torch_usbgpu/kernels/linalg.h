@@ -1,6 +1,6 @@
 // What the linear algebra families share on the device: matrices in memory and in LDS.
 #pragma once
-#include "family.h"
+#include "complex_family.h"
 #include "linalg_args.h"
 #include "linalg_scalar.h"
 
@@ -8,18 +8,13 @@ namespace usbgpu_family {
 
 constexpr uint32_t kLinalgWaves = kLinalgThreads / 32;
 
-// An element in memory. A struct cannot be assigned across address spaces, so that a complex one is a
-// proxy, which moves both parts at once.
+// An element in memory: of complex ones a proxy, for no reference to a struct crosses address spaces.
 template <typename T>
 struct ComplexElement {
-  typedef Real<T> Pair __attribute__((ext_vector_type(2)));
-  global_ptr<Pair> place;
-  USBGPU_INLINE operator T() const {
-    const Pair parts = *place;
-    return {parts.x, parts.y};
-  }
+  global_ptr<T> place;
+  USBGPU_INLINE operator T() const { return read_element<T>(place); }
   USBGPU_INLINE const ComplexElement& operator=(T value) const {
-    *place = Pair{value.re, value.im};
+    write_element<T>(place, value);
     return *this;
   }
   USBGPU_INLINE const ComplexElement& operator=(const ComplexElement& other) const { return *this = number(other); }
@@ -32,9 +27,7 @@ struct element {
 template <typename R>
 struct element<Complex<R>> {
   using reference = ComplexElement<Complex<R>>;
-  static USBGPU_INLINE reference of(global_ptr<Complex<R>> place) {
-    return {(global_ptr<typename reference::Pair>)place};
-  }
+  static USBGPU_INLINE reference of(global_ptr<Complex<R>> place) { return {place}; }
 };
 
 template <typename T>
