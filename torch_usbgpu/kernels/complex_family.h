@@ -10,6 +10,9 @@ template <typename R> struct traits<usbgpu::kernels::Complex<R>> {
   using accumulate = usbgpu::kernels::Complex<R>;
 };
 
+// Kernels of complex numbers call usbgpu_family::convert by its full name: beside it argument-dependent lookup
+// would find convert.h's, where another family of the unit includes that.
+
 // One element. A struct cannot be assigned across address spaces: a complex number moves as a vector.
 template <typename T>
 USBGPU_INLINE T read_element(global_ptr<T> from) {

@@ -113,7 +113,7 @@ USBGPU_INLINE void renorm_factor(const RenormArgs& args) {
   if (i >= args.count) return;
   const accumulate_t<In> norm = convert<accumulate_t<In>>(at<In>(args.norm)[i]), maximum = (accumulate_t<In>)args.maximum;
   const accumulate_t<In> factor = norm > maximum ? maximum / (norm + (accumulate_t<In>)1e-7) : (accumulate_t<In>)1;
-  write_element(at<Out>(args.factor) + i, convert<Out>(factor));
+  write_element(at<Out>(args.factor) + i, usbgpu_family::convert<Out>(factor));
 }
 
 }  // namespace usbgpu_family

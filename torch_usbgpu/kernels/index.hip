@@ -125,9 +125,9 @@ USBGPU_INLINE void ordered_reduce(const IndexArgs<Indices>& args) {
   const uint32_t i = blockIdx.x * 256 + threadIdx.x;
   if (!first_of_place(args, i)) return;
   const global_ptr<T> to = at<T>((uint64_t)at<int64_t>(args.keys)[i]);
-  Acc result = convert<Acc>(read_element(to));
-  for_sources<T>(args, i, [&](T value) { result = Op{}(result, convert<Acc>(value)); });
-  write_element(to, convert<T>(result));
+  Acc result = usbgpu_family::convert<Acc>(read_element(to));
+  for_sources<T>(args, i, [&](T value) { result = Op{}(result, usbgpu_family::convert<Acc>(value)); });
+  write_element(to, usbgpu_family::convert<T>(result));
 }
 
 template <uint32_t Bytes>

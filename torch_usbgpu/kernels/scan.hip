@@ -39,7 +39,7 @@ USBGPU_INLINE void scan_rows(const ScanArgs& args) {
     const uint32_t i = first + threadIdx.x;
     const uint64_t place = base + (uint64_t)i * args.inner;
     Acc value = Op::template identity<Acc>();
-    if (i < args.dim) value = convert<Acc>(read_element(at<T>(args.input) + place));
+    if (i < args.dim) value = usbgpu_family::convert<Acc>(read_element(at<T>(args.input) + place));
 #pragma unroll
     for (uint32_t step = 1; step < 32; step <<= 1) {
       const Acc before = from_lane(value, lane_id() - step);
@@ -55,7 +55,7 @@ USBGPU_INLINE void scan_rows(const ScanArgs& args) {
       all = op(all, scratch[wave]);
     }
     carry = all;
-    if (i < args.dim) write_element(at<T>(args.output) + place, convert<T>(value));
+    if (i < args.dim) write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(value));
   }
 }
 
@@ -70,8 +70,8 @@ USBGPU_INLINE void scan_columns(const ScanArgs& args) {
 #pragma clang loop unroll(disable)
   for (uint32_t i = 0; i < args.dim; ++i) {
     const uint64_t place = base + (uint64_t)i * args.inner;
-    sum = Op{}(sum, convert<Acc>(read_element(at<T>(args.input) + place)));
-    write_element(at<T>(args.output) + place, convert<T>(sum));
+    sum = Op{}(sum, usbgpu_family::convert<Acc>(read_element(at<T>(args.input) + place)));
+    write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(sum));
   }
 }
 
