@@ -29,9 +29,10 @@ def page(report: dict) -> str:
         "Written by `usbgpu coverage`; do not edit. Each entry is one of torch's own operator tests (`op_db`), run "
         f"with its first {report['samples']} samples in {report['dtype']}, and fewer in the other dtypes that the "
         f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage "
-        "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
-        "that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; `USBGPU_CHECK=1` "
-        "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
+        "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the "
+        "operators that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; "
+        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs "
+        "([checking](checking.md)).",
         "",
         f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
         "|---|---|---|---|",
