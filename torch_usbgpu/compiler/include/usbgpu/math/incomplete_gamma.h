@@ -20,7 +20,7 @@ USBGPU_FN double gamma_next(double a) {
 USBGPU_FN double log_gamma_next(double a) { return a * (a - 1.0) * lgamma_core(a); }
 
 // a log(x/a) - (x - a) for float results: by the series of log1p's tail close to 1, else by logarithms as pairs.
-USBGPU_FN twofold gamma_exponent(single of_a, double x) {
+USBGPU_FN twofold gamma_exponent(single of_a, double x, pair<double> lx) {
   const double a = of_a.high;
   const pair<double> d = exact_sum(x, -a);
   const double mu = d.high / a;
@@ -32,44 +32,52 @@ USBGPU_FN twofold gamma_exponent(single of_a, double x) {
         poly(mu, 1.0 / 3, -1.0 / 4, 1.0 / 5, -1.0 / 6, 1.0 / 7, -1.0 / 8, 1.0 / 9, -1.0 / 10, 1.0 / 11, -1.0 / 12);
     const double low = fma(-0.5, square.low, fma(-mu, mu_low, rest));
     const pair<double> p = exact_product(a, -0.5 * square.high);
-    return {p.high, fma(a, low, p.low)};
+    const pair<double> e = quick_sum(p.high, fma(a, low, p.low));
+    return {e.high, e.low};
   }
-  const pair<double> lx = log_pair(x), la = log_pair(a);
+  const pair<double> la = log_pair(a);
   const pair<double> l = exact_sum(lx.high, -la.high);
   const pair<double> p = exact_product(a, l.high);
   const pair<double> sum = exact_sum(p.high, -d.high);
-  return {sum.high, sum.low + (p.low - d.low + a * (l.low + (lx.low - la.low)))};
+  const pair<double> e = quick_sum(sum.high, sum.low + (p.low - d.low + a * (l.low + (lx.low - la.low))));
+  return {e.high, e.low};
 }
 
-// x^a exp(-x) / Gamma(a + 1), for float results.
-USBGPU_FN single gamma_front(single of_a, double x) {
-  const double a = of_a.high;
-  if (a < 14.0) {
-    const pair<double> l = log_pair(x);
-    const pair<double> p = exact_product(a, l.high);
-    const pair<double> sum = exact_sum(p.high, -x);
-    return {exp_pair(sum.high, sum.low + fma(a, l.low, p.low)) / gamma_next(a)};
-  }
-  const twofold e = gamma_exponent(of_a, x);
-  return {exp_pair(e.high, e.low - stirling(1.0 / a)) / sqrt(0x1.921fb54442d18p+2 * a)};
-}
-
-// The same, and x^a exp(-x) / Gamma(a + 1), for double results.
-USBGPU_FN twofold gamma_exponent(twofold a, double x) {
+USBGPU_FN twofold gamma_exponent(twofold a, double x, pair<double>) {
   return a * log_ratio(x, a.high) - twofold::sum(x, -a.high);
 }
-USBGPU_FN twofold gamma_front(twofold a, double x) {
-  if (a.high < 24.0) {
-    const gamma_parts parts = gamma_by_steps(a.high);
-    return exp_of(a * log_ratio(x, 1.0) - twofold::of(x) - parts.logarithm) * parts.product / a;
+
+// x^a exp(-x) / Gamma(a + 1). From kByStirling on with the exponent e of above; lx: log(x).
+template <class N> inline constexpr double kByStirling = N::precise ? 24.0 : 14.0;
+USBGPU_FN single gamma_front(single of_a, double x, pair<double> lx, twofold e) {
+  const double a = of_a.high;
+  double divisor;
+  if (a < kByStirling<single>) {
+    const pair<double> p = exact_product(a, lx.high), sum = exact_sum(p.high, -x);
+    e = {sum.high, sum.low + fma(a, lx.low, p.low)};
+    divisor = gamma_next(a);
+  } else {
+    e.low -= stirling(1.0 / a);
+    divisor = sqrt(0x1.921fb54442d18p+2 * a);
   }
-  const twofold root = root_of(twofold{0x1.921fb54442d18p+2, 0x1.1a62633145c07p-52} * a);          // 2 pi a
-  return exp_of(gamma_exponent(a, x) - twofold::of(stirling(1.0 / a.high))) / root;
+  return {exp_pair(e.high, e.low) / divisor};
+}
+USBGPU_FN twofold gamma_front(twofold a, double x, pair<double>, twofold e) {
+  twofold divisor;
+  if (a.high < kByStirling<twofold>) {
+    const gamma_parts parts = gamma_by_steps(a.high);
+    e = a * log_ratio(x, 1.0) - twofold::of(x) - parts.logarithm;
+    divisor = a / parts.product;
+  } else {
+    e = e - twofold::of(stirling(1.0 / a.high));
+    divisor = root_of(twofold{0x1.921fb54442d18p+2, 0x1.1a62633145c07p-52} * a);          // 2 pi a
+  }
+  return exp_of(e) / divisor;
 }
 
 // Temme's uniform expansion, |x - a| < 0.3 a, a > 200. Whichever of P (x <= a) and Q is the smaller.
-template <class N> USBGPU_FN N gamma_uniform(double a, double x) {
-  const twofold e = gamma_exponent(N::of(a), x);          // -a eta^2/2
+// e: the exponent, -a eta^2/2.
+template <class N> USBGPU_FN N gamma_uniform(double a, double x, twofold e) {
   const double half = e.high < 0.0 ? sqrt(-e.high) : 0.0;     // |eta| sqrt(a/2)
   const double eta = copysign(half * sqrt(2.0 / a), x - a);
   double sum = 0.0, scale = 1.0;
@@ -82,7 +90,9 @@ template <class N> USBGPU_FN N gamma_uniform(double a, double x) {
     scale /= a;
   }
   const double rest = sum / sqrt(0x1.921fb54442d18p+2 * a);
-  return exp_of(N::from(e)) * N::sum(0.5 * erfcx(half), x > a ? rest : -rest);
+  const N decay = exp_of(N::from(e));
+  const N middle = half >= 0.5 ? decay * N::of(0.5 * erfcx_core(half)) : N::sum(0.5, -0.5 * erf_core(half));
+  return middle + decay * N::of(x > a ? rest : -rest);
 }
 
 // sum x^k / ((a + 1) ... (a + k)): as many terms as matter, and for double results again from the last to the first.
@@ -122,7 +132,7 @@ template <class N> USBGPU_FN N gamma_fraction(double a, double x) {
   return N::of(1.0) / tail;
 }
 // Q for x < 1 and small a: 1 - x^a/Gamma(1 + a) - x^a/Gamma(a) sum (-x)^k/(k! (a + k)), without the first cancellation.
-USBGPU_FN double gamma_upper_small(double a, double x) {
+USBGPU_FN double gamma_upper_small(double a, double x, pair<double> lx) {
   double sum = 0.0, term = 1.0;
 #pragma unroll 1
   for (int k = 1; k < 40; ++k) {
@@ -131,10 +141,10 @@ USBGPU_FN double gamma_upper_small(double a, double x) {
     sum += step;
     if (fabs(step) <= 0x1p-56 * fabs(sum)) break;
   }
-  const pair<double> l = log_pair(x), p = exact_product(a, l.high);
+  const pair<double> p = exact_product(a, lx.high);
   const pair<double> e = exact_sum(p.high, -log_gamma_next(a));
   const double power = exp(e.high);
-  return -(expm1(e.high) + power * fma(a, sum, e.low + fma(a, l.low, p.low)));
+  return -(expm1(e.high) + power * fma(a, sum, e.low + fma(a, lx.low, p.low)));
 }
 
 // Regularised: P(a, x) or Q(a, x). Where neither x nor a is special. The one that is easier comes first, and is
@@ -142,13 +152,16 @@ USBGPU_FN double gamma_upper_small(double a, double x) {
 template <class N> USBGPU_FN N gamma_regularised(double a, double x, bool upper) {
   N value;
   bool is_upper = true;
+  const pair<double> lx = log_pair(x);
+  twofold e{0.0, 0.0};
+  if (a >= kByStirling<N>) e = gamma_exponent(N::of(a), x, lx);
   if (a > 200.0 && fabs(x - a) < 0.3 * a) {
-    value = gamma_uniform<N>(a, x), is_upper = x > a;
-  } else if (a < 1.0 && (N::precise ? x <= 0.3 && a * log(x) > -0.03
-                                    : x <= 0.5 ? a * log(x) > -0.4 : x <= 1.1 && a < 1.1 * x)) {
-    value = N::of(gamma_upper_small(a, x));
+    value = gamma_uniform<N>(a, x, e), is_upper = x > a;
+  } else if (a < 1.0 && (N::precise ? x <= 0.3 && a * lx.high > -0.03
+                                    : x <= 0.5 ? a * lx.high > -0.4 : x <= 1.1 && a < 1.1 * x)) {
+    value = N::of(gamma_upper_small(a, x, lx));
   } else {
-    const N front = gamma_front(N::of(a), x);
+    const N front = gamma_front(N::of(a), x, lx, e);
     is_upper = x > (N::precise ? 0.3 : 1.1) && x >= a;
     value = front.high == 0.0 ? front
             : is_upper ? front * N::of(a) * gamma_fraction<N>(a, x) : front * gamma_series<N>(a, x);
