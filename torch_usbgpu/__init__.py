@@ -43,6 +43,7 @@ def register() -> None:
 
     Raises:
         ImportError: torch is missing, of another version than ours, or `_C` was not built.
+        ConfigError: an environment variable of ours holds something that we do not know.
     """
     global _registered
     # Outside the lock: at the end of its import torch itself comes here, by our entry point or import_hook.
@@ -52,9 +53,10 @@ def register() -> None:
         if _registered:
             return
         _check_torch_version(torch.__version__)
-        # Both checks come before anything global is changed: torch can be told only once.
+        # All checks come before anything global is changed: torch can be told only once.
         from . import _C, device_module, module_moves, safetensors_device  # noqa: F401  importing _C registers the operators
 
+        device_module._configure_from_environment()
         torch.utils.rename_privateuse1_backend("usbgpu")
         torch._register_device_module("usbgpu", device_module)
         torch.utils.generate_methods_for_privateuse1_backend(for_tensor=True, for_module=True, for_packed_sequence=True,
@@ -64,7 +66,6 @@ def register() -> None:
         _patch_dlpack_device(torch)
         module_moves.keep_parameters(torch)
         safetensors_device.teach()
-        device_module._configure_from_environment()
         _registered = True
 
 

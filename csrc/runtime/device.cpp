@@ -43,7 +43,7 @@ void tell_of_copy(bool to_device, uint64_t bytes) {
 // write to that.
 uint64_t code_bytes(const DeviceConfig& config) {
   constexpr uint64_t kCodeBytes = 128 << 20;  // some sixty thousand kernels: a notebook that is open for weeks
-  const uint64_t part = (config.heap_end - config.heap_begin) / 8;
+  const uint64_t part = (config.heap_end - config.heap_begin) / 32;
   return std::min(kCodeBytes, part / BlockAllocator::kGranule * BlockAllocator::kGranule);
 }
 

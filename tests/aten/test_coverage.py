@@ -121,6 +121,19 @@ def test_what_falls_back_is_said_on_the_page():
     assert "| made_up | int64, bool | fallback: exp |" in text and "| made_up | ● |  | ○ | ○ |" in text
 
 
+def test_another_gpu_beside(tmp_path):
+    here = coverage.report([entry(torch.exp)], dtypes=(torch.float32,))
+    there = json.loads(json.dumps({**here, "arch": "gfx9999"}))
+    assert "on gfx9999: 1 of 1 float32 entries native forward, 0 of 0 with backward, 0 wrong in all dtypes; every cell" \
+        in coverage.page(here, there)
+    there["operators"][0]["forward"] = {"state": coverage.WRONG, "reason": ["other values"]}
+    assert "| made_up | forward | wrong: other values |" in coverage.page(here, there)
+    other = tmp_path / "there.json"
+    for text in ("[1]", json.dumps({**there, "samples": 1})):
+        other.write_text(text)
+        assert "there.json is no" in usbgpu("coverage", "neg", "--dtype", "float32", "--beside", other, check=2).stderr
+
+
 def test_an_unknown_entry():
     done = usbgpu("coverage", "no_such_entry", check=2)
     assert "no_such_entry" in done.stderr

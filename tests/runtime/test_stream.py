@@ -121,7 +121,7 @@ def test_kernel_that_does_not_compile_costs_only_itself(stream, road):
 
 
 def test_full_code_memory_costs_only_what_found_no_room(road):
-    stream = _runtime.StreamDevice(road, {**CONFIG, "heap_end": HEAP + 8 * 4096})       # an eighth is for code
+    stream = _runtime.StreamDevice(road, {**CONFIG, "heap_end": HEAP + 32 * 4096})      # a part of it is for code
     rooms = 4096 // 512
     for i in range(rooms):
         stream.launch(stream.kernel("memory", f"k{i}", "line"), (i + 1, 1, 1), (64, 1, 1), bytes(16))

@@ -161,6 +161,18 @@ def test_merely_installed_it_changes_nothing(installed):
     assert output(code, USBGPU_DEVICE="", **installed).split() == ["False", "False", "False"]
 
 
+@pytest.mark.parametrize("variable", ["USBGPU_CHECK", "USBGPU_FALLBACK"])
+def test_a_setting_that_we_do_not_know_leaves_torch_and_no_device(installed, variable):
+    """An unchecked run of who asked for a check is worse than none."""
+    code = """
+import torch
+print(torch.ones(2).sum().item())
+try: torch.ones(2, device="usbgpu")
+except RuntimeError: print("no device")
+"""
+    assert output(code, USBGPU_DEVICE="emulated", **{variable: "maybe"}, **installed).split("\n") == ["2.0", "no device", ""]
+
+
 # ---- other processes
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")

@@ -23,9 +23,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
 @click.option("--samples", type=click.IntRange(min=1), default=4, show_default=True, help="Of each entry at most.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="Only these, such as float32; may be repeated. "
               "Without: all that have kernels. Backward is measured in float32.")
+@click.option("--beside", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="REPORT",
+              help="What --json printed on another GPU: the page then says in what that one differs.")
 @click.option("--device", "spec", metavar="SPEC", help="As in USBGPU_DEVICE.")
 def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: int,
-          dtypes: tuple[str, ...], spec: str | None) -> int:
+          dtypes: tuple[str, ...], beside: Path | None, spec: str | None) -> int:
     """Run torch's own operator samples on the CPU and on the GPU: float32 forward and backward, other dtypes forward.
 
     NAME is an entry, as in docs/coverage.md; without any all are run, which takes some minutes, and much longer the
@@ -33,7 +35,10 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
     """
     if spec:
         os.environ["USBGPU_DEVICE"] = spec
+    other = _read(beside) if beside else None
     report = measure_all(names, samples, dtypes)
+    if other and _asked(other) != _asked(report):
+        raise click.BadParameter(f"{beside} is none of the same entries, samples and dtypes.", param_hint="--beside")
     if output is None and not names and not dtypes and not as_json:
         if not PAGE.parent.is_dir():
             raise ConfigError("This is no checkout: there is no folder docs to write coverage.md to.",
@@ -42,7 +47,7 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
     if output:
         from .. import coverage
 
-        output.write_text(coverage.page(report), encoding="utf-8")
+        output.write_text(coverage.page(report, other), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
@@ -50,6 +55,18 @@ def group(names: tuple[str, ...], as_json: bool, output: Path | None, samples: i
         if output:
             click.echo(f"Written to {output}")
     return int(any(total["wrong"] for total in report["totals"].values()))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return {key: report[key] for key in ("arch", "dtype", "samples", "dtypes", "totals", "operators")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.BadParameter(f"{path} is no report of `usbgpu coverage --json`.", param_hint="--beside") from error
+
+
+def _asked(report: dict[str, Any]) -> tuple:
+    return report["samples"], report["dtypes"], [entry["name"] for entry in report["operators"]]
 
 
 def measure_all(names: tuple[str, ...], samples: int, dtypes: tuple[str, ...]) -> dict[str, Any]:

@@ -251,7 +251,8 @@ def _moments_are_float32(sample, result: Any) -> Any:
 # What a result is compared by, where it may differ.
 COMPARABLE = {"sort": _values_in_order, "argsort": _values_in_order,
               **dict.fromkeys(("topk", "kthvalue"), functools.partial(_values_in_order, dim_at=1)),
-              "polygamma": _poles_are_infinite, "native_layer_norm": _moments_are_float32}
+              **dict.fromkeys(("polygamma", "special.polygamma"), _poles_are_infinite),
+              "native_layer_norm": _moments_are_float32}
 
 
 def _nearer(op, sample, got: Any, want: Any) -> bool:

@@ -18,8 +18,8 @@ MEANING = {
 MARKS = {NATIVE: "●", FALLBACK: "○", WRONG: "wrong", UNSUPPORTED: "×", NOTHING: "–"}
 
 
-def page(report: dict) -> str:
-    """Markdown of the report that `usbgpu coverage --json` prints."""
+def page(report: dict, beside: dict | None = None) -> str:
+    """Markdown of the report that `usbgpu coverage --json` prints; `beside` is such a report of another GPU."""
     measured = report["operators"]
     forward, backward = (totals(measured, direction) for direction in ("forward", "backward"))
     others = [name for name in report["dtypes"] if name != report["dtype"]]
@@ -29,9 +29,10 @@ def page(report: dict) -> str:
         "Written by `usbgpu coverage`; do not edit. Each entry is one of torch's own operator tests (`op_db`), run "
         f"with its first {report['samples']} samples in {report['dtype']}, and fewer in the other dtypes that the "
         f"CPU's operator takes, on the CPU and on usbgpu ({report['arch']}, torch {report['torch']}). `usbgpu coverage "
-        "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the operators "
-        "that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; `USBGPU_CHECK=1` "
-        "runs every operator on the CPU as well and stops at the first that differs ([checking](checking.md)).",
+        "NAME ...` measures single entries and prints them. In a program, `torch.usbgpu.fallbacks()` counts the "
+        "operators that ran on the CPU and `torch.usbgpu.fallback_sites()` has the lines that asked for them; "
+        "`USBGPU_CHECK=1` runs every operator on the CPU as well and stops at the first that differs "
+        "([checking](checking.md)).",
         "",
         f"| {report['dtype']} | forward ({sum(forward.values())}) | with backward ({sum(backward.values())}) | |",
         "|---|---|---|---|",
@@ -41,6 +42,8 @@ def page(report: dict) -> str:
         lines += ["| forward | " + " | ".join(others) + " |", "|---|" + "---|" * len(others),
                   *(_row(state, (str(counts[name][state]) for name in others)) for state in MEANING),
                   ""]
+    if beside:
+        lines += [*_beside(measured, beside), ""]
     lines += ["## What falls back", "",
               f"Operators without a kernel (for the dtypes they then got), and how many {report['dtype']} entries each "
               "of them holds back.", "",
@@ -59,6 +62,27 @@ def page(report: dict) -> str:
         found = [entry["forward"], entry["backward"], *(entry["dtypes"].get(name) for name in others)]
         lines.append(_row(entry["name"], (MARKS[result["state"]] if result else "" for result in found)))
     return "\n".join(lines) + "\n"
+
+
+def _beside(measured: list[dict], other: dict) -> list[str]:
+    """What another GPU's report says, and every cell of it whose state is not this one's."""
+    here = {entry["name"]: _cells(entry) for entry in measured}
+    differs = [f"| {entry['name']} | {what} | {_cell(there)} |" for entry in other["operators"]
+               for what, there in _cells(entry).items() if _state(there) != _state(here[entry["name"]].get(what))]
+    forward, backward = other["totals"]["forward"], other["totals"]["backward"]
+    lines = [f"The same run on {other['arch']}: {forward[NATIVE]} of {sum(forward.values())} {other['dtype']} entries "
+             f"native forward, {backward[NATIVE]} of {sum(backward.values())} with backward, "
+             f"{sum(total[WRONG] for total in other['totals'].values())} wrong in all dtypes; "
+             + ("what differs there:" if differs else "every cell has the state it has here.")]
+    return [*lines, "", f"| entry | | {other['arch']} |", "|---|---|---|", *differs] if differs else lines
+
+
+def _cells(entry: dict) -> dict[str, dict | None]:
+    return {"forward": entry["forward"], "backward": entry["backward"], **entry["dtypes"]}
+
+
+def _state(cell: dict | None) -> str | None:
+    return cell and cell["state"]
 
 
 def _row(first: str, cells: Iterable[str]) -> str:
