@@ -212,7 +212,8 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
     Kernel* kernel = cache.get(key(lower, item), [&] {
       const std::string bits = std::to_string(item * 8), symbol = std::string(what) + "_" + bits;
       const std::string word = item == 16 ? "usbgpu::kernels::Bits128" : "uint" + bits + "_t";
-      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", " + word + ", " + (lower ? "true" : "false") + ")"};
+      const char* which = lower ? ", true)" : ", false)";
+      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", " + word + which};
     });
     kernels::TriangleArgs args{};
     args.out = address(to);

@@ -40,7 +40,8 @@ std::tuple<Tensor, Tensor> eig(const Tensor& self, const char* name, bool vector
   Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
     const std::string symbol = std::string("linalg_eig_") + dtype_name(type);
     if (type == complex)
-      return {"linalg_eig_complex", symbol, "USBGPU_LINALG_EIG_COMPLEX(" + symbol + ", " + dtype_c_type(c10::toRealValueType(type)) + ")"};
+      return {"linalg_eig_complex", symbol,
+              "USBGPU_LINALG_EIG_COMPLEX(" + symbol + ", " + dtype_c_type(c10::toRealValueType(type)) + ")"};
     return {"linalg_eig", symbol, "USBGPU_LINALG_EIG(" + symbol + ", " + dtype_c_type(type) + ")"};
   });
   launch(kernel, {size_arg(h, 0), 1, 1}, {32, 1, 1}, args);
@@ -64,7 +65,7 @@ void deliver(const Tensor& out, const Tensor& result) {
 }
 
 std::tuple<Tensor&, Tensor&> linalg_eig_out(const Tensor& self, Tensor& values, Tensor& vectors) {
-  if (unsupported_even_complex(self)) return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_eig_out>::call(self, values, vectors);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_eig_out, self, values, vectors);
   const at::ScalarType complex = c10::toComplexType(self.scalar_type());
   check_on_device("torch.linalg.eig", "eigenvalues", values);
   check_on_device("torch.linalg.eig", "eigenvectors", vectors);
@@ -76,7 +77,7 @@ std::tuple<Tensor&, Tensor&> linalg_eig_out(const Tensor& self, Tensor& values, 
 }
 
 Tensor& linalg_eigvals_out(const Tensor& self, Tensor& values) {
-  if (unsupported_even_complex(self)) return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_eigvals_out>::call(self, values);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_eigvals_out, self, values);
   check_on_device("torch.linalg.eigvals", "eigenvalues", values);
   at::native::checkLinalgCompatibleDtype("torch.linalg.eigvals", values.scalar_type(), c10::toComplexType(self.scalar_type()),
                                          "eigenvalues");

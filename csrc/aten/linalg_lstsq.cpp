@@ -88,7 +88,8 @@ std::tuple<Tensor&, Tensor&, Tensor&, Tensor&> lstsq_out(const Tensor& self, con
     return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_lstsq_out>::call(
         self, b, rcond, driver, solution, residuals, rank, singular_values);
   }
-  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_lstsq_out, self, b, rcond, driver, solution, residuals, rank, singular_values);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_lstsq_out, self, b, rcond, driver, solution, residuals, rank,
+                                    singular_values);
   TORCH_CHECK(self.dim() >= 2, kName, ": input must have at least 2 dimensions.");
   TORCH_CHECK(b.dim() >= 1, kName, ": other must have at least 1 dimension.");
   TORCH_CHECK(self.scalar_type() == b.scalar_type(), kName, ": Expected input and other to have the same dtype, but got input's dtype ",
@@ -103,7 +104,8 @@ std::tuple<Tensor&, Tensor&, Tensor&, Tensor&> lstsq_out(const Tensor& self, con
   TORCH_CHECK(name == "gels" || name == "gelsy" || name == "gelsd" || name == "gelss", kName,
               ": parameter `driver` should be one of (gels, gelsy, gelsd, gelss)");
   const at::ScalarType real = c10::toRealValueType(self.scalar_type());
-  TORCH_CHECK(real == at::kFloat || real == at::kDouble, "This function doesn't handle types other than float and double");
+  TORCH_CHECK(real == at::kFloat || real == at::kDouble,
+              "This function doesn't handle types other than float and double");
   for (const Tensor* out : {&solution, &residuals, &rank, &singular_values}) check_on_device(kName, "an output", *out);
   at::native::checkLinalgCompatibleDtype(kName, solution, self, "solution");
   at::native::checkLinalgCompatibleDtype(kName, residuals.scalar_type(), real, "residuals");
@@ -112,7 +114,8 @@ std::tuple<Tensor&, Tensor&, Tensor&, Tensor&> lstsq_out(const Tensor& self, con
 
   const auto [a_wide, b_wide] = at::native::_linalg_broadcast_batch_dims(self, columns, nullptr);
   const int64_t m = self.size(-2), n = self.size(-1), k = columns.size(-1);
-  const double epsilon = real == at::kFloat ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
+  const bool single = real == at::kFloat;
+  const double epsilon = single ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
   double limit = rcond.value_or(epsilon * static_cast<double>(std::max(m, n)));
   if (limit < 0) limit = epsilon;   // LAPACK's reading of a negative one
   const Tensor a3 = readable(a_wide, a_wide), b3 = readable(b_wide, b_wide);

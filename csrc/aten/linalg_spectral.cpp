@@ -1,4 +1,5 @@
-// Eigenvalues of symmetric and Hermitian matrices, and singular values. Kernels: torch_usbgpu/kernels/linalg_spectral.hip.
+// Eigenvalues of symmetric and Hermitian matrices, and singular values. Kernels:
+// torch_usbgpu/kernels/linalg_spectral.hip.
 #include "aten/linalg.h"
 
 #include <ATen/native/BatchLinearAlgebra.h>
@@ -92,7 +93,8 @@ void svd_kernel(const Tensor& a_, const bool full_matrices, const bool compute_u
   args.rank = address(rank), args.info = address(info);
   args.rows = size_arg(a, 1), args.columns = size_arg(a, 2), args.vectors = compute_uv;
   (void)full_matrices;   // told by the shape of u
-  launch(kernel_for(cache, 0, "linalg_spectral", "USBGPU_LINALG_SVD", "linalg_svd", "", type, matrix_fits(rows, n, type)),
+  const bool staged = matrix_fits(rows, n, type);
+  launch(kernel_for(cache, 0, "linalg_spectral", "USBGPU_LINALG_SVD", "linalg_svd", "", type, staged),
          {size_arg(a, 0), 1, 1}, kGroup, args);
   if (compute_uv) complete_basis(u, n, rank);
 }

@@ -147,6 +147,16 @@ def test_histc(dtype):
     check(lambda x: torch.histc(x, 4, 0, 4), I([0.0, 1, 2, 3, 4, 4, NAN, -1, 5], dtype=dtype))
 
 
+def test_histc_by_several_groups():
+    x = sample((30000,), torch.float32, 1).half()     # all values at edges of 1/8 or between
+    for run in (lambda x: torch.histc(x, 16), lambda x: torch.histc(x, 8, -1, 3)):
+        check(run, x)
+        assert torch.equal(run(x.to(DEVICE)).cpu(), run(x))
+    out = torch.zeros(32, dtype=torch.float16, device=DEVICE)[::2]
+    torch.histc(x.to(DEVICE), 16, out=out)
+    assert torch.equal(out.cpu(), torch.histc(x, 16))
+
+
 def test_histc_with_bins_beyond_lds():
     check(lambda x: torch.histc(x, 9000, -3, 3), sample((20000,), torch.float32, 1))
 

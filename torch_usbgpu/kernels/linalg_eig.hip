@@ -354,7 +354,8 @@ USBGPU_INLINE void eig(const EigArgs& args) {
                  at<T>(args.vectors) + 2 * first, n, args.want_vectors != 0};
   T largest = T(0);
 #pragma clang loop unroll(disable)
-  for (uint32_t i = 0; i < n; ++i) largest = Max{}(largest, max_lanes<T>(0, n, [&](uint32_t j) { return magnitude((T)e.h(i, j)); }));
+  for (uint32_t i = 0; i < n; ++i)
+    largest = Max{}(largest, max_lanes<T>(0, n, [&](uint32_t j) { return magnitude((T)e.h(i, j)); }));
   const auto info = at<int32_t>(args.info) + blockIdx.x;
   if (!finite(largest)) {
     if (lane_id() == 0) *info = (int32_t)n;

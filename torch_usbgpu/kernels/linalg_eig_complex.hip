@@ -36,7 +36,8 @@ struct ComplexEig {
       const auto u = [&](uint32_t i) { return i == k + 1 ? T(1) : number(h(i, k)); };
 #pragma clang loop unroll(disable)
       for (uint32_t j = k + 1; j < n; ++j) {   // from the left, the adjoint
-        const T factor = -conjugate(tau) * sum_lanes<T>(k + 1, n, [&](uint32_t i) { return conjugate(u(i)) * h(i, j); });
+        const T product = sum_lanes<T>(k + 1, n, [&](uint32_t i) { return conjugate(u(i)) * h(i, j); });
+        const T factor = -conjugate(tau) * product;
         for_lanes(k + 1, n, [&](uint32_t i) { h(i, j) = fused(u(i), factor, h(i, j)); });
       }
 #pragma clang loop unroll(disable)
@@ -140,7 +141,8 @@ struct ComplexEig {
       h(i, e) = x;
       wave_sync();
       const R size = magnitude(x);
-      if (precision<R>::epsilon * size * size > R(1)) for_lanes(i, e + 1, [&](uint32_t j) { h(j, e) = over(h(j, e), size); });
+      if (precision<R>::epsilon * size * size > R(1))
+        for_lanes(i, e + 1, [&](uint32_t j) { h(j, e) = over(h(j, e), size); });
     }
   }
 
@@ -177,11 +179,13 @@ USBGPU_INLINE void eig_complex(const EigArgs& args) {
   using T = Complex<R>;
   const uint32_t n = args.n;
   const uint64_t first = (uint64_t)blockIdx.x * n * n;
-  const ComplexEig<R> e{{at<T>(args.h) + first, n, 1}, {at<T>(args.v) + first, n, 1}, {at<T>(args.values) + (uint64_t)blockIdx.x * n, 1},
-                        {at<T>(args.vectors) + first, 1}, n, args.want_vectors != 0};
+  const ComplexEig<R> e{{at<T>(args.h) + first, n, 1}, {at<T>(args.v) + first, n, 1},
+                        {at<T>(args.values) + (uint64_t)blockIdx.x * n, 1}, {at<T>(args.vectors) + first, 1}, n,
+                        args.want_vectors != 0};
   R largest(0);
 #pragma clang loop unroll(disable)
-  for (uint32_t i = 0; i < n; ++i) largest = Max{}(largest, max_lanes<R>(0, n, [&](uint32_t j) { return magnitude(e.h(i, j)); }));
+  for (uint32_t i = 0; i < n; ++i)
+    largest = Max{}(largest, max_lanes<R>(0, n, [&](uint32_t j) { return largest_part(e.h(i, j)); }));
   // Numbers near 1: their squares neither overflow nor vanish. (The host refuses what is not finite.)
   const int power = largest > R(0) && finite(largest) ? exponent_of(largest) : 0;
 #pragma clang loop unroll(disable)
@@ -189,7 +193,8 @@ USBGPU_INLINE void eig_complex(const EigArgs& args) {
   e.reduce();
   R norm(0);
 #pragma clang loop unroll(disable)
-  for (uint32_t i = 0; i < n; ++i) norm += sum_lanes<R>(i ? i - 1 : 0, n, [&](uint32_t j) { return magnitude(e.h(i, j)); });
+  for (uint32_t i = 0; i < n; ++i)
+    norm += sum_lanes<R>(i ? i - 1 : 0, n, [&](uint32_t j) { return magnitude(e.h(i, j)); });
   const uint32_t failed = e.iterate(norm);
   if (lane_id() == 0) at<int32_t>(args.info)[blockIdx.x] = (int32_t)failed;
   if (args.want_vectors && !failed) {

@@ -58,7 +58,8 @@ USBGPU_INLINE void exp_keep(const ExpKeepArgs& args) {
   const uint64_t e = (uint64_t)blockIdx.x * kLinalgThreads + threadIdx.x;
   if (e >= args.count) return;
   const uint64_t batch = e / ((uint64_t)args.n * args.n);
-  if ((int32_t)args.step < at<int32_t>(args.halvings)[batch]) element_at<T>(args.p, e) = number(element_at<T>(args.square, e));
+  if ((int32_t)args.step < at<int32_t>(args.halvings)[batch])
+    element_at<T>(args.p, e) = number(element_at<T>(args.square, e));
 }
 
 }  // namespace usbgpu_family

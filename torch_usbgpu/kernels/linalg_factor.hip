@@ -1,6 +1,6 @@
 // Factorisations of small and middle matrices, one workgroup each: Cholesky, LU with partial pivoting,
-// LDL^T (of Hermitian matrices LDL^H) with Bunch-Kaufman pivoting. Right-looking: a column, then the trailing matrix. Larger matrices
-// are cut into blocks by the host (csrc/aten/linalg_factor.cpp).
+// LDL^T (of Hermitian matrices LDL^H) with Bunch-Kaufman pivoting. Right-looking: a column, then the
+// trailing matrix. Larger matrices are cut into blocks by the host (csrc/aten/linalg_factor.cpp).
 #include "linalg.h"
 
 namespace usbgpu_family {
@@ -123,7 +123,9 @@ USBGPU_INLINE uint32_t ldl_in(const M& a, uint32_t n, bool hermitian, global_ptr
       const uint32_t row = column.index;
       const R candidate = magnitude(on_diagonal(a(row, row)));
       __syncthreads();
-      const auto other = find_largest<T>(k, n, [&](uint32_t i) { return i == row ? T(0) : i < row ? number(a(row, i)) : number(a(i, row)); });
+      const auto other = find_largest<T>(k, n, [&](uint32_t i) {
+        return i == row ? T(0) : i < row ? number(a(row, i)) : number(a(i, row));
+      });
       const R row_max = magnitude(other.value);
       if (size >= alpha * column_max * (column_max / row_max)) from = k;
       else if (candidate >= alpha * row_max) from = row;
@@ -194,7 +196,10 @@ USBGPU_INLINE uint32_t ldl_in(const M& a, uint32_t n, bool hermitian, global_ptr
         a(i, k + 1) = y;
       }
     }
-    if (is_complex<T> && hermitian && threadIdx.x < step) a(k + threadIdx.x, k + threadIdx.x) = on_diagonal(a(k + threadIdx.x, k + threadIdx.x));
+    if (is_complex<T> && hermitian && threadIdx.x < step) {
+      const uint32_t own = k + threadIdx.x;
+      a(own, own) = on_diagonal(a(own, own));
+    }
     __syncthreads();
     k += step;
   }

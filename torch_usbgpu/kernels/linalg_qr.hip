@@ -6,23 +6,24 @@ namespace usbgpu_family {
 
 // |x| of rows first .. rows-1 of a column, for every thread, safe from overflow and underflow.
 template <typename T, typename Value>
-USBGPU_INLINE Real<T> column_norm(uint32_t first, uint32_t rows, Value value) {
+USBGPU_INLINE double column_norm(uint32_t first, uint32_t rows, Value value) {
   __shared__ double scratch[kLinalgWaves];
   if constexpr (sizeof(Real<T>) == 4) {   // squares of floats fit a double
     double sum = 0.0;
 #pragma clang loop unroll(disable)
     for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) sum += square_of(widen(value(i)));
-    return (Real<T>)root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch));
+    return root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch));
   } else {
     double largest = 0.0;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) largest = Max{}(largest, magnitude(value(i)));
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) largest = Max{}(largest, largest_part(value(i)));
     largest = block_reduce<kLinalgThreads>(largest, Max{}, scratch);
     if (largest == 0.0 || !finite(largest)) return largest;
     const int power = exponent_of(largest);
     double sum = 0.0;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) sum += square_of(scale_by_power(value(i), -power));
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads)
+      sum += square_of(scale_by_power(value(i), -power));
     return scale_by_power(root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch)), power);
   }
 }
@@ -34,19 +35,21 @@ USBGPU_INLINE void geqrf_in(const M& a, uint32_t rows, uint32_t columns, const G
 #pragma clang loop unroll(disable)
   for (uint32_t j = 0; j < steps; ++j) {
     const T alpha = a(j, j);
-    const R below = column_norm<T>(j + 1, rows, [&](uint32_t i) { return number(a(i, j)); });
+    const double below = column_norm<T>(j + 1, rows, [&](uint32_t i) { return number(a(i, j)); });
     T tau = T(0);
-    if (below != R(0) || imaginary_part(alpha) != R(0)) {   // uniform
-      const R top = magnitude(alpha), big = top > below ? top : below;
-      const T x = over(alpha, big);
-      const R y = below / big;
-      const R length = big * root(square_of(x) + y * y), beta = real_part(alpha) >= R(0) ? -length : length;
-      tau = over(T(beta) - alpha, beta);
-      const T divisor = alpha - T(beta);
+    if (below != 0.0 || imaginary_part(alpha) != R(0)) {   // uniform
+      // Of numbers near 1: of subnormal ones tau would not fit its vector, and Q not be unitary.
+      const int power = exponent_of(Max{}(below, (double)largest_part(alpha)));
+      const T x = scale_by_power(alpha, -power);
+      const R y = (R)scale_by_power(below, -power), length = root(square_of(x) + y * y);
+      const R beta = real_part(x) >= R(0) ? -length : length;
+      tau = over(T(beta) - x, beta);
+      const T divisor = x - T(beta);
       __syncthreads();   // all have read alpha
 #pragma clang loop unroll(disable)
-      for (uint32_t i = j + 1 + threadIdx.x; i < rows; i += kLinalgThreads) a(i, j) = quotient(a(i, j), divisor);
-      if (threadIdx.x == 0) a(j, j) = T(beta);
+      for (uint32_t i = j + 1 + threadIdx.x; i < rows; i += kLinalgThreads)
+        a(i, j) = quotient(scale_by_power(a(i, j), -power), divisor);
+      if (threadIdx.x == 0) a(j, j) = T(scale_by_power(beta, power));
     }
     if (threadIdx.x == 0) taus(j) = tau;
     __syncthreads();

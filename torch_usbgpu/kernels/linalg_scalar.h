@@ -35,6 +35,7 @@ USBGPU_INLINE double scale_by_power(double x, int power) { return __builtin_ldex
   USBGPU_INLINE R conjugate(R x) { return x; }                                                           \
   USBGPU_INLINE R conjugate_if(bool, R x) { return x; }                                                  \
   USBGPU_INLINE R real_part(R x) { return x; }                                                           \
+  USBGPU_INLINE R largest_part(R x) { return magnitude(x); }                                             \
   USBGPU_INLINE R imaginary_part(R) { return R(0); }                                                     \
   USBGPU_INLINE R square_of(R x) { return x * x; }                                                       \
   USBGPU_INLINE R times(R x, R by) { return x * by; }                                                    \
@@ -44,7 +45,8 @@ USBGPU_INLINE double scale_by_power(double x, int power) { return __builtin_ldex
   /* As operator/ has it (Smith 1962), but by no reciprocal: that of a subnormal number is infinite. */  \
   USBGPU_INLINE Complex<R> quotient(Complex<R> a, Complex<R> b) {                                        \
     const bool wide = magnitude(b.re) >= magnitude(b.im);                                                \
-    const R big = wide ? b.re : b.im, small = wide ? b.im : b.re, ratio = big == R(0) ? R(0) : small / big; \
+    const R big = wide ? b.re : b.im, small = wide ? b.im : b.re;                                        \
+    const R ratio = big == R(0) ? R(0) : small / big;                                                    \
     const R denominator = fused(small, ratio, big);                                                      \
     const R re = wide ? fused(a.im, ratio, a.re) : fused(a.re, ratio, a.im);                             \
     const R im = wide ? fused(-a.re, ratio, a.im) : fused(a.im, ratio, -a.re);                           \
@@ -57,6 +59,8 @@ USBGPU_INLINE double scale_by_power(double x, int power) { return __builtin_ldex
   }                                                                                                      \
   /* As the BLAS measures them where it looks for the largest: |re| + |im|. */                           \
   USBGPU_INLINE R magnitude(Complex<R> x) { return magnitude(x.re) + magnitude(x.im); }                  \
+  /* Finite wherever x is. */                                                                            \
+  USBGPU_INLINE R largest_part(Complex<R> x) { return Max{}(magnitude(x.re), magnitude(x.im)); }         \
   USBGPU_INLINE Complex<R> scale_by_power(Complex<R> x, int power) {                                     \
     return {scale_by_power(x.re, power), scale_by_power(x.im, power)};                                   \
   }                                                                                                      \
@@ -73,7 +77,9 @@ USBGPU_INLINE double scale_by_power(double x, int power) { return __builtin_ldex
   USBGPU_INLINE Complex<R> of_lane_xor(Complex<R> x, uint32_t mask) {                                    \
     return {shuffle_xor(x.re, mask), shuffle_xor(x.im, mask)};                                           \
   }                                                                                                      \
-  USBGPU_INLINE Complex<R> wave_sum(Complex<R> x) { return {wave_reduce(x.re, Sum{}), wave_reduce(x.im, Sum{})}; }
+  USBGPU_INLINE Complex<R> wave_sum(Complex<R> x) {                                                      \
+    return {wave_reduce(x.re, Sum{}), wave_reduce(x.im, Sum{})};                                         \
+  }
 
 USBGPU_LINALG_SCALAR(float)
 USBGPU_LINALG_SCALAR(double)

@@ -105,7 +105,8 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
     const auto below = [&](uint32_t first, uint32_t k) {
       T sum = T(0);
 #pragma clang loop unroll(disable)
-      for (uint32_t i = first + lane_id(); i < n; i += 32) sum = fused(conjugate_if(hermitian, a(i, k)), number(b(i)), sum);
+      for (uint32_t i = first + lane_id(); i < n; i += 32)
+        sum = fused(conjugate_if(hermitian, a(i, k)), number(b(i)), sum);
       return wave_sum(sum);
     };
 #pragma clang loop unroll(disable)

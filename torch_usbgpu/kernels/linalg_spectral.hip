@@ -99,12 +99,12 @@ USBGPU_INLINE uint32_t place_of(uint32_t i, uint32_t n, Value value) {
   return place;
 }
 
-// max |f(i, j)|, or infinity when there is anything that is not finite; for every thread.
+// max |f(i, j)| (of complex numbers their parts'), or infinity when there is anything that is not finite; for every thread.
 template <typename T, typename F>
 USBGPU_INLINE Real<T> largest_element(uint32_t rows, uint32_t columns, F f) {
   __shared__ Real<T> scratch[kLinalgWaves];
   Real<T> largest(0);
-  for_elements(rows, columns, [&](uint32_t i, uint32_t j) { largest = Max{}(largest, magnitude(number(f(i, j)))); });
+  for_elements(rows, columns, [&](uint32_t i, uint32_t j) { largest = Max{}(largest, largest_part(f(i, j))); });
   return block_reduce<kLinalgThreads>(largest, Max{}, scratch);
 }
 
@@ -269,7 +269,10 @@ USBGPU_INLINE void svd_in(const M& w, const SvdArgs& args, uint32_t batch) {
   const auto product = [&](uint32_t p, uint32_t q) {   // in double: the angles decide how orthogonal U is
     Wide<T> sum(0.0);
 #pragma clang loop unroll(disable)
-    for (uint32_t i = lane_id(); i < rows; i += 32) sum = fused(conjugate(widen(number(w(i, p)))), widen(number(w(i, q))), sum);
+    for (uint32_t i = lane_id(); i < rows; i += 32) {
+      const T x = number(w(i, p)), y = number(w(i, q));
+      sum = fused(conjugate(widen(x)), widen(y), sum);
+    }
     return wave_sum(sum);
   };
   const auto squares = [&](uint32_t p) {
@@ -367,7 +370,8 @@ template <typename T>
 USBGPU_INLINE void complete(const CompleteArgs& args) {
   const uint32_t rank = (uint32_t)at<int32_t>(args.rank)[blockIdx.x];
   const auto u = matrix<T>(args.u, blockIdx.x), q = matrix<T>(args.q, blockIdx.x);
-  for_elements(args.rows, args.columns - rank, [&](uint32_t i, uint32_t j) { u(i, rank + j) = number(q(i, rank + j)); });
+  for_elements(args.rows, args.columns - rank,
+               [&](uint32_t i, uint32_t j) { u(i, rank + j) = number(q(i, rank + j)); });
 }
 
 }  // namespace usbgpu_family
