@@ -9,8 +9,6 @@
 #include <ATen/ops/linspace_ops.h>
 #include <ATen/ops/logspace_ops.h>
 #include <ATen/ops/equal_ops.h>
-#include <ATen/ops/tril_ops.h>
-#include <ATen/ops/triu_ops.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -208,14 +206,14 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
               ", but got ", out.scalar_type(), " instead");
   resize_out(out, self.sizes());
   const auto item = c10::elementSize(self.scalar_type());
-  TORCH_CHECK_NOT_IMPLEMENTED(item <= 8, what, ": dtype ", self.scalar_type(), " has no kernels on usbgpu");
   const bool lower = what[3] == 'l';   // tril, triu
   const Tensor source = self.contiguous();
   return through_contiguous(out, [&](Tensor& to) {
     Kernel* kernel = cache.get(key(lower, item), [&] {
-      const std::string bits = std::to_string(item * 8);
-      const std::string symbol = std::string(what) + "_" + bits;
-      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", uint" + bits + "_t, " + (lower ? "true" : "false") + ")"};
+      const std::string bits = std::to_string(item * 8), symbol = std::string(what) + "_" + bits;
+      const std::string word = item == 16 ? "usbgpu::kernels::Bits128" : "uint" + bits + "_t";
+      const char* which = lower ? ", true)" : ", false)";
+      return KernelSource{"factories", symbol, "USBGPU_TRIANGLE(" + symbol + ", " + word + which};
     });
     kernels::TriangleArgs args{};
     args.out = address(to);
@@ -228,11 +226,9 @@ Tensor& triangle(const char* what, const Tensor& self, int64_t diagonal, Tensor&
   });
 }
 Tensor& tril_out(const Tensor& self, int64_t diagonal, Tensor& out) {
-  if (self.element_size() > 8) FALLBACK_UNLESS_SUPPORTED(at::_ops::tril_out, self, diagonal, out);
   return triangle("tril", self, diagonal, out);
 }
 Tensor& triu_out(const Tensor& self, int64_t diagonal, Tensor& out) {
-  if (self.element_size() > 8) FALLBACK_UNLESS_SUPPORTED(at::_ops::triu_out, self, diagonal, out);
   return triangle("triu", self, diagonal, out);
 }
 

@@ -1,6 +1,5 @@
-// Eigenvalues of general real matrices. Kernel: torch_usbgpu/kernels/linalg_eig.hip.
-//
-// The results are complex; the kernel writes them as pairs, so nothing here computes with complex numbers.
+// Eigenvalues of general matrices. Kernels: torch_usbgpu/kernels/linalg_eig.hip, of complex matrices
+// linalg_eig_complex.hip.
 #include "aten/linalg.h"
 
 #include <ATen/native/LinearAlgebraUtils.h>
@@ -13,7 +12,7 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/linalg_eig_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 
 namespace usbgpu::aten {
 namespace linalg {
@@ -40,6 +39,9 @@ std::tuple<Tensor, Tensor> eig(const Tensor& self, const char* name, bool vector
   args.n = size_arg(h, 1), args.want_vectors = vectors;
   Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
     const std::string symbol = std::string("linalg_eig_") + dtype_name(type);
+    if (type == complex)
+      return {"linalg_eig_complex", symbol,
+              "USBGPU_LINALG_EIG_COMPLEX(" + symbol + ", " + dtype_c_type(c10::toRealValueType(type)) + ")"};
     return {"linalg_eig", symbol, "USBGPU_LINALG_EIG(" + symbol + ", " + dtype_c_type(type) + ")"};
   });
   launch(kernel, {size_arg(h, 0), 1, 1}, {32, 1, 1}, args);
@@ -48,12 +50,12 @@ std::tuple<Tensor, Tensor> eig(const Tensor& self, const char* name, bool vector
 }
 
 std::tuple<Tensor, Tensor> linalg_eig(const Tensor& self) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::linalg_eig, self);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_eig, self);
   return eig(self, "linalg.eig", true);
 }
 
 Tensor linalg_eigvals(const Tensor& self) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_linalg_eigvals, self);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_linalg_eigvals, self);
   return std::get<0>(eig(self, "linalg.eigvals", false));
 }
 
@@ -63,7 +65,7 @@ void deliver(const Tensor& out, const Tensor& result) {
 }
 
 std::tuple<Tensor&, Tensor&> linalg_eig_out(const Tensor& self, Tensor& values, Tensor& vectors) {
-  if (unsupported(self)) return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_eig_out>::call(self, values, vectors);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_eig_out, self, values, vectors);
   const at::ScalarType complex = c10::toComplexType(self.scalar_type());
   check_on_device("torch.linalg.eig", "eigenvalues", values);
   check_on_device("torch.linalg.eig", "eigenvectors", vectors);
@@ -75,7 +77,7 @@ std::tuple<Tensor&, Tensor&> linalg_eig_out(const Tensor& self, Tensor& values, 
 }
 
 Tensor& linalg_eigvals_out(const Tensor& self, Tensor& values) {
-  if (unsupported(self)) return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_eigvals_out>::call(self, values);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_eigvals_out, self, values);
   check_on_device("torch.linalg.eigvals", "eigenvalues", values);
   at::native::checkLinalgCompatibleDtype("torch.linalg.eigvals", values.scalar_type(), c10::toComplexType(self.scalar_type()),
                                          "eigenvalues");

@@ -10,7 +10,7 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/linalg_exp_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 
 namespace usbgpu::aten {
 namespace linalg {
@@ -23,13 +23,15 @@ using usbgpu_family::ExpScaleArgs;
 
 enum class Form { scale, blocks, keep };
 
+bool single(ScalarType type) { return c10::toRealValueType(type) == at::kFloat; }
+
 Kernel* exp_kernel(Form form, ScalarType type) {
   static KernelCache cache;
   return cache.get(key(form, type), [&]() -> KernelSource {
     const char* name = form == Form::scale ? "scale" : form == Form::blocks ? "blocks" : "keep";
     const char* args = form == Form::scale ? "ExpScaleArgs" : form == Form::blocks ? "ExpBlocksArgs" : "ExpKeepArgs";
     const std::string symbol = std::string("linalg_exp_") + name + "_" + dtype_name(type);
-    const char* degree = form != Form::blocks ? "" : type == at::kFloat ? ", 4, 4" : ", 5, 5";
+    const char* degree = form != Form::blocks ? "" : single(type) ? ", 4, 4" : ", 5, 5";
     return {"linalg_exp", symbol,
             "USBGPU_LINALG_EXP(" + symbol + ", exp_" + name + ", " + args + ", " + dtype_c_type(type) + degree + ")"};
   });
@@ -47,7 +49,7 @@ Tensor exp_of_batch(const Tensor& a) {
   scale.a = address(a), scale.scaled = address(powers[0]), scale.halvings = address(halvings), scale.n = n32;
   launch(exp_kernel(Form::scale, type), {size_arg(a, 0), 1, 1}, kGroup, scale);
 
-  const int64_t width = type == at::kFloat ? 4 : 5, number = width;
+  const int64_t width = single(type) ? 4 : 5, number = width;
   while (static_cast<int64_t>(powers.size()) < width)
     powers.push_back(at::bmm(powers[powers.size() / 2 - (powers.size() % 2 == 0)], powers[powers.size() / 2]));
   const Tensor blocks = empty({number, batch, n, n}, type);
@@ -70,14 +72,14 @@ Tensor exp_of_batch(const Tensor& a) {
 }
 
 Tensor matrix_exp(const Tensor& self) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::linalg_matrix_exp, self);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_matrix_exp, self);
   at::native::squareCheckInputs(self, "linalg.matrix_exp");
   at::native::checkFloatingOrComplex(self, "linalg.matrix_exp");
   const int64_t n = self.size(-1);
   if (self.numel() == 0) return empty(self.sizes(), self.scalar_type());
   if (n == 1) return self.exp();
   const ScalarType type = compute_dtype(self.scalar_type());
-  const Tensor a = self.to(type).contiguous().view({-1, n, n});
+  const Tensor a = self.to(type).resolve_conj().resolve_neg().contiguous().view({-1, n, n});
   return exp_of_batch(a).view(self.sizes()).to(self.scalar_type());
 }
 

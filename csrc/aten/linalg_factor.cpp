@@ -15,8 +15,9 @@ namespace linalg {
 using usbgpu_family::FactorArgs;
 
 void check_dtype(const char* op, const Tensor& tensor) {
-  TORCH_CHECK_NOT_IMPLEMENTED(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kDouble, '"', op,
-                              "\" not implemented for '", c10::toString(tensor.scalar_type()), "'");
+  const at::ScalarType type = c10::toRealValueType(tensor.scalar_type());
+  TORCH_CHECK_NOT_IMPLEMENTED(type == at::kFloat || type == at::kDouble, '"', op, "\" not implemented for '",
+                              c10::toString(tensor.scalar_type()), "'");
 }
 
 static int64_t batch_of(const Tensor& tensor, int64_t inner) {
@@ -32,13 +33,13 @@ Tensor writable(const Tensor& matrices) {
 Tensor readable(const Tensor& matrices, const Tensor& like) {
   at::DimVector sizes(like.sizes().begin(), like.sizes().end() - 2);
   sizes.append({matrices.size(-2), matrices.size(-1)});
-  return matrices.expand(sizes).reshape({batch_of(like, 2), matrices.size(-2), matrices.size(-1)});
+  return matrices.resolve_neg().expand(sizes).reshape({batch_of(like, 2), matrices.size(-2), matrices.size(-1)});
 }
 
 Tensor readable_vectors(const Tensor& vectors, const Tensor& like) {
   at::DimVector sizes(like.sizes().begin(), like.sizes().end() - 2);
   sizes.push_back(vectors.size(-1));
-  const Tensor flat = vectors.expand(sizes).reshape({batch_of(like, 2), vectors.size(-1)});
+  const Tensor flat = vectors.resolve_conj().resolve_neg().expand(sizes).reshape({batch_of(like, 2), vectors.size(-1)});
   return flat.size(1) < 2 || flat.stride(1) == 1 ? flat : flat.contiguous();
 }
 
@@ -82,7 +83,7 @@ void factor(Form form, const Tensor& a, FactorArgs args) {
   const char* name = form == Form::cholesky ? "cholesky" : form == Form::lu ? "lu" : "ldl";
   const std::string symbol = std::string("linalg_") + name, arguments = std::string(", ") + name;
   launch(kernel_for(cache, static_cast<uint64_t>(form), "linalg_factor", "USBGPU_LINALG_FACTOR", symbol.c_str(),
-                    arguments.c_str(), a.scalar_type(), matrix_fits(a.size(1), a.size(2))),
+                    arguments.c_str(), a.scalar_type(), matrix_fits(a.size(1), a.size(2), a.scalar_type())),
          {size_arg(a, 0), 1, 1}, kGroup, args);
 }
 
@@ -94,7 +95,7 @@ void subtract_product(const Tensor& from, const Tensor& left, const Tensor& righ
   from.baddbmm_(left, right, 1, -1);
 }
 
-// L L^T = a, in its lower triangle.
+// L L^H = a, in its lower triangle.
 void cholesky(const Tensor& a, const Tensor& info) {
   const int64_t n = a.size(1), block = n <= 2 * kBlock ? n : kBlock;
   FactorArgs args{};
@@ -106,8 +107,8 @@ void cholesky(const Tensor& a, const Tensor& info) {
     factor(Form::cholesky, diagonal, args);
     if (!rest) break;
     const Tensor panel = part(a, below, rest, k, width);
-    solve_triangular(diagonal, panel.transpose(1, 2), false, false);   // panel := panel L^-T
-    subtract_product(part(a, below, rest, below, rest), panel, panel.transpose(1, 2));
+    solve_triangular(diagonal.conj(), panel.transpose(1, 2), false, false);   // panel := panel L^-H
+    subtract_product(part(a, below, rest, below, rest), panel, panel.mH());
   }
 }
 
@@ -155,7 +156,7 @@ void lu_factor_kernel(const Tensor& input, const Tensor& pivots, const Tensor& i
   lu(a, pivots.view({a.size(0), pivots.size(-1)}), info, compute_pivots);
 }
 
-void ldl_factor_kernel(const Tensor& matrices, const Tensor& pivots, const Tensor& info, bool upper, bool /*hermitian*/) {
+void ldl_factor_kernel(const Tensor& matrices, const Tensor& pivots, const Tensor& info, bool upper, bool hermitian) {
   check_dtype("ldl_factor_kernel_cpu", matrices);
   TORCH_INTERNAL_ASSERT(!upper, "ATen asks for lower triangles only");
   if (matrices.numel() == 0) {
@@ -164,7 +165,7 @@ void ldl_factor_kernel(const Tensor& matrices, const Tensor& pivots, const Tenso
   }
   FactorArgs args{};
   args.pivots = address(pivots), args.pivots_batch = pivots.size(-1);
-  args.info = address(info);
+  args.info = address(info), args.hermitian = hermitian;
   factor(Form::ldl, writable(matrices), args);
 }
 

@@ -8,11 +8,12 @@
 #include <ATen/ops/_linalg_svd.h>
 #include <ATen/ops/linalg_lstsq_ops.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 
 namespace usbgpu::aten {
 namespace linalg {
@@ -24,31 +25,36 @@ struct Solved {
   Tensor solution, residuals, rank, singular_values;   // what a driver does not tell stays empty
 };
 
-Tensor squares(const Tensor& x) { return x.mul(x).sum(-2); }
+// The sums of |x|^2 down the columns.
+Tensor squares(const Tensor& x) {
+  if (!x.is_complex()) return x.mul(x).sum(-2);
+  const Tensor parts = at::view_as_real(x.resolve_conj());
+  return parts.mul(parts).sum(at::IntArrayRef{-3, -1});
+}
 
 // a: (batch, m, n) of full rank; b: (batch, m, k)
 Solved by_qr(const Tensor& a, const Tensor& b, bool single) {
   const int64_t batch = a.size(0), m = a.size(1), n = a.size(2), steps = std::min(m, n);
   const bool tall = m >= n;
-  const Tensor qr = clone_columns(tall ? a : a.transpose(1, 2));
+  const Tensor qr = clone_columns(tall ? a : a.mH());
   const Tensor tau = empty({batch, steps}, a.scalar_type()), info = empty({batch}, at::kInt);
   geqrf(qr, tau);
   check_diagonal(qr, info);
   at::_linalg_check_errors(info, kName, single);
   const Tensor r = qr.narrow(1, 0, steps);
   Solved result;
-  if (tall) {   // R x = Q^T b; what Q^T b has below R is the residual
+  if (tall) {   // R x = Q^H b; what Q^H b has below R is the residual
     const Tensor c = clone_columns(b);
     reflect(qr, tau, c, true, false);
     result.solution = c.narrow(1, 0, n);
     if (b.size(2)) solve_triangular(r, result.solution, true, false);
     if (m > n) result.residuals = squares(c.narrow(1, n, m - n));
-  } else {      // the shortest solution: R^T y = b, x = Q (y, 0)
+  } else {      // the shortest solution: R^H y = b, x = Q (y, 0)
     const Tensor x = empty_columns(batch, n, b.size(2), a.scalar_type());
     x.zero_();
     const Tensor y = x.narrow(1, 0, m);
     y.copy_(b);
-    if (b.size(2)) solve_triangular(r.transpose(1, 2), y, false, false);
+    if (b.size(2)) solve_triangular(r.mH(), y, false, false);
     reflect(qr, tau, x, false, false);
     result.solution = x;
   }
@@ -62,7 +68,7 @@ Solved by_singular_values(const Tensor& a, const Tensor& b, double rcond, const 
   const Tensor inverse = at::where(kept, s.reciprocal(), at::zeros({}, s.options()));
   Solved result;
   result.rank = kept.sum(-1);
-  result.solution = at::matmul(vh.transpose(1, 2), at::matmul(u.transpose(1, 2), b).mul(inverse.unsqueeze(-1)));
+  result.solution = at::matmul(vh.mH(), at::matmul(u.mH(), b).mul(inverse.unsqueeze(-1)));
   if (driver == "gelsy") return result;
   result.singular_values = s;
   if (m > n && result.rank.eq(n).all().item<bool>()) result.residuals = squares(b.sub(at::matmul(a, result.solution)));
@@ -82,7 +88,8 @@ std::tuple<Tensor&, Tensor&, Tensor&, Tensor&> lstsq_out(const Tensor& self, con
     return at::native::call_fallback_fn<&boxed_fallback, at::_ops::linalg_lstsq_out>::call(
         self, b, rcond, driver, solution, residuals, rank, singular_values);
   }
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::linalg_lstsq_out, self, b, rcond, driver, solution, residuals, rank, singular_values);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::linalg_lstsq_out, self, b, rcond, driver, solution, residuals, rank,
+                                    singular_values);
   TORCH_CHECK(self.dim() >= 2, kName, ": input must have at least 2 dimensions.");
   TORCH_CHECK(b.dim() >= 1, kName, ": other must have at least 1 dimension.");
   TORCH_CHECK(self.scalar_type() == b.scalar_type(), kName, ": Expected input and other to have the same dtype, but got input's dtype ",
@@ -96,17 +103,19 @@ std::tuple<Tensor&, Tensor&, Tensor&, Tensor&> lstsq_out(const Tensor& self, con
   const std::string name(driver.value_or("gelsy"));
   TORCH_CHECK(name == "gels" || name == "gelsy" || name == "gelsd" || name == "gelss", kName,
               ": parameter `driver` should be one of (gels, gelsy, gelsd, gelss)");
-  TORCH_CHECK(self.scalar_type() == at::kFloat || self.scalar_type() == at::kDouble,
+  const at::ScalarType real = c10::toRealValueType(self.scalar_type());
+  TORCH_CHECK(real == at::kFloat || real == at::kDouble,
               "This function doesn't handle types other than float and double");
   for (const Tensor* out : {&solution, &residuals, &rank, &singular_values}) check_on_device(kName, "an output", *out);
   at::native::checkLinalgCompatibleDtype(kName, solution, self, "solution");
-  at::native::checkLinalgCompatibleDtype(kName, residuals, self, "residuals");
-  at::native::checkLinalgCompatibleDtype(kName, singular_values, self, "singular_values");
+  at::native::checkLinalgCompatibleDtype(kName, residuals.scalar_type(), real, "residuals");
+  at::native::checkLinalgCompatibleDtype(kName, singular_values.scalar_type(), real, "singular_values");
   at::native::checkLinalgCompatibleDtype(kName, rank.scalar_type(), at::kLong, "rank");
 
   const auto [a_wide, b_wide] = at::native::_linalg_broadcast_batch_dims(self, columns, nullptr);
   const int64_t m = self.size(-2), n = self.size(-1), k = columns.size(-1);
-  const double epsilon = self.scalar_type() == at::kFloat ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
+  const bool single = real == at::kFloat;
+  const double epsilon = single ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
   double limit = rcond.value_or(epsilon * static_cast<double>(std::max(m, n)));
   if (limit < 0) limit = epsilon;   // LAPACK's reading of a negative one
   const Tensor a3 = readable(a_wide, a_wide), b3 = readable(b_wide, b_wide);

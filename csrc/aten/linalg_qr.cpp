@@ -17,7 +17,7 @@ static void geqrf_panel(const Tensor& a, const Tensor& tau) {
   args.a = matrix_arg(a), args.rows = size_arg(a, 1), args.columns = size_arg(a, 2);
   args.tau = address(tau), args.tau_batch = tau.stride(0);
   launch(kernel_for(cache, 0, "linalg_qr", "USBGPU_LINALG_GEQRF", "linalg_geqrf", "", a.scalar_type(),
-                    matrix_fits(a.size(1), a.size(2))),
+                    matrix_fits(a.size(1), a.size(2), a.scalar_type())),
          {size_arg(a, 0), 1, 1}, kGroup, args);
 }
 
@@ -33,15 +33,16 @@ void geqrf(const Tensor& a, const Tensor& tau) {
   }
 }
 
-void reflect(const Tensor& v, const Tensor& tau, const Tensor& c, bool transposed, bool identity) {
+void reflect(const Tensor& v, const Tensor& tau, const Tensor& c, bool adjoint, bool identity, bool conjugate) {
   static KernelCache cache;
   ReflectArgs args{};
   args.v = matrix_arg(v), args.c = matrix_arg(c);
   args.tau = address(tau), args.tau_batch = tau.stride(0);
   args.rows = size_arg(c, 1), args.columns = size_arg(c, 2), args.reflectors = size_arg(tau, 1);
-  args.transposed = transposed, args.identity = identity;
+  args.adjoint = adjoint, args.identity = identity;
+  args.conjugate = conjugate;
   launch(kernel_for(cache, 0, "linalg_qr", "USBGPU_LINALG_REFLECT", "linalg_reflect", "", c.scalar_type(),
-                    column_fits(c.size(1))),
+                    column_fits(c.size(1), c.scalar_type())),
          {ceil_div(c.size(2), kWaves), size_arg(c, 0), 1}, kGroup, args);
 }
 
@@ -63,12 +64,13 @@ Tensor& orgqr_kernel(Tensor& result, const Tensor& tau) {
   return result;
 }
 
-// other = op(Q) other or other op(Q); from the right it is (op(Q)^T other^T)^T.
+// other = op(Q) other or other op(Q); from the right it is (op(Q)^T other^T)^T. op: nothing or the adjoint.
 void ormqr_kernel(const Tensor& input, const Tensor& tau, const Tensor& other, bool left, bool transpose) {
   check_dtype("ormqr_cpu", other);
   if (other.numel() == 0) return;
   const Tensor c = writable(other);
-  reflect(readable(input, other), readable_vectors(tau, other), left ? c : c.transpose(1, 2), transpose == left, false);
+  reflect(readable(input, other).resolve_conj(), readable_vectors(tau, other), left ? c : c.transpose(1, 2),
+          /*adjoint=*/transpose == left, /*identity=*/false, /*conjugate=*/!left);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <ATen/ops/eye.h>
 #include <torch/library.h>
 
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 
 namespace usbgpu::aten {
 namespace linalg {
@@ -28,9 +28,9 @@ void solve_block(const Tensor& a, const Tensor& b, bool upper, bool unit) {
   SolveArgs args{};
   args.a = matrix_arg(a), args.b = matrix_arg(b);
   args.n = size_arg(b, 1), args.columns = size_arg(b, 2);
-  args.upper = upper, args.unit = unit;
+  args.upper = upper, args.unit = unit, args.conjugate = a.is_conj();
   launch(kernel_for(cache, 0, "linalg_solve", "USBGPU_LINALG_SOLVE", "linalg_triangular", ", triangular", b.scalar_type(),
-                    column_fits(b.size(1))),
+                    column_fits(b.size(1), b.scalar_type())),
          column_grid(b), kGroup, args);
 }
 
@@ -38,7 +38,7 @@ void solve_block(const Tensor& a, const Tensor& b, bool upper, bool unit) {
 
 void solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool unit) {
   const int64_t n = b.size(1);
-  if (n <= kLinalgColumn) return solve_block(a, b, upper, unit);
+  if (column_fits(n, b.scalar_type())) return solve_block(a, b, upper, unit);
   const int64_t blocks = (n + kSolveBlock - 1) / kSolveBlock;
   for (int64_t step = 0; step < blocks; ++step) {
     const int64_t k = (upper ? blocks - 1 - step : step) * kSolveBlock, width = std::min(kSolveBlock, n - k);
@@ -82,12 +82,21 @@ namespace {
 
 using at::native::TransposeType;
 
+// The memory itself, whatever it stands for.
+Tensor bare(const Tensor& x) {
+  const Tensor plain = x.is_neg() ? x._neg_view() : x;
+  return plain.is_conj() ? plain.conj() : plain;
+}
+
 void triangular_solve_kernel(const Tensor& a_, const Tensor& b_, bool left, bool upper, TransposeType transpose,
                              bool unitriangular) {
   check_dtype("triangular_solve_cpu", b_);
   if (b_.numel() == 0) return;
   // LAPACK's contract: the memory is column-major whatever the strides say, and the flags speak of that.
-  Tensor b = writable(b_), a = readable(a_.stride(-2) == 1 ? a_ : a_.mT(), b_);
+  // Lazy conjugation has become a flag, too.
+  Tensor b = writable(bare(b_)), a = bare(a_);
+  a = readable(a.stride(-2) == 1 ? a : a.mT(), b_);
+  if (transpose == TransposeType::ConjTranspose) a = a.conj();
   const bool turn = (transpose != TransposeType::NoTranspose) == left;
   if (turn) a = a.transpose(1, 2), upper = !upper;
   if (!left) b = b.transpose(1, 2);
@@ -103,25 +112,25 @@ void lu_solve_kernel(const Tensor& lu_, const Tensor& pivots_, const Tensor& b_,
     solve_triangular(lu, b, false, true);
     solve_triangular(lu, b, true, false);
   } else {
-    const Tensor turned = lu.transpose(1, 2);
+    const Tensor turned = transpose == TransposeType::ConjTranspose ? lu.mH() : lu.transpose(1, 2);
     solve_triangular(turned, b, false, false);
     solve_triangular(turned, b, true, true);
     exchange_rows(b, pivots, 0, true);
   }
 }
 
-void ldl_solve_kernel(const Tensor& ld_, const Tensor& pivots_, const Tensor& b_, bool upper, bool /*hermitian*/) {
+void ldl_solve_kernel(const Tensor& ld_, const Tensor& pivots_, const Tensor& b_, bool upper, bool hermitian) {
   static KernelCache cache;
   check_dtype("ldl_solve_kernel_cpu", b_);
   TORCH_INTERNAL_ASSERT(!upper, "ATen asks for lower triangles only");
   if (b_.numel() == 0) return;
-  const Tensor b = writable(b_), ld = readable(ld_, b_), pivots = readable_vectors(pivots_, b_);
+  const Tensor b = writable(b_), ld = readable(ld_, b_).resolve_conj(), pivots = readable_vectors(pivots_, b_);
   SolveArgs args{};
   args.a = matrix_arg(ld), args.b = matrix_arg(b);
   args.pivots = address(pivots), args.pivots_batch = pivots.stride(0);
-  args.n = size_arg(b, 1), args.columns = size_arg(b, 2);
+  args.n = size_arg(b, 1), args.columns = size_arg(b, 2), args.hermitian = hermitian;
   launch(kernel_for(cache, 0, "linalg_solve", "USBGPU_LINALG_SOLVE", "linalg_ldl_solve", ", ldl_solve", b.scalar_type(),
-                    column_fits(b.size(1))),
+                    column_fits(b.size(1), b.scalar_type())),
          column_grid(b), kGroup, args);
 }
 
@@ -144,33 +153,33 @@ void unpack_pivots_kernel(at::TensorIterator& iter, const int64_t dim_size, cons
   launch(kernel, {ceil_div(args.columns, kLinalgThreads), 1, 1}, kGroup, args);
 }
 
-// (L L^T)^-1, of the factor that `result` holds
+// (L L^H)^-1, of the factor that `result` holds
 Tensor& cholesky_inverse_kernel(Tensor& result, Tensor& info, bool upper) {
   check_dtype("cholesky_inverse_out_cpu", result);
   if (result.numel() == 0) {
     info.zero_();
     return result;
   }
-  const Tensor inverse = writable(result), copy = clone_columns(inverse), lower = upper ? copy.transpose(1, 2) : copy;
+  const Tensor inverse = writable(result), copy = clone_columns(inverse), lower = upper ? copy.mH() : copy;
   // ATen keeps this operator's info on the CPU, and raises its errors at once.
   const Tensor found = empty({copy.size(0)}, at::kInt);
   check_diagonal(copy, found);
   info.copy_(found.view_as(info));
   inverse.copy_(at::eye(inverse.size(1), inverse.options()).expand_as(inverse));
   solve_triangular(lower, inverse, false, false);
-  solve_triangular(lower.transpose(1, 2), inverse, true, false);
+  solve_triangular(lower.mH(), inverse, true, false);
   return result;
 }
 
 // self and a have the same batch dimensions.
 Tensor cholesky_solve_helper(const Tensor& self, const Tensor& a, bool upper) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_cholesky_solve_helper, self, a, upper);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_cholesky_solve_helper, self, a, upper);
   check_dtype("cholesky_solve_cpu", self);
   Tensor result = at::native::cloneBatchedColumnMajor(self);
   if (result.numel() == 0) return result;
-  const Tensor b = writable(result), factor = readable(a, result), lower = upper ? factor.transpose(1, 2) : factor;
+  const Tensor b = writable(result), factor = readable(a, result), lower = upper ? factor.mH() : factor;
   solve_triangular(lower, b, false, false);
-  solve_triangular(lower.transpose(1, 2), b, true, false);
+  solve_triangular(lower.mH(), b, true, false);
   return result;
 }
 

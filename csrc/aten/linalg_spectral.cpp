@@ -1,4 +1,5 @@
-// Symmetric eigenvalues and singular values. Kernels: torch_usbgpu/kernels/linalg_spectral.hip.
+// Eigenvalues of symmetric and Hermitian matrices, and singular values. Kernels:
+// torch_usbgpu/kernels/linalg_spectral.hip.
 #include "aten/linalg.h"
 
 #include <ATen/native/BatchLinearAlgebra.h>
@@ -23,7 +24,7 @@ void eigh_kernel(const Tensor& values, const Tensor& vectors, const Tensor& info
   const Tensor a = writable(vectors);
   const int64_t batch = a.size(0), n = a.size(1);
   const ScalarType type = a.scalar_type();
-  const bool staged = matrix_fits(n, n);
+  const bool staged = matrix_fits(n, n, type);
   const Tensor none = empty({0, 0, 0}, type);
   const Tensor work = staged ? none : empty_columns(batch, n, n, type), v = compute_vectors ? empty_columns(batch, n, n, type) : none;
   const Tensor rotations = empty({batch, (n + 1) / 2 * 2}, type);
@@ -76,21 +77,24 @@ void svd_kernel(const Tensor& a_, const bool full_matrices, const bool compute_u
   }
   const Tensor none = empty({0, 0, 0}, type);
   Tensor u = compute_uv ? writable(u_) : none, v = compute_uv ? writable(vh_).transpose(1, 2) : none;
-  if (a.size(1) < a.size(2)) {   // A^T = V S U^T
-    a = a.transpose(1, 2);
+  SvdArgs args{};
+  args.conjugate_v = 1;          // v is V^H transposed
+  if (a.size(1) < a.size(2)) {   // A^H = V S U^H
+    a = a.mH();
     std::swap(u, v);
+    std::swap(args.conjugate_u, args.conjugate_v);
   }
   const int64_t rows = a.size(1), n = a.size(2);
   const Tensor w = clone_columns(a), rotations = compute_uv ? empty_columns(batch, n, n, type) : none;
-  const Tensor lengths = empty({batch, n}, type), rank = empty({batch}, at::kInt);
-  SvdArgs args{};
+  const Tensor lengths = empty({batch, n}, c10::toRealValueType(type)), rank = empty({batch}, at::kInt);
   args.w = matrix_arg(w), args.v = matrix_arg(rotations);
   args.u_out = matrix_arg(u), args.v_out = matrix_arg(v);
   args.lengths = address(lengths), args.values = address(s), args.values_batch = n;
   args.rank = address(rank), args.info = address(info);
   args.rows = size_arg(a, 1), args.columns = size_arg(a, 2), args.vectors = compute_uv;
   (void)full_matrices;   // told by the shape of u
-  launch(kernel_for(cache, 0, "linalg_spectral", "USBGPU_LINALG_SVD", "linalg_svd", "", type, matrix_fits(rows, n)),
+  const bool staged = matrix_fits(rows, n, type);
+  launch(kernel_for(cache, 0, "linalg_spectral", "USBGPU_LINALG_SVD", "linalg_svd", "", type, staged),
          {size_arg(a, 0), 1, 1}, kGroup, args);
   if (compute_uv) complete_basis(u, n, rank);
 }

@@ -48,14 +48,12 @@ def test_the_line_in_a_module_not_torchs_own():
 
 
 def test_a_formula_of_torchs_counts_for_the_line_that_ran_backward():
-    """It runs on a thread of autograd's that has no Python of its own. Complex factorisations have no kernels."""
-    x = torch.randn(4, 4).to("usbgpu").requires_grad_()
-    loss = torch.linalg.eigvals(x).abs().sum()
+    """It runs on a thread of autograd's that has no Python of its own. Pairs of float16 are multiplied by no kernel."""
+    x = torch.ones(4, dtype=torch.complex32).to("usbgpu").requires_grad_()
+    loss = torch.view_as_real(x * x).sum()
     torch.usbgpu.reset_fallbacks()
     loss.backward(); line = sys._getframe().f_lineno        # noqa: E702
     found = torch.usbgpu.fallback_sites()
-    if not torch.usbgpu.fallbacks():
-        pytest.skip("this backward pass runs on the GPU now")
     assert found and all(set(sites) == {f"{__file__}:{line} (backward)"} for sites in found.values())
 
 

@@ -19,6 +19,8 @@ template <> struct LinspaceType<float> { using Type = float; };
 template <> struct LinspaceType<_Float16> { using Type = float; };
 template <> struct LinspaceType<__bf16> { using Type = float; };
 
+typedef uint32_t Bits128 __attribute__((ext_vector_type(4)));   // what complex128 is moved as
+
 __device__ __forceinline__ uint64_t factory_item() { return uint64_t(blockIdx.x) * kFactoryThreads + threadIdx.x; }
 
 template <class T>

@@ -6,10 +6,10 @@
 namespace usbgpu_family {
 
 inline constexpr uint32_t kLinalgThreads = 256;
-// What a workgroup keeps in LDS: a matrix of so many elements (64 x 64 with its padding), or a column
-// per wave. Larger ones are worked on in memory.
-inline constexpr uint32_t kLinalgTile = 64 * 65;
-inline constexpr uint32_t kLinalgColumn = 512;
+// What a workgroup keeps in LDS: a matrix of so many elements (64 x 64 with its padding;
+// complex128 45 x 45), or a column per wave. Larger ones are worked on in memory.
+constexpr uint32_t linalg_tile(uint32_t element_bytes) { return element_bytes > 8 ? 45 * 45 : 64 * 65; }
+constexpr uint32_t linalg_column(uint32_t element_bytes) { return element_bytes > 8 ? 256 : 512; }
 
 struct MatrixArg {
   uint64_t data;
@@ -26,6 +26,7 @@ struct FactorArgs {
   uint32_t rows, columns;
   uint32_t first;         // this block's place in a larger matrix: what pivots and info count from
   uint32_t pivoting;      // LU: 0 takes the diagonal as it comes
+  uint32_t hermitian;     // LDL: of complex matrices, L D L^H and not L D L^T
 };
 
 // op(A) X = B in place of B, A triangular or factored: one wave per column of B.
@@ -37,22 +38,25 @@ struct SolveArgs {
   uint32_t upper, unit;   // triangular
   uint32_t backward;      // row exchanges: undo them
   uint32_t first, rows;   // row exchanges
+  uint32_t conjugate;     // triangular: of A's elements
+  uint32_t hermitian;     // LDL
 };
 
-// C = Q C or Q^T C with Q = H0 H1 ... of `reflectors` columns of V: one wave per column of C.
+// C = Q C or Q^H C with Q = H0 H1 ... of `reflectors` columns of V: one wave per column of C.
 struct ReflectArgs {
   MatrixArg v, c;
   uint64_t tau;
   int64_t tau_batch;
   uint32_t rows, columns, reflectors;
-  uint32_t transposed;
+  uint32_t adjoint;
   uint32_t identity;      // C is not read: it starts as the identity
+  uint32_t conjugate;     // of V and tau: Q is its conjugate
 };
 
 struct EighArgs {
   MatrixArg a;            // in: one triangle. out: the eigenvectors
   MatrixArg work, v;      // n x n each
-  uint64_t rotations;     // 2 x T per pair of columns and batch element
+  uint64_t rotations;     // 2 x T per pair of columns and batch element (complex: cosine and sine, phase)
   uint64_t values, info;
   int64_t values_batch, rotations_batch;
   uint32_t n, upper, vectors;
@@ -62,10 +66,11 @@ struct EighArgs {
 struct SvdArgs {
   MatrixArg w, v;         // v: columns x columns, for the rotations
   MatrixArg u_out, v_out; // sorted vectors; u_out's null columns are zero
-  uint64_t lengths;       // T, `columns` per batch element: the values before they are sorted
+  uint64_t lengths;       // real, `columns` per batch element: the values before they are sorted
   uint64_t values, rank, info;   // rank: int32, columns of u_out that are not null
   int64_t values_batch;
   uint32_t rows, columns, vectors;
+  uint32_t conjugate_u, conjugate_v;   // of what is delivered
 };
 
 // The columns of U from rank on, out of an orthonormal Q.

@@ -9,11 +9,6 @@
 
 namespace usbgpu_family {
 
-template <typename T>
-struct Complex {
-  T re, im;
-};
-
 // Smith (1962): no overflow where the quotient has none.
 template <typename T>
 USBGPU_INLINE Complex<T> divide(T a, T b, T c, T d) {
@@ -23,21 +18,6 @@ USBGPU_INLINE Complex<T> divide(T a, T b, T c, T d) {
   }
   const T ratio = c / d, denominator = d + ratio * c;
   return {(ratio * a + b) / denominator, (ratio * b - a) / denominator};
-}
-
-// f(i) for first <= i < last, a lane each.
-template <typename F>
-USBGPU_INLINE void for_lanes(uint32_t first, uint32_t last, F f) {
-#pragma clang loop unroll(disable)
-  for (uint32_t i = first + lane_id(); i < last; i += 32) f(i);
-  wave_sync();
-}
-template <typename T, typename F>
-USBGPU_INLINE T sum_lanes(uint32_t first, uint32_t last, F f) {
-  T sum = T(0);
-#pragma clang loop unroll(disable)
-  for (uint32_t i = first + lane_id(); i < last; i += 32) sum += f(i);
-  return wave_reduce(sum, Sum{});
 }
 
 template <typename T>
@@ -372,13 +352,11 @@ USBGPU_INLINE void eig(const EigArgs& args) {
   const uint64_t first = (uint64_t)blockIdx.x * n * n;
   const Eig<T> e{{at<T>(args.h) + first, n, 1}, {at<T>(args.v) + first, n, 1}, at<T>(args.values) + (uint64_t)blockIdx.x * n * 2,
                  at<T>(args.vectors) + 2 * first, n, args.want_vectors != 0};
-  const T largest = [&] {
-    T most = T(0);
+  T largest = T(0);
 #pragma clang loop unroll(disable)
-    for (uint64_t i = lane_id(); i < (uint64_t)n * n; i += 32) most = Max{}(most, magnitude((T)at<T>(args.h)[first + i]));
-    return wave_reduce(most, Max{});
-  }();
-  auto info = at<int32_t>(args.info) + blockIdx.x;
+  for (uint32_t i = 0; i < n; ++i)
+    largest = Max{}(largest, max_lanes<T>(0, n, [&](uint32_t j) { return magnitude((T)e.h(i, j)); }));
+  const auto info = at<int32_t>(args.info) + blockIdx.x;
   if (!finite(largest)) {
     if (lane_id() == 0) *info = (int32_t)n;
     for_lanes(0, n, [&](uint32_t i) { e.set_value(i, largest - largest, T(0)); });

@@ -1,4 +1,4 @@
-// Arguments of linalg_eig.hip: eigenvalues of general real matrices. All matrices dense, n x n.
+// Arguments of linalg_eig.hip and linalg_eig_complex.hip: eigenvalues of general matrices. All matrices dense, n x n.
 #pragma once
 #include "portable.h"
 

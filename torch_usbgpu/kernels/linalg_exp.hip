@@ -7,25 +7,25 @@ namespace usbgpu_family {
 
 template <typename T>
 USBGPU_INLINE void exp_scale(const ExpScaleArgs& args) {
-  __shared__ T scratch[kLinalgWaves];
+  using R = Real<T>;
+  __shared__ R scratch[kLinalgWaves];
   const uint32_t n = args.n;
   const uint64_t first = (uint64_t)blockIdx.x * n * n;
-  const auto a = at<T>(args.a) + first, scaled = at<T>(args.scaled) + first;
-  T norm = T(0);
+  const GlobalMatrix<T> a{at<T>(args.a) + first, n, 1}, scaled{at<T>(args.scaled) + first, n, 1};
+  R norm = R(0);
 #pragma clang loop unroll(disable)
   for (uint32_t j = threadIdx.x; j < n; j += kLinalgThreads) {
-    T sum = T(0);
+    R sum = R(0);
 #pragma clang loop unroll(disable)
-    for (uint32_t i = 0; i < n; ++i) sum += magnitude((T)a[(uint64_t)i * n + j]);
+    for (uint32_t i = 0; i < n; ++i) sum += magnitude(number(a(i, j)));
     norm = Max{}(norm, sum);
   }
   norm = block_reduce<kLinalgThreads>(norm, Max{}, scratch);
   // An infinity or NaN spreads by itself.
-  int halvings = norm > T(0) && finite(norm) ? exponent_of(norm / T(kExpNorm)) : 0;
+  int halvings = norm > R(0) && finite(norm) ? exponent_of(norm / R(kExpNorm)) : 0;
   if (halvings < 0) halvings = 0;
   if (threadIdx.x == 0) at<int32_t>(args.halvings)[blockIdx.x] = halvings;
-#pragma clang loop unroll(disable)
-  for (uint64_t e = threadIdx.x; e < (uint64_t)n * n; e += kLinalgThreads) scaled[e] = scale_by_power((T)a[e], -halvings);
+  for_elements(n, n, [&](uint32_t j, uint32_t i) { scaled(i, j) = scale_by_power(number(a(i, j)), -halvings); });
 }
 
 constexpr double reciprocal_factorial(uint32_t k) {
@@ -43,13 +43,13 @@ USBGPU_INLINE void exp_blocks(const ExpBlocksArgs& args) {
   T power[Width + 1];
   power[0] = inside % (args.n + 1) == 0 ? T(1) : T(0);
 #pragma unroll
-  for (uint32_t j = 1; j <= Width; ++j) power[j] = at<T>(args.power[j - 1])[e];
+  for (uint32_t j = 1; j <= Width; ++j) power[j] = element_at<T>(args.power[j - 1], e);
 #pragma unroll
   for (uint32_t b = 0; b < Blocks; ++b) {
-    T sum = b + 1 == Blocks ? T(reciprocal_factorial(Width * Blocks)) * power[Width] : T(0);
+    T sum = b + 1 == Blocks ? times(power[Width], Real<T>(reciprocal_factorial(Width * Blocks))) : T(0);
 #pragma unroll
     for (uint32_t j = Width; j-- > 0;) sum = fused(T(reciprocal_factorial(b * Width + j)), power[j], sum);
-    at<T>(args.blocks)[b * args.count + e] = sum;
+    element_at<T>(args.blocks, b * args.count + e) = sum;
   }
 }
 
@@ -58,7 +58,8 @@ USBGPU_INLINE void exp_keep(const ExpKeepArgs& args) {
   const uint64_t e = (uint64_t)blockIdx.x * kLinalgThreads + threadIdx.x;
   if (e >= args.count) return;
   const uint64_t batch = e / ((uint64_t)args.n * args.n);
-  if ((int32_t)args.step < at<int32_t>(args.halvings)[batch]) at<T>(args.p)[e] = at<T>(args.square)[e];
+  if ((int32_t)args.step < at<int32_t>(args.halvings)[batch])
+    element_at<T>(args.p, e) = number(element_at<T>(args.square, e));
 }
 
 }  // namespace usbgpu_family

@@ -1,70 +1,69 @@
-// Householder QR with LAPACK's conventions: H = I - tau v v^T, v(0) = 1 is not stored, R's diagonal
-// has the sign that avoids cancellation.
+// Householder QR with LAPACK's conventions: H = I - tau v v^H, v(0) = 1 is not stored, R's diagonal is real
+// and has the sign that avoids cancellation. Of complex matrices H is not its own adjoint: H^H makes R.
 #include "linalg.h"
 
 namespace usbgpu_family {
 
 // |x| of rows first .. rows-1 of a column, for every thread, safe from overflow and underflow.
 template <typename T, typename Value>
-USBGPU_INLINE T column_norm(uint32_t first, uint32_t rows, Value value) {
+USBGPU_INLINE double column_norm(uint32_t first, uint32_t rows, Value value) {
   __shared__ double scratch[kLinalgWaves];
-  if constexpr (sizeof(T) == 4) {   // squares of floats fit a double
+  if constexpr (sizeof(Real<T>) == 4) {   // squares of floats fit a double
     double sum = 0.0;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) {
-      const double x = (double)value(i);
-      sum = fused(x, x, sum);
-    }
-    return (T)root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch));
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) sum += square_of(widen(value(i)));
+    return root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch));
   } else {
     double largest = 0.0;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) largest = Max{}(largest, magnitude(value(i)));
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) largest = Max{}(largest, largest_part(value(i)));
     largest = block_reduce<kLinalgThreads>(largest, Max{}, scratch);
     if (largest == 0.0 || !finite(largest)) return largest;
     const int power = exponent_of(largest);
     double sum = 0.0;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads) {
-      const double x = scale_by_power((double)value(i), -power);
-      sum = fused(x, x, sum);
-    }
+    for (uint32_t i = first + threadIdx.x; i < rows; i += kLinalgThreads)
+      sum += square_of(scale_by_power(value(i), -power));
     return scale_by_power(root(block_reduce<kLinalgThreads>(sum, Sum{}, scratch)), power);
   }
 }
 
 template <typename T, typename M>
-USBGPU_INLINE void geqrf_in(const M& a, uint32_t rows, uint32_t columns, global_ptr<T> taus) {
+USBGPU_INLINE void geqrf_in(const M& a, uint32_t rows, uint32_t columns, const GlobalColumn<T>& taus) {
+  using R = Real<T>;
   const uint32_t steps = rows < columns ? rows : columns;
 #pragma clang loop unroll(disable)
   for (uint32_t j = 0; j < steps; ++j) {
     const T alpha = a(j, j);
-    const T below = column_norm<T>(j + 1, rows, [&](uint32_t i) { return (T)a(i, j); });
+    const double below = column_norm<T>(j + 1, rows, [&](uint32_t i) { return number(a(i, j)); });
     T tau = T(0);
-    if (below != T(0)) {   // uniform
-      const T big = magnitude(alpha) > below ? magnitude(alpha) : below;
-      const T x = alpha / big, y = below / big;
-      const T length = big * root(x * x + y * y), beta = alpha >= T(0) ? -length : length;
-      tau = (beta - alpha) / beta;
-      const T divisor = alpha - beta;
+    if (below != 0.0 || imaginary_part(alpha) != R(0)) {   // uniform
+      // Of numbers near 1: of subnormal ones tau would not fit its vector, and Q not be unitary.
+      const int power = exponent_of(Max{}(below, (double)largest_part(alpha)));
+      const T x = scale_by_power(alpha, -power);
+      const R y = (R)scale_by_power(below, -power), length = root(square_of(x) + y * y);
+      const R beta = real_part(x) >= R(0) ? -length : length;
+      tau = over(T(beta) - x, beta);
+      const T divisor = x - T(beta);
       __syncthreads();   // all have read alpha
 #pragma clang loop unroll(disable)
-      for (uint32_t i = j + 1 + threadIdx.x; i < rows; i += kLinalgThreads) a(i, j) = a(i, j) / divisor;
-      if (threadIdx.x == 0) a(j, j) = beta;
+      for (uint32_t i = j + 1 + threadIdx.x; i < rows; i += kLinalgThreads)
+        a(i, j) = quotient(scale_by_power(a(i, j), -power), divisor);
+      if (threadIdx.x == 0) a(j, j) = T(scale_by_power(beta, power));
     }
-    if (threadIdx.x == 0) taus[j] = tau;
+    if (threadIdx.x == 0) taus(j) = tau;
     __syncthreads();
     if (tau == T(0)) continue;
 #pragma clang loop unroll(disable)
     for (uint32_t c = j + 1 + wave_id(); c < columns; c += kLinalgWaves) {
       T sum = T(0);
 #pragma clang loop unroll(disable)
-      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) sum = fused((T)a(i, j), (T)a(i, c), sum);
-      const T top = a(j, c), factor = -tau * (wave_reduce(sum, Sum{}) + top);
+      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) sum = fused(conjugate(a(i, j)), number(a(i, c)), sum);
+      const T top = a(j, c), factor = -conjugate(tau) * (wave_sum(sum) + top);
       wave_sync();
       if (lane_id() == 0) a(j, c) = top + factor;
 #pragma clang loop unroll(disable)
-      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) a(i, c) = fused((T)a(i, j), factor, (T)a(i, c));
+      for (uint32_t i = j + 1 + lane_id(); i < rows; i += 32) a(i, c) = fused(number(a(i, j)), factor, number(a(i, c)));
     }
     __syncthreads();
   }
@@ -72,7 +71,7 @@ USBGPU_INLINE void geqrf_in(const M& a, uint32_t rows, uint32_t columns, global_
 
 template <typename T, bool Staged>
 USBGPU_INLINE void geqrf(const FactorArgs& args) {
-  const auto taus = at<T>(args.tau) + blockIdx.x * args.tau_batch;
+  const GlobalColumn<T> taus{at<T>(args.tau) + blockIdx.x * args.tau_batch, 1};
   with_matrix<T, Staged>(matrix<T>(args.a, blockIdx.x), args.rows, args.columns,
                          [&](const auto& a) { geqrf_in<T>(a, args.rows, args.columns, taus); });
 }
@@ -81,9 +80,10 @@ template <typename T, bool Staged>
 USBGPU_INLINE void reflect(const ReflectArgs& args) {
   const uint32_t column = blockIdx.x * kLinalgWaves + wave_id(), rows = args.rows;
   if (column >= args.columns) return;
-  const auto whole = matrix<T>(args.c, blockIdx.y), v = matrix<T>(args.v, blockIdx.y);
-  const auto taus = at<T>(args.tau) + blockIdx.y * args.tau_batch;
+  const auto whole = matrix<T>(args.c, blockIdx.y), reflectors = matrix<T>(args.v, blockIdx.y);
+  const GlobalColumn<T> taus{at<T>(args.tau) + blockIdx.y * args.tau_batch, 1};
   const GlobalColumn<T> outside{whole.data + column * whole.column, whole.row};
+  const auto v = [&](uint32_t i, uint32_t k) { return conjugate_if(args.conjugate != 0, reflectors(i, k)); };
   with_column<T, Staged>(outside, rows, !args.identity, [&](const auto& c) {
     if (args.identity) {
 #pragma clang loop unroll(disable)
@@ -92,16 +92,16 @@ USBGPU_INLINE void reflect(const ReflectArgs& args) {
     }
 #pragma clang loop unroll(disable)
     for (uint32_t step = 0; step < args.reflectors; ++step) {
-      const uint32_t k = args.transposed ? step : args.reflectors - 1 - step;
-      const T tau = taus[k], top = c(k);
+      const uint32_t k = args.adjoint ? step : args.reflectors - 1 - step;
+      const T tau = conjugate_if((args.adjoint != 0) != (args.conjugate != 0), taus(k)), top = c(k);
       T sum = T(0);
 #pragma clang loop unroll(disable)
-      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) sum = fused((T)v(i, k), (T)c(i), sum);
-      const T factor = -tau * (wave_reduce(sum, Sum{}) + top);
+      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) sum = fused(conjugate(v(i, k)), number(c(i)), sum);
+      const T factor = -tau * (wave_sum(sum) + top);
       wave_sync();
       if (lane_id() == 0) c(k) = top + factor;
 #pragma clang loop unroll(disable)
-      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) c(i) = fused((T)v(i, k), factor, (T)c(i));
+      for (uint32_t i = k + 1 + lane_id(); i < rows; i += 32) c(i) = fused(v(i, k), factor, number(c(i)));
       wave_sync();
     }
   });

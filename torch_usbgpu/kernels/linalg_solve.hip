@@ -17,19 +17,20 @@ template <typename T, bool Staged>
 USBGPU_INLINE void triangular(const SolveArgs& args) {
   const auto a = matrix<T>(args.a, blockIdx.y);
   const uint32_t n = args.n;
+  const auto of_a = [&](uint32_t i, uint32_t j) { return conjugate_if(args.conjugate != 0, a(i, j)); };
   for_column<T, Staged>(args.b, n, args.columns, true, [&](const auto& b) {
 #pragma clang loop unroll(disable)
     for (uint32_t step = 0; step < n; ++step) {
       const uint32_t k = args.upper ? n - 1 - step : step;
       T x = b(k);
       if (!args.unit) {
-        x = x / a(k, k);
+        x = quotient(x, of_a(k, k));
         wave_sync();
         if (lane_id() == 0) b(k) = x;
       }
       const uint32_t first = args.upper ? 0 : k + 1, last = args.upper ? k : n;
 #pragma clang loop unroll(disable)
-      for (uint32_t i = first + lane_id(); i < last; i += 32) b(i) = fused(-a(i, k), x, (T)b(i));
+      for (uint32_t i = first + lane_id(); i < last; i += 32) b(i) = fused(-of_a(i, k), x, number(b(i)));
       wave_sync();
     }
   });
@@ -48,8 +49,8 @@ USBGPU_INLINE void exchange_rows(const SolveArgs& args) {
     const uint32_t at_step = args.backward ? args.n - 1 - step : step;
     const uint32_t k = args.first + at_step, other = (uint32_t)pivots[at_step] - 1;
     if (other == k || other >= args.rows) continue;   // a pivot out of range must not write out of range
-    const T x = b(k, column);
-    b(k, column) = b(other, column);
+    const T x = number(b(k, column));
+    b(k, column) = number(b(other, column));
     b(other, column) = x;
   }
 }
@@ -60,10 +61,12 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
   const auto a = matrix<T>(args.a, blockIdx.y);
   const auto pivots = at<int32_t>(args.pivots) + blockIdx.y * args.pivots_batch;
   const uint32_t n = args.n;
+  const bool hermitian = args.hermitian != 0;
+  const auto on_diagonal = [&](uint32_t k) { return hermitian ? T(real_part(a(k, k))) : number(a(k, k)); };
   for_column<T, Staged>(args.b, n, args.columns, true, [&](const auto& b) {
     const auto exchange = [&](uint32_t i, uint32_t j) {
       if (j >= n) return;   // a pivot out of range must not write out of range
-      const T x = b(i), y = b(j);
+      const T x = number(b(i)), y = number(b(j));
       wave_sync();
       if (lane_id() == 0) {
         b(i) = y;
@@ -79,8 +82,8 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
         const T x = b(k);
         wave_sync();
 #pragma clang loop unroll(disable)
-        for (uint32_t i = k + 1 + lane_id(); i < n; i += 32) b(i) = fused(-a(i, k), x, (T)b(i));
-        if (lane_id() == 0) b(k) = x / a(k, k);
+        for (uint32_t i = k + 1 + lane_id(); i < n; i += 32) b(i) = fused(-a(i, k), x, number(b(i)));
+        if (lane_id() == 0) b(k) = quotient(x, on_diagonal(k));
         k += 1;
       } else {
         if ((uint32_t)-pivot - 1 != k + 1) exchange(k + 1, (uint32_t)-pivot - 1);
@@ -88,11 +91,12 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
         wave_sync();
 #pragma clang loop unroll(disable)
         for (uint32_t i = k + 2 + lane_id(); i < n; i += 32)
-          b(i) = fused(-a(i, k + 1), y, fused(-a(i, k), x, (T)b(i)));
-        const T d10 = a(k + 1, k), d00 = a(k, k) / d10, d11 = a(k + 1, k + 1) / d10, denominator = d00 * d11 - T(1);
+          b(i) = fused(-a(i, k + 1), y, fused(-a(i, k), x, number(b(i))));
+        const T d10 = a(k + 1, k), d01 = conjugate_if(hermitian, d10);
+        const T d00 = on_diagonal(k) / d01, d11 = on_diagonal(k + 1) / d10, denominator = d00 * d11 - T(1);
         if (lane_id() == 0) {
-          b(k) = (d11 * (x / d10) - y / d10) / denominator;
-          b(k + 1) = (d00 * (y / d10) - x / d10) / denominator;
+          b(k) = (d11 * (x / d01) - y / d10) / denominator;
+          b(k + 1) = (d00 * (y / d10) - x / d01) / denominator;
         }
         k += 2;
       }
@@ -101,8 +105,9 @@ USBGPU_INLINE void ldl_solve(const SolveArgs& args) {
     const auto below = [&](uint32_t first, uint32_t k) {
       T sum = T(0);
 #pragma clang loop unroll(disable)
-      for (uint32_t i = first + lane_id(); i < n; i += 32) sum = fused((T)a(i, k), (T)b(i), sum);
-      return wave_reduce(sum, Sum{});
+      for (uint32_t i = first + lane_id(); i < n; i += 32)
+        sum = fused(conjugate_if(hermitian, a(i, k)), number(b(i)), sum);
+      return wave_sum(sum);
     };
 #pragma clang loop unroll(disable)
     for (int64_t k = (int64_t)n - 1; k >= 0;) {
