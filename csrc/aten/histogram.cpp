@@ -148,15 +148,20 @@ bool count_equal_bins(const Tensor& self, int64_t bins, const Scalar& min, const
   return true;
 }
 
+// Integers as on CUDA: programs take their own way for the CPU, which refuses them.
+void check_histc(const Tensor& self) {
+  TORCH_CHECK_NOT_IMPLEMENTED(self.scalar_type() != at::kBool, "\"histogram_cpu\" not implemented for 'Bool'");
+}
+
 Tensor histc(const Tensor& self, int64_t bins, const Scalar& min, const Scalar& max) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::histc, self, bins, min, max);
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"histogram_cpu\" not implemented for '", self.scalar_type(), "'");
+  check_histc(self);
   Tensor out = empty({0}, self.scalar_type());
   return count_equal_bins(self, bins, min, max, out) ? out : at::native::histogram_histc(self, bins, min, max);
 }
 Tensor& histc_out(const Tensor& self, int64_t bins, const Scalar& min, const Scalar& max, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::histc_out, self, bins, min, max, out);
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"histogram_cpu\" not implemented for '", self.scalar_type(), "'");
+  check_histc(self);
   check_same_device("histc", {{"self", &self}, {"out", &out}});
   return count_equal_bins(self, bins, min, max, out) ? out : at::native::histogram_histc_out(self, bins, min, max, out);
 }

@@ -109,7 +109,10 @@ USBGPU_INLINE void histc(const HistcArgs& args) {
   count_into(args, local, args.counts, [&](uint64_t i) -> int64_t {
     const Acc value = convert<Acc>(at<T>(args.input)[i]);
     if (!(value >= first && value <= last)) return -1;
-    const uint32_t place = place_between<T>(value, first, last, args.bins);
+    uint32_t place;
+    if constexpr (!traits<T>::floating) place = (uint32_t)((double)((uint64_t)value - (uint64_t)first) * args.bins /
+                                                    (double)((uint64_t)last - (uint64_t)first));
+    else place = place_between<T>(value, first, last, args.bins);
     return place < args.bins ? place : args.bins - 1;   // the last bin has both its edges
   });
   const bool alone = args.groups == 1 && args.bins <= kHistogramLocal;

@@ -6,6 +6,7 @@
 // floating-point technique for extending the available precision") and Knuth's sums.
 #pragma once
 #include "exp_log_f64.h"
+#include "fits_gamma.h"
 
 namespace usbgpu::math {
 
