@@ -65,12 +65,15 @@ def operators():
     table["gelu f16"] = (lambda: F.gelu(h), 0, 4 * n, "memory")
     table["copy transposed f32"] = (lambda: x.view(2048, 2048).t().contiguous(), 0, 8 * n, "memory")
     table["sum f32"] = (lambda: x.sum(), 0, 4 * n, "memory")
+    table["sum f32 of rows 4096x1024"] = (lambda: x.view(4096, 1024).sum(1), 0, 4 * n, "memory")
+    table["cumsum f32 of one row"] = (lambda: x.cumsum(0), 0, 8 * n, "memory")
     table["softmax f32 4096x1024"] = (lambda: x.view(4096, 1024).softmax(1), 0, 8 * n, "memory")
     scale = randn(1024)
     table["layer_norm f32 4096x1024"] = (lambda: F.layer_norm(x.view(4096, 1024), (1024,), scale), 0, 8 * n, "memory")
     table["cat f32"] = (lambda: torch.cat([x, y]), 0, 16 * n, "memory")
     pool = randn(8, 64, 64, 64)
-    table["max_pool2d f32"] = (lambda: F.max_pool2d(pool, 2), 0, 5 * pool.numel(), "memory")
+    # read 4 bytes, of every fourth a value and its place (int64, for the gradient): 4 + (4 + 8) / 4
+    table["max_pool2d f32"] = (lambda: F.max_pool2d(pool, 2), 0, 7 * pool.numel(), "memory")
     parameters = [randn(512, 512) for _ in range(8)]
     states = [[torch.zeros_like(p) for p in parameters] for _ in range(3)]
     steps = [torch.ones((), device=d) for _ in parameters]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,9 @@ def ninja_text(modules: list[str]) -> str:
 
 def build(modules: list[str], jobs: int | None = None) -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
+    arguments = runpy.run_path(str(ROOT / "torch_usbgpu/kernels/arguments.py"))["digest"]()
+    write_if_changed(BUILD / "generated/kernel_arguments.h",
+                     f'#pragma once\n#define USBGPU_KERNEL_ARGUMENTS "{arguments}"\n')
     file = BUILD / f"{'_'.join(modules)}.ninja"
     write_if_changed(file, ninja_text(modules))
     ninja = shutil.which("ninja") or str(Path(sys.executable).parent / "ninja")

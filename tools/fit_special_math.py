@@ -1,10 +1,10 @@
-"""Writes torch_usbgpu/compiler/include/usbgpu/math/special_fits.h: the polynomials of the special functions.
+"""Writes torch_usbgpu/compiler/include/usbgpu/math/fits_*.h: the polynomials of the special functions.
 
 Each is the Chebyshev interpolant of a smooth core of the function (its decay, its oscillation and its
 zeros divided out), in powers of t in [-1, 1], computed by mpmath to 60 digits. Terms are added until the
 interpolant differs from the function by less than 2^-58 of it.
 
-    python tools/fit_special_math.py            # rewrites the header
+    python tools/fit_special_math.py            # rewrites the headers
     python tools/fit_special_math.py --print    # to the terminal, with each fit's error
 """
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import mpmath as mp
 
 mp.mp.dps = 60
-HEADER = Path(__file__).parent.parent / "torch_usbgpu/compiler/include/usbgpu/math/special_fits.h"
+FOLDER = Path(__file__).parent.parent / "torch_usbgpu/compiler/include/usbgpu/math"
 ENOUGH = mp.mpf(2) ** -58
 
 
@@ -50,11 +50,12 @@ def fitted(f: Callable) -> tuple[list, object]:
     return coefficients, worst
 
 
-FITS: dict[str, tuple[Callable, str]] = {}
+# Of each header: what hip_runtime.h does not need for CUDA's functions stays out of what it reads.
+FITS: dict[str, dict[str, tuple[Callable, str]]] = {"bessel": {}, "gamma": {}, "incomplete_gamma": {}}
 
 
-def fit(name: str, f: Callable, comment: str) -> None:
-    FITS[name] = (f, comment)
+def fit(name: str, f: Callable, comment: str, header: str = "bessel") -> None:
+    FITS[header][name] = (f, comment)
 
 
 def over(low, high) -> Callable:
@@ -115,7 +116,8 @@ fit("y0_near_zero", lambda t: mp.bessely(0,
 # ---- Airy's function
 fit("airy_below", lambda t: mp.airyai(over("-2.1", "-1.1")(t)), "Ai(x), -2.1 <= x <= -1.1, t = 2x + 3.2")
 fit("airy_middle", lambda t: mp.airyai(over("-1.1", 0)(t)), "Ai(x), -1.1 <= x <= 0, t = (x + 0.55)/0.55")
-fit("airy_above", lambda t: mp.airyai(over(0, "2.1")(t)), "Ai(x), 0 <= x <= 2.1, t = (x - 1.05)/1.05")
+fit("airy_above", lambda t: mp.airyai(over(0, "1.1")(t)), "Ai(x), 0 <= x <= 1.1, t = (x - 0.55)/0.55")
+fit("airy_beyond", lambda t: mp.airyai(over("1.1", "2.1")(t)), "Ai(x), 1.1 <= x <= 2.1, t = 2x - 3.2")
 
 
 def _of_zeta(zeta):
@@ -144,10 +146,11 @@ for part, zeta_of, where in (("middle", over(2, 7), "2 <= zeta <= 7, t = (zeta -
         f"zeta^2 (5/72 + zeta times the phase beyond zeta - pi/4), {where}")
 
 # ---- gamma function's family
-fit("gamma_core", lambda t: mp.gamma(over(1, 2)(t)), "Gamma(x), 1 <= x <= 2, t = 2x - 3")
+fit("gamma_core", lambda t: mp.gamma(over(1, 2)(t)), "Gamma(x), 1 <= x <= 2, t = 2x - 3",
+    "incomplete_gamma")
 DIGAMMA_ZERO = mp.findroot(mp.digamma, mp.mpf("1.4616"))
 fit("digamma_near_zero", lambda t: (lambda d: mp.digamma(DIGAMMA_ZERO + d) / d if d else mp.polygamma(1, DIGAMMA_ZERO))(
-    over(1, 2)(t) - DIGAMMA_ZERO), "digamma(x)/(x - z) about its zero z, 1 <= x <= 2, t = 2x - 3")
+    over(1, 2)(t) - DIGAMMA_ZERO), "digamma(x)/(x - z) about its zero z, 1 <= x <= 2, t = 2x - 3", "gamma")
 
 
 # ---- power series: exact coefficients, ready for Horner in z = x^2/4 (alternating: in -z)
@@ -159,19 +162,26 @@ def _psi_pair(k):
     return mp.digamma(k + 1) + mp.digamma(k + 2)
 
 
-SERIES = {
-    "i0_series": ([1 / mp.factorial(k) ** 2 for k in range(26)], "I0: sum z^k/k!^2, z <= 16"),
-    "i1_series": ([1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(26)],
-            "I1 2/x: sum z^k/(k! (k+1)!), z <= 16"),
-    "j0_series": ([1 / mp.factorial(k) ** 2 for k in range(11)], "the same for |z| <= 0.57"),
-    "j1_series": ([1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(11)], "the same for |z| <= 0.57"),
-    "k0_series": ([_harmonic(k) / mp.factorial(k) ** 2 for k in range(12)], "sum H_k z^k/k!^2, |z| <= 0.57"),
-    "k1_series": ([_psi_pair(k) / mp.factorial(k) / mp.factorial(k + 1) for k in range(12)],
-                  "sum (psi(k+1) + psi(k+2)) z^k/(k! (k+1)!), |z| <= 0.57"),
-    # 11 terms at 15: below 2^-60
-    "stirling": ([mp.bernoulli(2 * k) / (2 * k * (2 * k - 1)) for k in range(1, 12)],
-                 "a log Gamma*(a) in powers of 1/a^2, a >= 12"),
-}
+# The header, the name, the coefficients and what they are.
+SERIES = (
+    ("bessel", "k0_series", [_harmonic(k) / mp.factorial(k) ** 2 for k in range(12)], "sum H_k z^k/k!^2, |z| <= 0.57"),
+    ("bessel", "k1_series", [_psi_pair(k) / mp.factorial(k) / mp.factorial(k + 1) for k in range(12)],
+     "sum (psi(k+1) + psi(k+2)) z^k/(k! (k+1)!), |z| <= 0.57"),
+    # 10 terms at 1/8: below 2^-59
+    ("gamma", "stirling_rest", [mp.bernoulli(2 * k) / (2 * k * (2 * k - 1)) for k in range(2, 12)],
+     "log Gamma*(1/y) is y/12 + y^3 times this, z = y^2, y <= 1/8"),
+    ("gamma", "exp_rest", [1 / mp.factorial(k) for k in range(3, 17)], "(exp(z) - 1 - z - z^2/2)/z^3, |z| < 0.35"),
+)
+# Tables of which a function takes as many terms as its arguments need.
+TABLES = (
+    ("bessel", "kBessel0", [1 / mp.factorial(k) ** 2 for k in range(26)],
+     "I0 and J0: sum z^k/k!^2. 26 terms for |z| <= 16, 11 for |z| <= 0.57"),
+    ("bessel", "kBessel1", [1 / mp.factorial(k) / mp.factorial(k + 1) for k in range(26)],
+     "I1 2/x and J1 2/x: sum z^k/(k! (k+1)!), the same"),
+    ("incomplete_gamma", "kEulerMaclaurin", [mp.bernoulli(2 * k) / mp.factorial(2 * k) for k in range(1, 14)],
+     "B_2k/(2k)!, of Euler and Maclaurin's formula"),
+)
+ZEROS = (("bessel", "kY0Zero", Y0_ZERO), ("gamma", "kDigammaZero", DIGAMMA_ZERO))
 
 
 def gamma_star_series(terms: int) -> list:
@@ -241,36 +251,43 @@ def split(x) -> tuple[str, str]:
     return high.hex(), float(x - mp.mpf(high)).hex()
 
 
-def main() -> None:
+def header(which: str) -> str:
     parts = ["""// Written by tools/fit_special_math.py: edit that, not this.
 #pragma once
 #include "core.h"
 
 namespace usbgpu::math {
 """]
-    for name, (f, comment) in FITS.items():
+    for name, (f, comment) in FITS[which].items():
         coefficients, worst = fitted(f)
         print(f"{name}: {len(coefficients)} terms, 2^{float(mp.log(worst, 2)):.1f}, "
               f"sum of coefficients {float(sum(abs(c) for c in coefficients)):.3g}", file=sys.stderr)
         parts.append(function(f"fit_{name}", "t", comment, coefficients))
-    for name, (coefficients, comment) in SERIES.items():
-        parts.append(function(name, "z", comment, coefficients))
-    zeta_terms = [mp.bernoulli(2 * k) / mp.factorial(2 * k) for k in range(1, 14)]
-    parts.append("// B_2k/(2k)!, of Euler and Maclaurin's formula\nUSBGPU_TABLE double kEulerMaclaurin[13] = {\n"
-                 + wrapped(zeta_terms, "    ") + "};\n")
-    for name, zero in (("kY0Zero", Y0_ZERO), ("kDigammaZero", DIGAMMA_ZERO)):
-        high, low = split(zero)
-        parts.append(f"inline constexpr double {name}High = {high}, {name}Low = {low};\n")
-    rows, columns = 10, 20
-    parts.append(f"// c[k][n] of eta^n a^-k in Temme's uniform expansion of the incomplete gamma functions\n"
-                 f"USBGPU_TABLE double kTemme[{rows}][{columns}] = {{\n"
-                 + ",\n".join("    {\n" + wrapped(row, "        ") + "}" for row in temme(rows, columns)) + "};\n")
+    parts += [function(name, "z", comment, coefficients) for of, name, coefficients, comment in SERIES if of == which]
+    for of, name, coefficients, comment in TABLES:
+        if of == which:
+            parts.append(f"// {comment}\nUSBGPU_TABLE double {name}[{len(coefficients)}] = {{\n"
+                         + wrapped(coefficients, "    ") + "};\n")
+    for of, name, zero in ZEROS:
+        if of == which:
+            high, low = split(zero)
+            parts.append(f"inline constexpr double {name}High = {high}, {name}Low = {low};\n")
+    if which == "incomplete_gamma":
+        rows, columns = 10, 20
+        parts.append(f"// c[k][n] of eta^n a^-k in Temme's uniform expansion of the incomplete gamma functions\n"
+                     f"USBGPU_TABLE double kTemme[{rows}][{columns}] = {{\n"
+                     + ",\n".join("    {\n" + wrapped(row, "        ") + "}" for row in temme(rows, columns)) + "};\n")
     parts.append("}  // namespace usbgpu::math\n")
-    text = "\n".join(parts)
-    if "--print" in sys.argv:
-        print(text)
-    else:
-        HEADER.write_text(text)
+    return "\n".join(parts)
+
+
+def main() -> None:
+    for which in FITS:
+        text = header(which)
+        if "--print" in sys.argv:
+            print(text)
+        else:
+            (FOLDER / f"fits_{which}.h").write_text(text)
 
 
 if __name__ == "__main__":

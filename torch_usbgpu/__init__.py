@@ -38,11 +38,19 @@ def _check_torch_version(version: str) -> None:
                           f"installed. Next: pip install 'torch>={oldest},<{below}'")
 
 
+def _check_kernel_arguments(built_with: str) -> None:
+    from .kernels.arguments import digest
+
+    if built_with != digest():
+        raise ImportError("torch_usbgpu._C was built with other kernel sources than lie beside it; their results would "
+                          "be wrong. Next: build it again (make build, or pip install --force-reinstall torch_usbgpu)")
+
+
 def register() -> None:
     """Makes the device `usbgpu` known to torch. Further calls do nothing.
 
     Raises:
-        ImportError: torch is missing, of another version than ours, or `_C` was not built.
+        ImportError: torch is missing, of another version than ours, or `_C` was not built, or from other sources.
         ConfigError: an environment variable of ours holds something that we do not know.
     """
     global _registered
@@ -56,6 +64,7 @@ def register() -> None:
         # All checks come before anything global is changed: torch can be told only once.
         from . import _C, device_module, module_moves, safetensors_device  # noqa: F401  importing _C registers the operators
 
+        _check_kernel_arguments(_C.kernel_arguments)
         device_module._configure_from_environment()
         torch.utils.rename_privateuse1_backend("usbgpu")
         torch._register_device_module("usbgpu", device_module)

@@ -1,7 +1,10 @@
 // cdist, pdist and renorm. Kernels: torch_usbgpu/kernels/distance.hip.
+#include <ATen/ExpandUtils.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/native/Distance.h>
 #include <ATen/native/Normalization.h>
+#include <ATen/ops/_euclidean_dist_native.h>
+#include <torch/library.h>
 
 #include <cmath>
 
@@ -13,6 +16,7 @@ namespace {
 
 using at::Tensor;
 using usbgpu_family::DistanceArgs;
+using usbgpu_family::kDistanceTile;
 
 constexpr const char* kNorms[] = {"kDistanceZero", "kDistanceOne", "kDistanceTwo", "kDistanceInfinite", "kDistanceAny"};
 
@@ -37,13 +41,20 @@ void forward(const Tensor& result, const Tensor& x1, const Tensor& x2, double p,
   args.rows1 = static_cast<uint32_t>(a.size(-2)), args.rows2 = static_cast<uint32_t>(b.size(-2));
   args.width = static_cast<uint32_t>(a.size(-1));
   const uint32_t lanes = args.width >= 32 ? 32 : 1;
-  Kernel* kernel = cache.get(key(x1.scalar_type(), norm_of(p), lanes, pairs), [&]() -> KernelSource {
+  // A tile is worth its half empty neighbours from a few rows on, unless long vectors are to fill the device.
+  const uint32_t down = ceil_div(args.rows1, kDistanceTile), across = ceil_div(args.rows2, kDistanceTile);
+  const uint64_t batches = args.count / (uint64_t{args.rows1} * args.rows2);
+  const bool tiled = !pairs && std::min(args.rows1, args.rows2) >= 16 && batches < 65536 && down < 65536 &&
+                     (args.width <= 512 || batches * down * across >= 64);
+  Kernel* kernel = cache.get(key(x1.scalar_type(), norm_of(p), lanes, pairs, tiled), [&]() -> KernelSource {
     const std::string type = x1.scalar_type() == at::kFloat ? "float" : "double", norm = kNorms[norm_of(p)], by = std::to_string(lanes);
-    const std::string symbol = std::string(pairs ? "pdist_" : "cdist_") + type + "_" + norm + "_by" + by;
+    const std::string symbol = std::string(pairs ? "pdist_" : "cdist_") + type + "_" + norm + (tiled ? "_tiled" : "_by" + by);
     return {"distance", symbol,
-            "USBGPU_DISTANCE(" + symbol + ", distance, " + type + ", " + norm + ", " + by + (pairs ? ", true)" : ", false)")};
+            "USBGPU_DISTANCE(" + symbol + (tiled ? ", distance_tiled, " : ", distance, ") + type + ", " + norm +
+                (tiled ? ")" : ", " + by + (pairs ? ", true)" : ", false)"))};
   });
-  launch(kernel, {ceil_div(args.count, 256 / lanes), 1, 1}, {256, 1, 1}, args);
+  if (tiled) launch(kernel, {across, down, static_cast<uint32_t>(batches)}, {256, 1, 1}, args);
+  else launch(kernel, {ceil_div(args.count, 256 / lanes), 1, 1}, {256, 1, 1}, args);
   if (!target.is_same(result)) result.copy_(target);
 }
 
@@ -71,6 +82,28 @@ void backward(const Tensor& result, const Tensor& grad, const Tensor& x1, const 
 
 void cdist(Tensor& result, const Tensor& x1, const Tensor& x2, const double p) { forward(result, x1, x2, p, false); }
 void pdist(Tensor& result, const Tensor& self, const double p) { forward(result, self, self, p, true); }
+
+// What cdist calls for p = 2 and more than 25 rows. ATen's own is a matrix product in twelve launches; its
+// gradient formula takes any forward.
+Tensor euclidean_dist(const Tensor& x1, const Tensor& x2) {
+  const at::ScalarType type = x1.scalar_type();
+  if ((type != at::kFloat && type != at::kDouble) || x2.scalar_type() != type) return at::native::_euclidean_dist(x1, x2);
+  const auto batch = [](const Tensor& x) { return x.sizes().slice(0, x.dim() - 2); };
+  std::vector<int64_t> sizes = at::infer_size(batch(x1), batch(x2));
+  const auto expanded = [&](const Tensor& x) {
+    std::vector<int64_t> to = sizes;
+    to.insert(to.end(), {x.size(-2), x.size(-1)});
+    return x.expand(to);
+  };
+  const Tensor a = expanded(x1), b = expanded(x2);
+  sizes.insert(sizes.end(), {x1.size(-2), x2.size(-2)});
+  const Tensor result = empty(sizes, type);
+  if (x1.size(-1) == 0) return result.zero_();
+  forward(result, a, b, 2, false);
+  return result;
+}
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) { m.impl("_euclidean_dist", &euclidean_dist); }
+
 void cdist_backward(Tensor& result, const Tensor& grad, const Tensor& x1, const Tensor& x2, const double p, const Tensor& distance) {
   backward(result, grad, x1, x2, p, distance, false);
 }

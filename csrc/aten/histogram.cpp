@@ -2,6 +2,7 @@
 #include "aten/walk.h"
 
 #include <ATen/Context.h>
+#include <ATen/MemoryOverlap.h>
 #include <ATen/native/Histogram.h>
 #include <ATen/ops/_histogramdd_bin_edges_ops.h>
 #include <ATen/ops/_histogramdd_from_bin_cts_ops.h>
@@ -18,6 +19,8 @@
 #include <ATen/ops/stack.h>
 #include <c10/util/accumulate.h>
 #include <torch/library.h>
+
+#include <cmath>
 
 #include "../../torch_usbgpu/kernels/histogram_args.h"
 #include "aten/backend/fallback.h"
@@ -94,6 +97,14 @@ void histogramdd_linear_kernel(const Tensor& self, const std::optional<Tensor>& 
   bins_of_points(self, weight, density, hist, edges, local_search ? Method::linear_and_look : Method::linear);
 }
 
+// On the host, by one read-back.
+Tensor least_and_most(const Tensor& flat) {
+  const Tensor both = empty({2}, flat.scalar_type());
+  Tensor least = both.select(0, 0), most = both.select(0, 1);
+  at::aminmax_out(least, most, flat);
+  return both.cpu();
+}
+
 void outer_edges_kernel(const Tensor& input, const int64_t dims, std::vector<double>& leftmost, std::vector<double>& rightmost) {
   const auto [least, most] = at::aminmax(input.reshape({-1, dims}), 0);
   const Tensor both = at::stack({least, most}).to(at::kDouble).cpu();   // one read-back
@@ -103,19 +114,59 @@ void outer_edges_kernel(const Tensor& input, const int64_t dims, std::vector<dou
   }
 }
 
-// ---- ATen's own functions do the rest; only their registration is missing
+// ---- histc: no tensor of edges, and the counts are converted where they are made
+
+// False: not for the kernel; ATen's function has the error for it.
+bool count_equal_bins(const Tensor& self, int64_t bins, const Scalar& min, const Scalar& max, Tensor& out) {
+  static KernelCache cache;
+  const ScalarType type = self.scalar_type();
+  if (bins <= 0 || bins >= (int64_t{1} << 31) || out.scalar_type() != type) return false;
+  const Tensor flat = self.reshape({-1}).contiguous();
+  double least = min.toDouble(), most = max.toDouble();
+  if (least == most && flat.numel() > 0) {
+    const Tensor both = least_and_most(flat).to(at::kDouble);
+    least = both.const_data_ptr<double>()[0], most = both.const_data_ptr<double>()[1];
+  }
+  if (least == most) least -= 1, most += 1;
+  if (!std::isfinite(least) || !std::isfinite(most) || least >= most) return false;
+  resize_out(out, {bins});
+  at::assert_no_internal_overlap(out);
+  if (flat.numel() == 0) return out.zero_(), true;
+  Kernel* kernel = cache.get(key(type), [&]() -> KernelSource {
+    const std::string symbol = std::string("histc_") + dtype_name(type);
+    return {"histogram", symbol, "USBGPU_HISTC(" + symbol + ", " + dtype_c_type(type) + ")"};
+  });
+  const Tensor target = out.is_contiguous() && !out.is_alias_of(flat) ? out : empty({bins}, type);
+  usbgpu_family::HistcArgs args{};
+  args.input = address(flat), args.output = address(target), args.least = least, args.most = most;
+  args.points = flat.numel(), args.bins = static_cast<uint32_t>(bins), args.groups = groups_for(args.points);
+  Tensor counts;
+  if (args.groups > 1 || bins > static_cast<int64_t>(usbgpu_family::kHistogramLocal))
+    counts = empty({bins + 1}, at::kLong).zero_(), args.counts = address(counts);
+  launch(kernel, {args.groups, 1, 1}, kGroup256, args);
+  if (!target.is_same(out)) out.copy_(target);
+  return true;
+}
+
+// Integers as on CUDA: programs take their own way for the CPU, which refuses them.
+void check_histc(const Tensor& self) {
+  TORCH_CHECK_NOT_IMPLEMENTED(self.scalar_type() != at::kBool, "\"histogram_cpu\" not implemented for 'Bool'");
+}
 
 Tensor histc(const Tensor& self, int64_t bins, const Scalar& min, const Scalar& max) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::histc, self, bins, min, max);
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"histogram_cpu\" not implemented for '", self.scalar_type(), "'");
-  return at::native::histogram_histc(self, bins, min, max);
+  check_histc(self);
+  Tensor out = empty({0}, self.scalar_type());
+  return count_equal_bins(self, bins, min, max, out) ? out : at::native::histogram_histc(self, bins, min, max);
 }
 Tensor& histc_out(const Tensor& self, int64_t bins, const Scalar& min, const Scalar& max, Tensor& out) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::histc_out, self, bins, min, max, out);
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"histogram_cpu\" not implemented for '", self.scalar_type(), "'");
+  check_histc(self);
   check_same_device("histc", {{"self", &self}, {"out", &out}});
-  return at::native::histogram_histc_out(self, bins, min, max, out);
+  return count_equal_bins(self, bins, min, max, out) ? out : at::native::histogram_histc_out(self, bins, min, max, out);
 }
+
+// ---- ATen's own functions do the rest; only their registration is missing
 
 // The CPU counts in several dimensions for these two only.
 void check_histogram(const Tensor& self, const std::optional<Tensor>& weight) {
@@ -184,8 +235,7 @@ Tensor bincount(const Tensor& self, const Weight& weight_given, int64_t minlengt
   if (self.dim() == 1 && self.numel() == 0) return empty({minlength}, at::kLong).zero_();
   constexpr const char* refused = "bincount only supports 1-d non-negative integral inputs.";
   TORCH_CHECK(self.dim() == 1, refused);
-  const auto [least, most] = at::aminmax(self);
-  const Tensor both = at::stack({least, most}).to(at::kLong).cpu();
+  const Tensor both = least_and_most(self).to(at::kLong);
   TORCH_CHECK(both.const_data_ptr<int64_t>()[0] >= 0, refused);
   TORCH_CHECK(!weighted || (weights.dim() == 1 && weights.size(0) == self.size(0)),
               "weights should be 1-d and have the same length as input");

@@ -171,7 +171,18 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::op
 Tensor native_dropout_backward(const Tensor& grad_output, const Tensor& mask, double scale) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::native_dropout_backward, grad_output, mask, scale);
   check_same_device("native_dropout_backward", {{"grad_output", &grad_output}, {"mask", &mask}});
-  return grad_output.mul(mask).mul(scale);   // an integer gradient becomes floating, as on the CPU
+  if (!at::isFloatingType(grad_output.scalar_type()) || mask.scalar_type() != at::kBool)
+    return grad_output.mul(mask).mul(scale);   // an integer gradient becomes floating, as on the CPU
+  static Pointwise op("mul_scaled");
+  Tensor out = empty({0}, grad_output.scalar_type());
+  auto iter = at::TensorIteratorConfig()
+                  .check_all_same_dtype(false)
+                  .add_output(out)
+                  .add_const_input(grad_output)
+                  .add_const_input(mask)
+                  .build();
+  op(iter, compute_dtype(grad_output.scalar_type()), {scale});
+  return out;
 }
 
 // ---- rrelu

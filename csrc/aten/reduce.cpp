@@ -7,6 +7,7 @@
 #include <ATen/ops/count_nonzero_ops.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "../../torch_usbgpu/kernels/reduce_args.h"
@@ -46,6 +47,15 @@ Plan plan(uint32_t outputs, uint32_t length, bool row) {
   Plan rows{true, kThreads};
   if (outputs < kFewOutputs && length > 2 * kSegment) rows.segments = std::min(ceil_div(length, kSegment), kMostSegments);
   return rows;
+}
+
+// Can a lane load 16 bytes of neighbouring elements at once? Worth it where every lane has such a load.
+bool is_packed(const at::TensorIteratorBase& iter, int in, const Plan& how, at::IntArrayRef kept, at::IntArrayRef reduced,
+               uint64_t length) {
+  const int64_t item = iter.element_size(in), least = how.slices * 16 / item;
+  if (!how.row || reduced.size() != 1 || item > 8 || iter.strides(in)[reduced[0]] != item) return false;
+  if (static_cast<int64_t>(length) < least || reinterpret_cast<uint64_t>(iter.data_ptr(in)) % 16) return false;
+  return std::all_of(kept.begin(), kept.end(), [&](int64_t d) { return iter.shape()[d] == 1 || iter.strides(in)[d] % 16 == 0; });
 }
 
 // Bytes of an accumulator of a reduction, as reduce_ops.h declares them.
@@ -89,7 +99,7 @@ void Reduction::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   }
   const int outputs = iter.noutputs();
   const int in = outputs;
-  c10::SmallVector<int, 8> kept, reduced;
+  c10::SmallVector<int64_t, 8> kept, reduced;
   for (int d = 0; d < iter.ndim(); ++d) {
     // A dimension of size 1 may have any stride; it belongs to neither, so to the kept ones.
     (iter.shape()[d] > 1 && iter.strides(0)[d] == 0 ? reduced : kept).push_back(d);
@@ -102,7 +112,7 @@ void Reduction::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   const int64_t reduced_stride = reduced.empty() ? INT64_MAX : std::abs(iter.strides(in)[reduced[0]]);
   const Plan how = plan(static_cast<uint32_t>(output_count), static_cast<uint32_t>(length),
                         output_count == 1 || reduced_stride < kept_stride);
-  const bool two_pass = how.segments > 1;
+  const bool two_pass = how.segments > 1, packed = is_packed(iter, in, how, kept, reduced, length);
   const auto rank = [](size_t dims) { return dims <= 1 ? 1 : rank_class(static_cast<int>(dims)) == 2 ? 2 : rank_class(static_cast<int>(dims)); };
   const int kept_rank = rank(kept.size()), reduced_rank = rank(reduced.size());
 
@@ -118,11 +128,13 @@ void Reduction::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
   const uint64_t types = static_cast<uint64_t>(arithmetic) << 24 | static_cast<uint64_t>(in_type) << 16 |
                          static_cast<uint64_t>(out_type) << 8 | static_cast<uint64_t>(second_type);
   const uint64_t shape_key = types << 24 | static_cast<uint64_t>(kept_rank) << 16 | static_cast<uint64_t>(reduced_rank) << 8;
-  Kernel* first = cache_.get(shape_key | (how.row ? 128 : 0) | (two_pass ? 64 : 0) | (how.slices == 1 ? 0 : how.slices == 8 ? 1 : how.slices == 32 ? 2 : 3), [&] {
-    const std::string symbol = base_symbol() + (how.row ? "_row" : "_col") + std::to_string(how.slices) + (two_pass ? "p" : "");
+  const uint64_t slices_key = how.slices == 1 ? 0 : how.slices == 8 ? 1 : how.slices == 32 ? 2 : 3;
+  Kernel* first = cache_.get(shape_key | (how.row ? 128 : 0) | (two_pass ? 64 : 0) | (packed ? 16 : 0) | slices_key, [&] {
+    const auto flag = [](bool value) { return value ? "true, " : "false, "; };
+    const std::string slices = std::to_string(how.slices);
+    const std::string symbol = base_symbol() + (how.row ? "_row" : "_col") + slices + (packed ? "v" : "") + (two_pass ? "p" : "");
     return KernelSource{"reduce", symbol, "USBGPU_REDUCE(" + symbol + ", " + operation + ", " + dtype_c_type(in_type) + ", " +
-                        out_types + ", " + (how.row ? "true" : "false") + ", " + std::to_string(how.slices) + ", " +
-                        (two_pass ? "true" : "false") + ", " + ranks};
+                        out_types + ", " + flag(how.row) + flag(packed) + slices + ", " + flag(two_pass) + ranks};
   });
 
   at::Tensor partial;
@@ -130,7 +142,8 @@ void Reduction::run(at::TensorIteratorBase& iter, at::ScalarType arithmetic, con
     const size_t bytes = accumulator_bytes(name_, arithmetic) * how.segments * output_count;
     partial = empty({static_cast<int64_t>(bytes)}, at::kByte);
   }
-  const uint32_t segment_length = two_pass ? ceil_div(length, how.segments) : static_cast<uint32_t>(length);
+  // a multiple of 16: each begins with a whole pack
+  const uint32_t segment_length = two_pass ? (ceil_div(length, how.segments) + 15) / 16 * 16 : static_cast<uint32_t>(length);
   const uint32_t segments = two_pass ? ceil_div(length, segment_length) : 1;
 
   ArgumentBuffer args;

@@ -17,42 +17,67 @@
 namespace usbgpu::aten {
 namespace {
 
+using at::ScalarType;
 using at::Tensor;
 
-enum class Scan : uint8_t { Sum, Product, LogSumExp };
-constexpr const char* kNames[] = {"cumsum", "cumprod", "logcumsumexp"};
-constexpr const char* kOps[] = {"ScanSum", "ScanProduct", "ScanLogSumExp"};
+enum class Scan : uint8_t { Sum, Product, LogSumExp, Largest, Smallest };
+constexpr const char* kNames[] = {"cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"};
+
+enum class Form : uint8_t { columns, rows, totals, segments };
+constexpr const char* kForms[] = {"columns", "rows", "totals", "segments"};
+
+// An angle is known up to whole turns, and which one comes out depends on the order of the additions: a thread takes
+// the whole row, as the CPU does.
+bool of_angles(Scan operation, ScalarType type) { return operation == Scan::LogSumExp && at::isComplexType(type); }
+
+Kernel* kernel_for(Scan operation, Form form, ScalarType type) {
+  static KernelCache cache;
+  return cache.get(key(operation, form, type), [&]() -> KernelSource {
+    static constexpr const char* policies[] = {"Running<%, ScanSum>", "Running<%, ScanProduct>", "Running<%, ScanLogSumExp>",
+                                               "Extreme<%, true>", "Extreme<%, false>"};
+    const auto o = static_cast<size_t>(operation), f = static_cast<size_t>(form);
+    const std::string symbol = std::string(kNames[o]) + "_" + kForms[f] + "_" + dtype_name(type);
+    const bool extreme = operation == Scan::Largest || operation == Scan::Smallest;
+    const bool angles = of_angles(operation, type);
+    std::string policy = angles ? "Running<%, ScanComplexLogSumExp>" : policies[o];
+    policy.replace(policy.find('%'), 1, extreme && type == at::kBool ? "uint8_t" : dtype_c_type(type));
+    return {angles ? "complex_scan" : "scan", symbol, "USBGPU_SCAN(" + symbol + ", scan_" + kForms[f] + ", " + policy + ")"};
+  });
+}
+
+constexpr int64_t kWanted = 512;        // groups that fill the device
+constexpr int64_t kLeastSegment = 4096;
+
+// input, target and places (of extremes) are contiguous, with elements.
+void launch_scan(Scan operation, const Tensor& input, const Tensor& target, const Tensor& places, int64_t dim) {
+  const int64_t inner = c10::multiply_integers(input.sizes().slice(dim + 1)), size = input.size(dim), rows = input.numel() / size;
+  TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), kNames[static_cast<size_t>(operation)], ": ", input.sizes(),
+              " is more than usbgpu's kernels can index");
+  const ScalarType type = input.scalar_type();
+  usbgpu_family::ScanArgs args{};
+  args.input = address(input), args.output = address(target), args.indices = places.defined() ? address(places) : 0;
+  args.dim = static_cast<uint32_t>(size), args.inner = static_cast<uint32_t>(inner), args.rows = static_cast<uint32_t>(rows);
+  // Long rows are shared by a group, the longest by several; where there are many, or short ones, each thread takes one.
+  if (size <= 64 || rows >= 4096 || of_angles(operation, type))
+    return launch(kernel_for(operation, Form::columns, type), grid_for(rows), kGroup256, args);
+  const int64_t segment = std::max<int64_t>(kLeastSegment, ceil_div(size, ceil_div(kWanted, rows)));
+  if (rows >= kWanted / 4 || size < 2 * segment) return launch(kernel_for(operation, Form::rows, type), {args.rows, 1, 1}, kGroup256, args);
+  args.segment = static_cast<uint32_t>(segment), args.segments = ceil_div(size, segment);
+  const Tensor totals = empty({rows * args.segments, 16}, at::kByte);   // up to 16 bytes each
+  args.totals = address(totals);
+  for (const Form form : {Form::totals, Form::segments})
+    launch(kernel_for(operation, form, type), {args.rows, args.segments, 1}, kGroup256, args);
+}
 
 void scan(Scan operation, const Tensor& result, const Tensor& self, int64_t dim) {
-  static KernelCache cache;
   if (result.numel() == 0) return;
   at::assert_no_partial_overlap(result, self);
   if (self.dim() == 0) {
     result.copy_(self);
     return;
   }
-  const char* name = kNames[static_cast<size_t>(operation)];
-  dim = at::maybe_wrap_dim(dim, self.dim());
-  const Tensor input = self.contiguous();
   const Tensor target = result.is_contiguous() ? result : dense_like(result);
-  const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
-  TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), name, ": ", self.sizes(),
-              " is more than usbgpu's kernels can index");
-  const at::ScalarType type = self.scalar_type();
-  // An angle is known up to whole turns, and which one comes out depends on the order of the additions.
-  const bool angles = operation == Scan::LogSumExp && at::isComplexType(type);
-  // Long rows are shared by a group; where there are many, or short ones, each thread takes one.
-  const bool columns = size <= 64 || rows >= 4096 || angles;
-  Kernel* kernel = cache.get(key(operation, columns, type), [&]() -> KernelSource {
-    const std::string form = columns ? "scan_columns" : "scan_rows";
-    const std::string symbol = std::string(name) + (columns ? "_columns_" : "_rows_") + dtype_name(type);
-    return {angles ? "complex_scan" : "scan", symbol,
-            "USBGPU_SCAN(" + symbol + ", " + form + ", " + dtype_c_type(type) + ", " +
-                (angles ? "ScanComplexLogSumExp" : kOps[static_cast<size_t>(operation)]) + ")"};
-  });
-  const usbgpu_family::ScanArgs args{address(input), address(target), static_cast<uint32_t>(size), static_cast<uint32_t>(inner),
-                                     static_cast<uint32_t>(rows), 0};
-  launch(kernel, columns ? grid_for(rows) : Dim3{args.rows, 1, 1}, kGroup256, args);
+  launch_scan(operation, self.contiguous(), target, Tensor(), at::maybe_wrap_dim(dim, self.dim()));
   if (!target.is_same(result)) result.copy_(target);
 }
 
@@ -89,43 +114,27 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 }
 
 // The caller has resized the outputs.
-void extreme_scan(bool largest, const Tensor& self, Tensor& values, Tensor& indices, int64_t dim) {
-  static KernelCache cache;
+void extreme_scan(Scan operation, const Tensor& self, Tensor& values, Tensor& indices, int64_t dim) {
   if (self.numel() == 0) return;
   if (self.dim() == 0) {
     values.copy_(self);
     indices.zero_();
     return;
   }
-  dim = at::maybe_wrap_dim(dim, self.dim());
-  const Tensor input = self.contiguous();
   const Tensor target = values.is_contiguous() ? values : dense_like(values);
   const Tensor places = indices.is_contiguous() ? indices : dense_like(indices);
-  const int64_t inner = c10::multiply_integers(self.sizes().slice(dim + 1)), size = self.size(dim), rows = self.numel() / size;
-  TORCH_CHECK(rows < (int64_t{1} << 31) && size < (int64_t{1} << 31), "cummax: ", self.sizes(),
-              " is more than usbgpu's kernels can index");
-  const bool columns = size <= 64 || rows >= 4096;
-  const at::ScalarType type = self.scalar_type();
-  Kernel* kernel = cache.get(key(largest, columns, type), [&]() -> KernelSource {
-    const std::string form = columns ? "extreme_columns" : "extreme_rows";
-    const std::string symbol = std::string(largest ? "cummax_" : "cummin_") + (columns ? "columns_" : "rows_") + dtype_name(type);
-    const char* c_type = type == at::kBool ? "uint8_t" : dtype_c_type(type);
-    return {"scan", symbol, "USBGPU_EXTREME_SCAN(" + symbol + ", " + form + ", " + c_type + (largest ? ", true)" : ", false)")};
-  });
-  const usbgpu_family::ScanArgs args{address(input), address(target), static_cast<uint32_t>(size), static_cast<uint32_t>(inner),
-                                     static_cast<uint32_t>(rows), address(places)};
-  launch(kernel, columns ? grid_for(rows) : Dim3{args.rows, 1, 1}, kGroup256, args);
+  launch_scan(operation, self.contiguous(), target, places, at::maybe_wrap_dim(dim, self.dim()));
   if (!target.is_same(values)) values.copy_(target);
   if (!places.is_same(indices)) indices.copy_(places);
 }
 
 void cummax_helper(const Tensor& self, Tensor& values, Tensor& indices, int64_t dim) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_cummax_helper, self, values, indices, dim);
-  extreme_scan(true, self, values, indices, dim);
+  extreme_scan(Scan::Largest, self, values, indices, dim);
 }
 void cummin_helper(const Tensor& self, Tensor& values, Tensor& indices, int64_t dim) {
   FALLBACK_UNLESS_SUPPORTED(at::_ops::_cummin_helper, self, values, indices, dim);
-  extreme_scan(false, self, values, indices, dim);
+  extreme_scan(Scan::Smallest, self, values, indices, dim);
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {

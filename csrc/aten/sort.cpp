@@ -7,6 +7,7 @@
 #include <ATen/ops/randperm_ops.h>
 #include <ATen/ops/topk_meta.h>
 #include <ATen/ops/topk_ops.h>
+#include <c10/util/accumulate.h>
 #include <torch/library.h>
 
 #include <bit>
@@ -36,6 +37,20 @@ Kernel* sort_kernel_for(bool merge, ScalarType type, bool descending) {
 
 }  // namespace
 
+namespace {
+
+// Rows that one workgroup sorts whole, along dim of a contiguous tensor, into contiguous ones.
+void sort_tiles(const Tensor& input, int64_t dim, bool descending, const Sorted& into) {
+  SortArgs args{};
+  args.n = static_cast<uint32_t>(input.size(dim)), args.rows = static_cast<uint32_t>(input.numel() / args.n);
+  args.inner = static_cast<uint32_t>(c10::multiply_integers(input.sizes().slice(dim + 1)));
+  args.kept = static_cast<uint32_t>(into.keys.size(dim)), args.width = std::bit_ceil(args.n);
+  args.keys = address(input), args.keys_out = address(into.keys), args.order_out = address(into.order);
+  launch(sort_kernel_for(false, input.scalar_type(), descending), {1, args.rows, 1}, kGroup256, args);
+}
+
+}  // namespace
+
 Sorted sort_rows(const Tensor& input, bool descending, Sorted into) {
   const int64_t n = input.size(-1), rows = input.numel() / n;
   TORCH_CHECK(n < (int64_t{1} << 31) && rows < (int64_t{1} << 31), "sort: ", input.sizes(),
@@ -45,6 +60,7 @@ Sorted sort_rows(const Tensor& input, bool descending, Sorted into) {
   const auto room = [&] { return Sorted{dense_like(input), empty(input.sizes(), at::kLong)}; };
   if (!into.keys.defined() || (!one_tile && into.keys.size(-1) != n)) into = room();
   SortArgs args{};
+  args.inner = 1;
   args.n = static_cast<uint32_t>(n), args.rows = static_cast<uint32_t>(rows), args.kept = static_cast<uint32_t>(into.keys.size(-1));
   args.width = std::bit_ceil(std::min(args.n, kSortTile));
   // The passes go to and fro; the last one has to end in `into`.
@@ -66,6 +82,9 @@ namespace {
 
 // The first of every row of self, sorted along dim, into outputs of any strides.
 void sort_into(const Tensor& self, int64_t dim, bool descending, const Tensor& values, const Tensor& indices) {
+  if (self.size(dim) <= kSortTile && self.is_contiguous() && values.is_contiguous() && indices.is_contiguous() &&
+      !self.is_alias_of(values) && self.numel() / self.size(dim) < (int64_t{1} << 31))
+    return sort_tiles(self, dim, descending, {values, indices});
   const Tensor keys = values.transpose(dim, -1), order = indices.transpose(dim, -1);
   const bool dense = keys.is_contiguous() && order.is_contiguous() && !self.is_alias_of(values);
   const Sorted sorted = sort_rows(self.transpose(dim, -1).contiguous(), descending, dense ? Sorted{keys, order} : Sorted{});

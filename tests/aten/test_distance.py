@@ -32,6 +32,25 @@ def test_cdist_of_long_vectors_and_strides(p):
     compare(lambda a: torch.cdist(a, a + 1, p), many, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("p, dtype", [*((p, torch.float32) for p in (0.0, 1.0, 1.5, 2.0, math.inf)), (2.0, torch.float64)], ids=str)
+def test_cdist_by_tiles(p, dtype):
+    a, b = random((2, 1, 67, 19), dtype), random((3, 70, 19), dtype, seed=1)
+    a[1, 0, 66] = b[2, 69]   # a distance of 0 in the corner of a batch
+    for mode in ("donot_use_mm_for_euclid_dist", "use_mm_for_euclid_dist"):
+        got = torch.cdist(a.to("usbgpu"), b.to("usbgpu"), p, compute_mode=mode)
+        assert got.shape == (2, 3, 67, 70)
+        torch.testing.assert_close(got.cpu(), torch.cdist(a, b, p, compute_mode="donot_use_mm_for_euclid_dist"), **LOOSE[dtype])
+        assert got[1, 2, 66, 69] == 0
+
+
+def test_euclidean_distances_of_many_rows():
+    a, b = random((40, 21)), random((30, 42), seed=1)[:, ::2]
+    compare(torch.cdist, a, b, rtol=1e-3, atol=1e-3)
+    check(lambda a, b: torch.cdist(a, b), a.half(), b.half(), tolerance=dict(rtol=2e-2, atol=2e-2))     # by the matrix product
+    check(lambda a, b: torch.cdist(a, b), a[:, :0], b[:, :0])
+    check(lambda a, b: torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist"), a[:0], b)
+
+
 @pytest.mark.parametrize("dtype", DOUBLES, ids=str)
 @pytest.mark.parametrize("p", NORMS)
 def test_pdist(p, dtype):

@@ -52,7 +52,7 @@ REFUSED = {
     "median": lambda b, i, f: b.median(),
     "kthvalue": lambda b, i, f: b.kthvalue(1),
     "bincount": lambda b, i, f: b.bincount(),
-    "histc": lambda b, i, f: i.histc(3),
+    "histc": lambda b, i, f: b.histc(3),
     "mm": lambda b, i, f: b[None].mm(b[:, None]),
     "dot": lambda b, i, f: b.dot(b),
     "mixed mm": lambda b, i, f: f[None].mm(f[:, None].double()),

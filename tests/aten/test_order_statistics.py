@@ -91,6 +91,17 @@ def test_running_extremes(shape, dim, dtype):
     check(lambda x: torch.cummin(x, dim), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8], ids=str)
+def test_running_extremes_of_long_rows(dtype):
+    x = sample((2, 12301), dtype, 2, -500 if dtype == torch.int64 else -9, 9)     # full of equals
+    x[:, 5000:] += 1
+    if dtype == torch.float32:
+        x[1, 9000] = NAN
+    for dim, x in ((1, x), (0, x.t().contiguous())):
+        check(lambda x: torch.cummax(x, dim), x)       # noqa: B023
+        check(lambda x: torch.cummin(x, dim), x)       # noqa: B023
+
+
 @pytest.mark.parametrize("run", [lambda x, out=None: torch.kthvalue(x, 2, 1, out=out), lambda x, out=None: torch.median(x, 1, out=out),
                                  lambda x, out=None: torch.nanmedian(x, 1, out=out), lambda x, out=None: torch.mode(x, 1, out=out)],
                          ids=["kthvalue", "median", "nanmedian", "mode"])

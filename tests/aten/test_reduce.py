@@ -81,6 +81,27 @@ def test_ways_of_sharing_the_work(name, shape, dim):
     assert_same(out.tensor, expected, rtol=1e-5, atol=1e-2 if name == "sum" else 1e-5)
 
 
+# Rows of whole and of broken packs of 16 bytes, of a wider block: where they begin decides how they are read.
+@pytest.mark.parametrize("begin", (0, 1), ids=("aligned", "not aligned"))
+@pytest.mark.parametrize("columns", (512, 1043, 20013))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.float16, torch.uint8, torch.complex64), ids=str)
+def test_packed_rows(dtype, columns, begin):
+    real = sample((3, (columns + 31) // 16 * 16), torch.float32 if dtype.is_complex else dtype, 1, 0, 4)
+    whole = torch.complex(real, real.flip(1)) if dtype.is_complex else real
+    if not dtype.is_complex:
+        whole[:, columns // 3] = whole[:, begin + columns - 1] = whole[:, begin + columns] = 9
+    x, y = (block[:, begin:begin + columns] for block in (whole, whole.to("usbgpu")))
+    limits = {torch.float16: dict(rtol=1e-3, atol=1e-3), torch.float64: dict(rtol=1e-12, atol=1e-12), torch.uint8: {}}
+    tolerance = limits.get(dtype, dict(rtol=1e-5, atol=1e-5))
+    assert_same(y.sum(1), x.sum(1), **tolerance)
+    if dtype.is_complex:
+        return
+    for got, want in zip(y.max(1), x.max(1)):       # the first of equals
+        assert_same(got, want)
+    if dtype.is_floating_point:
+        assert_same(y.var(1), x.var(1), **tolerance)
+
+
 def test_out_and_keepdim():
     x = sample((4, 6), torch.float32, 1)
     out = Guarded((4, 1), torch.float32, "sliced")

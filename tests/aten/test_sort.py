@@ -41,6 +41,23 @@ def test_running_sums_and_products(shape, dim, dtype):
           dict(rtol=1e-3, atol=1e-4) if dtype == torch.float32 else None)
 
 
+# Few long rows: several workgroups share each, the last one's part is short.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
+@pytest.mark.parametrize("shape, dim", [((2, 20011), 1), ((12301, 2), 0), ((2100003,), 0)], ids=str)
+def test_running_sums_of_long_rows(shape, dim, dtype):
+    if len(shape) == 1 and dtype != torch.int64:
+        pytest.skip("more segments than threads: once is enough")
+    x = random(shape, dtype)
+    tolerance = dict(rtol=1e-4, atol=1e-2) if dtype == torch.float32 else None
+    check(torch.cumsum, x, dim, tolerance=tolerance)
+    y = x.to(DEVICE)
+    expected = y.cumsum(dim).cpu()
+    assert torch.equal(y.cumsum(dim).cpu(), expected)     # the same to the last bit
+    assert torch.equal(y.cumsum_(dim).cpu(), expected)    # in place: nobody reads what another has written
+    if dtype == torch.float64:
+        check(torch.cumprod, 1 + x * 1e-3, dim)
+
+
 def test_errors():
     with pytest.raises(RuntimeError, match="out of range"):
         torch.topk(torch.ones(3, device=DEVICE), 4)

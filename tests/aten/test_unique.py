@@ -69,7 +69,7 @@ def test_nans_stand_alone():
     (lambda x: torch.bincount(x[0].long(), minlength=-1), RuntimeError),
     (lambda x: torch.bincount(x[0].long(), x[0, :2]), RuntimeError), (lambda x: torch.bincount(x[0]), NotImplementedError),
     (lambda x: torch.histc(x, 0), RuntimeError), (lambda x: torch.histc(x, 3, 2, 1), RuntimeError),
-    (lambda x: torch.histc(x * NAN), RuntimeError), (lambda x: torch.histc(x.int()), NotImplementedError),
+    (lambda x: torch.histc(x * NAN), RuntimeError),
     (lambda x: torch.histogram(x.half(), 3), NotImplementedError),
     (lambda x: torch.nonzero_static(x, size=-1), RuntimeError),
     (lambda x: torch.nonzero_static(x, size=2, out=torch.empty(1, device=x.device)), RuntimeError),
@@ -145,6 +145,25 @@ def test_histc(dtype):
     check(lambda x: torch.histc(x, 3), torch.full((4,), 2.0, dtype=dtype))
     check(lambda x: torch.histc(x, 3), torch.empty(0, dtype=dtype))
     check(lambda x: torch.histc(x, 4, 0, 4), I([0.0, 1, 2, 3, 4, 4, NAN, -1, 5], dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64], ids=str)
+def test_histc_of_integers(dtype):
+    """As CUDA has it; the CPU has it for floats only."""
+    x = torch.randint(0, 100, (700,), generator=torch.Generator().manual_seed(0)).to(dtype)
+    for arguments in [(7,), (10, 0, 10), (100, 0, 99), (3, 40, 80), (1, 5, 5)]:
+        got = torch.histc(x.to(DEVICE), *arguments)
+        assert got.dtype == dtype and torch.equal(got.cpu(), torch.histc(x.double(), *arguments).to(dtype)), arguments
+
+
+def test_histc_by_several_groups():
+    x = sample((30000,), torch.float32, 1).half()     # all values at edges of 1/8 or between
+    for run in (lambda x: torch.histc(x, 16), lambda x: torch.histc(x, 8, -1, 3)):
+        check(run, x)
+        assert torch.equal(run(x.to(DEVICE)).cpu(), run(x))
+    out = torch.zeros(32, dtype=torch.float16, device=DEVICE)[::2]
+    torch.histc(x.to(DEVICE), 16, out=out)
+    assert torch.equal(out.cpu(), torch.histc(x, 16))
 
 
 def test_histc_with_bins_beyond_lds():

@@ -48,8 +48,8 @@ def test_families_of_complex_numbers_share_a_unit():
         ("cross", "u_cross", f"USBGPU_CROSS(u_cross, {number})"),
         ("distance", "u_renorm", f"USBGPU_RENORM(u_renorm, {number}, double)"),
         ("index", "u_product", f"USBGPU_INDEX(u_product, 1, ordered_reduce<{number}, usbgpu_family::ReduceMultiply>)"),
-        ("scan", "u_rows", f"USBGPU_SCAN(u_rows, scan_rows, {number}, ScanSum)"),
-        ("scan", "u_columns", f"USBGPU_SCAN(u_columns, scan_columns, {number}, ScanProduct)")])
+        ("scan", "u_rows", f"USBGPU_SCAN(u_rows, scan_rows, Running<{number}, ScanSum>)"),
+        ("scan", "u_columns", f"USBGPU_SCAN(u_columns, scan_columns, Running<{number}, ScanProduct>)")])
 
 
 @pytest.mark.parametrize(("target", "type_"), [

@@ -142,7 +142,8 @@ DOUBLE = {
     "cbrt": (lambda x: mp.sign(x) * mp.cbrt(abs(x)), "wide", 1.0),
     "erf": (mp.erf, "wide", 1.5), "erfc": (mp.erfc, "erfc", 5.0), "erfinv": (mp.erfinv, "unit", 3.0),
     "sinpi": (mp.sinpi, "some", 2.0), "cospi": (mp.cospi, "some", 2.0),
-    "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), "some", 2.5), "lgamma": (mp.loggamma, "gamma", 32.0),
+    "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), "some", 2.5), "lgamma": (mp.loggamma, "gamma", 4.0),
+    "tgamma": (mp.gamma, "some", 4.0),
 }
 
 

@@ -161,6 +161,17 @@ def test_merely_installed_it_changes_nothing(installed):
     assert output(code, USBGPU_DEVICE="", **installed).split() == ["False", "False", "False"]
 
 
+def test_kernel_sources_that_are_newer_than_the_module_are_refused():
+    code = """
+from torch_usbgpu.kernels import arguments
+arguments.digest = lambda: "of something else"
+import torch
+try: import torch_usbgpu; torch_usbgpu.register()
+except ImportError as error: print("build it again" in str(error))
+"""
+    assert output(code).strip() == "True"
+
+
 @pytest.mark.parametrize("variable", ["USBGPU_CHECK", "USBGPU_FALLBACK"])
 def test_a_setting_that_we_do_not_know_leaves_torch_and_no_device(installed, variable):
     """An unchecked run of who asked for a check is worse than none."""

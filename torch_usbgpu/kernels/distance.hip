@@ -1,7 +1,8 @@
 // cdist and pdist with their gradients, and the factors of renorm.
 //
-// A distance is taken by one lane, or, of long vectors, by a wave. Gradients are gathered, an element
-// of the result per thread: no atomics, the same sum every time.
+// A distance is taken by one lane, or, of long vectors, by a wave; where both sides have many rows, a
+// workgroup takes a tile of them, as a matrix product would. Gradients are gathered, an element of the
+// result per thread: no atomics, the same sum every time.
 #include "complex_family.h"
 #include "distance_args.h"
 
@@ -65,6 +66,57 @@ USBGPU_INLINE void distance(const DistanceArgs& args) {
     if (lane_id() != 0) return;
   }
   at<T>(args.output)[k] = distance_end<Norm>(sum, p);
+}
+
+// [kDistanceTile, kDistanceTile] distances of a group: 4 x 4 per thread, both sides' vectors through LDS in
+// pieces of kDistanceDepth. Differences are squared as they are: the product form, |a|^2 - 2ab + |b|^2,
+// would lose the distances of near points.
+template <typename T, DistanceNorm Norm>
+USBGPU_INLINE void distance_tiled(const DistanceArgs& args) {
+  constexpr uint32_t kRow = kDistanceTile + 4;   // a quarter of the banks apart, and still aligned for four at once
+  __shared__ __attribute__((aligned(16))) T left[kDistanceDepth][kRow], right[kDistanceDepth][kRow];
+  const uint32_t row = blockIdx.y * kDistanceTile, column = blockIdx.x * kDistanceTile;
+  const uint32_t down = threadIdx.x / 16 * 4, across = threadIdx.x % 16 * 4, depth = threadIdx.x % kDistanceDepth;
+  const global_ptr<T> x1 = at<T>(args.x1) + (uint64_t)blockIdx.z * args.rows1 * args.width;
+  const global_ptr<T> x2 = at<T>(args.x2) + (uint64_t)blockIdx.z * args.rows2 * args.width;
+  const T p = (T)args.p;
+  T sum[4][4] = {};
+#pragma clang loop unroll(disable)
+  for (uint32_t first = 0; first < args.width; first += kDistanceDepth) {
+    const uint32_t m = first + depth;
+    T a[4], b[4];
+#pragma unroll
+    for (uint32_t k = 0; k < 4; ++k) {   // beyond the end both sides are 0, and so is what they add
+      const uint32_t i = threadIdx.x / kDistanceDepth + k * (256 / kDistanceDepth);
+      a[k] = m < args.width && row + i < args.rows1 ? x1[(uint64_t)(row + i) * args.width + m] : T(0);
+      b[k] = m < args.width && column + i < args.rows2 ? x2[(uint64_t)(column + i) * args.width + m] : T(0);
+    }
+    local_barrier();
+#pragma unroll
+    for (uint32_t k = 0; k < 4; ++k) {
+      const uint32_t i = threadIdx.x / kDistanceDepth + k * (256 / kDistanceDepth);
+      left[depth][i] = a[k], right[depth][i] = b[k];
+    }
+    local_barrier();
+#pragma clang loop unroll(disable)
+    for (uint32_t k = 0; k < kDistanceDepth; ++k) {
+      T u[4], v[4];
+#pragma unroll
+      for (uint32_t i = 0; i < 4; ++i) u[i] = left[k][down + i], v[i] = right[k][across + i];
+#pragma unroll
+      for (uint32_t i = 0; i < 4; ++i)
+#pragma unroll
+        for (uint32_t j = 0; j < 4; ++j) sum[i][j] = distance_step<Norm>(sum[i][j], u[i] - v[j], p);
+    }
+  }
+#pragma unroll
+  for (uint32_t i = 0; i < 4; ++i) {
+    if (row + down + i >= args.rows1) break;
+    const global_ptr<T> to = at<T>(args.output) + ((uint64_t)blockIdx.z * args.rows1 + row + down + i) * args.rows2 + column + across;
+#pragma unroll
+    for (uint32_t j = 0; j < 4; ++j)
+      if (column + across + j < args.rows2) to[j] = distance_end<Norm>(sum[i][j], p);
+  }
 }
 
 // d distance / d difference, times g

@@ -4,6 +4,8 @@
 
 namespace usbgpu_family {
 
+inline constexpr uint32_t kDistanceTile = 64, kDistanceDepth = 16;
+
 struct DistanceArgs {
   uint64_t x1, x2;             // [batch, rows1, width], [batch, rows2, width]; pdist: x2 = x1
   uint64_t output;             // forward: distances; backward: gradient of x1

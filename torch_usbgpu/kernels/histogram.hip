@@ -22,6 +22,14 @@ USBGPU_INLINE uint32_t edges_up_to(global_ptr<T> edges, uint32_t low, uint32_t h
   return low;
 }
 
+// Which of `bins` equal parts of [first, last] a value lies in.
+// Rounded to T after each step, as the CPU's f16 and bf16 are: points at edges fall as there.
+template <typename T, typename Acc>
+USBGPU_INLINE uint32_t place_between(Acc value, Acc first, Acc last, uint32_t bins) {
+  const auto rounded = [](Acc x) { return convert<Acc>(convert<T>(x)); };
+  return (uint32_t)rounded(rounded(rounded(value - first) * rounded((Acc)bins)) / rounded(last - first));
+}
+
 // Bin of a point, -1 outside; NaN is outside.
 template <typename T, uint32_t Method>
 USBGPU_INLINE int64_t bin_of(const HistogramArgs& args, uint64_t point) {
@@ -38,9 +46,7 @@ USBGPU_INLINE int64_t bin_of(const HistogramArgs& args, uint64_t point) {
     if constexpr (Method == kSearch) {
       place = edges_up_to<T>(edges, 0, count, value) - 1;
     } else {
-      // Rounded to T after each step, as the CPU's f16 and bf16 are: points at edges fall as there.
-      const auto rounded = [](Acc x) { return convert<Acc>(convert<T>(x)); };
-      place = (uint32_t)rounded(rounded(rounded(value - first) * rounded((Acc)(count - 1))) / rounded(last - first));
+      place = place_between<T>(value, first, last, count - 1);
       if constexpr (Method == kLinearAndLook) {
         const uint32_t low = place ? place - 1 : 0, high = place + 2 < count ? place + 2 : count;
         place = edges_up_to<T>(edges, low < count ? low : count, high, value) - 1;
@@ -59,9 +65,9 @@ USBGPU_INLINE int64_t bin_of_integer(const HistogramArgs& args, uint64_t point) 
   return bin < (int64_t)args.bins ? bin : -1;
 }
 
-template <typename Bin>
-USBGPU_INLINE void count_points(const HistogramArgs& args, Bin bin) {
-  __shared__ uint32_t local[kHistogramLocal];
+// This group's points, into `local` where the bins fit there, else into `counts`.
+template <typename Args, typename Bin>
+USBGPU_INLINE void count_into(const Args& args, uint32_t* local, uint64_t counts, Bin bin) {
   const bool in_lds = args.bins <= kHistogramLocal;
   if (in_lds) {
 #pragma clang loop unroll(disable)
@@ -74,13 +80,59 @@ USBGPU_INLINE void count_points(const HistogramArgs& args, Bin bin) {
     const int64_t place = bin(i);
     if (place < 0) continue;
     if (in_lds) __hip_atomic_fetch_add(&local[place], 1u, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
-    else __hip_atomic_fetch_add(at<uint64_t>(args.bins_out) + place, (uint64_t)1, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    else __hip_atomic_fetch_add(at<uint64_t>(counts) + place, (uint64_t)1, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
   }
-  if (!in_lds) return;
-  local_barrier();
+  if (in_lds) local_barrier();
+}
+
+template <typename Args>
+USBGPU_INLINE void add_local(const Args& args, const uint32_t* local, uint64_t counts) {
+  if (args.bins > kHistogramLocal) return;
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < args.bins; i += 256)
-    if (local[i]) __hip_atomic_fetch_add(at<uint64_t>(args.bins_out) + i, (uint64_t)local[i], __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    if (local[i]) __hip_atomic_fetch_add(at<uint64_t>(counts) + i, (uint64_t)local[i], __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+
+template <typename Bin>
+USBGPU_INLINE void count_points(const HistogramArgs& args, Bin bin) {
+  __shared__ uint32_t local[kHistogramLocal];
+  count_into(args, local, args.bins_out, bin);
+  add_local(args, local, args.bins_out);
+}
+
+// The group that comes last writes the result, so that no launch has to: it waits for nobody.
+template <typename T>
+USBGPU_INLINE void histc(const HistcArgs& args) {
+  using Acc = accumulate_t<T>;
+  __shared__ uint32_t local[kHistogramLocal], arrived;
+  const Acc first = convert<Acc>(convert<T>(args.least)), last = convert<Acc>(convert<T>(args.most));
+  count_into(args, local, args.counts, [&](uint64_t i) -> int64_t {
+    const Acc value = convert<Acc>(at<T>(args.input)[i]);
+    if (!(value >= first && value <= last)) return -1;
+    uint32_t place;
+    if constexpr (!traits<T>::floating) place = (uint32_t)((double)((uint64_t)value - (uint64_t)first) * args.bins /
+                                                    (double)((uint64_t)last - (uint64_t)first));
+    else place = place_between<T>(value, first, last, args.bins);
+    return place < args.bins ? place : args.bins - 1;   // the last bin has both its edges
+  });
+  const bool alone = args.groups == 1 && args.bins <= kHistogramLocal;
+  if (!alone) {
+    add_local(args, local, args.counts);
+    __threadfence();   // this thread's additions, before the group's arrival
+    __syncthreads();
+    if (threadIdx.x == 0)
+      arrived = (uint32_t)__hip_atomic_fetch_add(at<uint64_t>(args.counts) + args.bins, (uint64_t)1, __ATOMIC_RELAXED,
+                                                 __HIP_MEMORY_SCOPE_AGENT);
+    __syncthreads();
+    if (arrived != args.groups - 1) return;
+    __threadfence();
+  }
+#pragma clang loop unroll(disable)
+  for (uint32_t i = threadIdx.x; i < args.bins; i += 256) {
+    const uint64_t count = alone ? local[i]
+                                 : __hip_atomic_load(at<uint64_t>(args.counts) + i, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    at<T>(args.output)[i] = convert<T>(count);
+  }
 }
 
 // Sums of weights, in double: their order matters to the last bit of that only.
@@ -121,3 +173,5 @@ USBGPU_INLINE void bincount_weigh(const HistogramArgs& args) {
 
 #define USBGPU_HISTOGRAM(symbol, ...) \
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::HistogramArgs args) { usbgpu_family::__VA_ARGS__(args); }
+#define USBGPU_HISTC(symbol, T) \
+  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::HistcArgs args) { usbgpu_family::histc<T>(args); }

@@ -17,4 +17,13 @@ struct HistogramArgs {
   uint32_t dims, groups;
 };
 
+// histc: bins of equal width between `least` and `most`, into an output of the input's type.
+struct HistcArgs {
+  uint64_t input, output;           // contiguous
+  uint64_t counts;                  // uint64 per bin and one more, zeroed; unused by a single group
+  double least, most;
+  uint64_t points;
+  uint32_t bins, groups;
+};
+
 }  // namespace usbgpu_family

@@ -159,6 +159,9 @@ OP2(op_gcd, gcd_of(a, b))
 OP2(op_lcm, gcd_of(a, b) == 0 ? T(0) : T(absolute_of(T(a / gcd_of(a, b) * b))))
 OP3(op_addcmul, T(a + s(0) * b * c))
 OP3(op_addcdiv, T(a + s(0) * (b / c)))
+OP2(op_mul_scaled, T(a * b * s(0)))
+OP3(op_addr, T(s(0) * a + s(1) * b * c))
+OP3(op_addr_product, T(s(1) * b * c))
 // From the nearer end, so that weight 1 gives exactly b.
 template <class T> __device__ __forceinline__ T lerp_of(T a, T b, T w) {
   return ::fabs(w) < T(0.5) ? a + w * (b - a) : b - (b - a) * (T(1) - w);

@@ -19,6 +19,7 @@ struct Strided {
   USBGPU_INLINE static Range inputs(const PoolArgs& args, uint32_t axis, int32_t o, const Place&) {
     int32_t start = o * args.stride[axis] - args.padding[axis];
     const int32_t end = at_most(start + (args.kernel[axis] - 1) * args.dilation[axis] + 1, args.in[axis]);
+    if (args.dilation[axis] == 1) return {at_least(start, 0), end};   // uniform: the rest becomes a division
 #pragma clang loop unroll(disable)
     while (start < 0) start += args.dilation[axis];
     return {start, end};

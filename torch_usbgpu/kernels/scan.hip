@@ -1,4 +1,11 @@
 // Running sums, products and extremes along a dimension.
+//
+// Three ways to share the work (the host chooses):
+//   columns    a thread per row: many rows, or short ones
+//   rows       a workgroup per row
+//   segments   several workgroups per row, of few long ones, in two launches: the totals of all segments, then
+//              each segment's scan, which first joins the totals before its own. No group waits for another
+//              (a look-back would), and the order of operations is the same every time.
 #pragma once
 #include "complex_family.h"
 #include "scan_args.h"
@@ -26,129 +33,178 @@ struct ScanLogSumExp {
   }
 };
 
-// A workgroup per row, 256 neighbouring elements at a time, the carry in a register.
+// ---- what is carried along: made of an element, joined in order, and written
+
 template <typename T, typename Op>
-USBGPU_INLINE void scan_rows(const ScanArgs& args) {
-  using Acc = accumulate_t<T>;
-  __shared__ Acc scratch[8];
-  const Op op;
-  const uint64_t base = (uint64_t)(blockIdx.x / args.inner) * args.dim * args.inner + blockIdx.x % args.inner;
-  Acc carry = Op::template identity<Acc>();
-#pragma clang loop unroll(disable)
-  for (uint32_t first = 0; first < args.dim; first += 256) {
-    const uint32_t i = first + threadIdx.x;
-    const uint64_t place = base + (uint64_t)i * args.inner;
-    Acc value = Op::template identity<Acc>();
-    if (i < args.dim) value = usbgpu_family::convert<Acc>(read_element(at<T>(args.input) + place));
-#pragma unroll
-    for (uint32_t step = 1; step < 32; step <<= 1) {
-      const Acc before = from_lane(value, lane_id() - step);
-      if (lane_id() >= step) value = op(before, value);
-    }
-    local_barrier();
-    if (lane_id() == 31) scratch[threadIdx.x >> 5] = value;
-    local_barrier();
-    Acc all = carry;
-#pragma unroll
-    for (uint32_t wave = 0; wave < 8; ++wave) {
-      if (wave == threadIdx.x >> 5) value = op(all, value);
-      all = op(all, scratch[wave]);
-    }
-    carry = all;
-    if (i < args.dim) write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(value));
+struct Running {
+  using Element = T;
+  using State = accumulate_t<T>;
+  USBGPU_INLINE static State start() { return Op::template identity<State>(); }
+  USBGPU_INLINE static State of(T value, uint32_t) { return usbgpu_family::convert<State>(value); }
+  USBGPU_INLINE static State join(State earlier, State later) { return Op{}(earlier, later); }
+  USBGPU_INLINE static State before(State state, uint32_t lane) { return from_lane(state, lane); }
+  USBGPU_INLINE static void write(const ScanArgs& args, uint64_t place, State state) {
+    write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(state));
   }
-}
+  USBGPU_INLINE static State total(const ScanArgs& args, uint64_t i) { return read_element(at<State>(args.totals) + i); }
+  USBGPU_INLINE static void keep(const ScanArgs& args, uint64_t i, State state) { write_element(at<State>(args.totals) + i, state); }
+};
 
-// A thread per row: many rows whose elements lie apart.
-template <typename T, typename Op>
-USBGPU_INLINE void scan_columns(const ScanArgs& args) {
-  using Acc = accumulate_t<T>;
-  const uint32_t row = blockIdx.x * 256 + threadIdx.x;
-  if (row >= args.rows) return;
-  const uint64_t base = (uint64_t)(row / args.inner) * args.dim * args.inner + row % args.inner;
-  Acc sum = Op::template identity<Acc>();
-#pragma clang loop unroll(disable)
-  for (uint32_t i = 0; i < args.dim; ++i) {
-    const uint64_t place = base + (uint64_t)i * args.inner;
-    sum = Op{}(sum, usbgpu_family::convert<Acc>(read_element(at<T>(args.input) + place)));
-    write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(sum));
-  }
-}
-
-// ---- cummax, cummin: the extreme so far and where it was seen last. A NaN beats all.
-
-template <bool Largest>
+// cummax, cummin: the extreme so far and where it was seen last. A NaN beats all.
+template <typename T, bool Largest>
 struct Extreme {
-  template <typename T>
-  USBGPU_INLINE static bool later_wins(T earlier, T later) {
-    if (later != later) return true;
-    return earlier == earlier && (Largest ? later >= earlier : later <= earlier);
+  using Element = T;
+  using Value = typename select<sizeof(accumulate_t<T>) == 8 && sizeof(T) < 8, int32_t, accumulate_t<T>>::type;
+  struct State { Value value; uint32_t index; };   // index ~0: nothing seen yet
+  USBGPU_INLINE static State start() { return {Value{}, ~0u}; }
+  USBGPU_INLINE static State of(T value, uint32_t i) { return {convert<Value>(value), i}; }
+  USBGPU_INLINE static State join(State earlier, State later) {
+    if (later.index == ~0u) return earlier;
+    if (earlier.index == ~0u || later.value != later.value) return later;
+    const bool wins = earlier.value == earlier.value && (Largest ? later.value >= earlier.value : later.value <= earlier.value);
+    return wins ? later : earlier;
+  }
+  USBGPU_INLINE static State before(State state, uint32_t lane) {
+    return {from_lane(state.value, lane), from_lane(state.index, lane)};
+  }
+  USBGPU_INLINE static void write(const ScanArgs& args, uint64_t place, State state) {
+    at<T>(args.output)[place] = convert<T>(state.value);
+    at<int64_t>(args.indices)[place] = state.index;
+  }
+  // 16 bytes each, of which the value takes up to 8
+  USBGPU_INLINE static State total(const ScanArgs& args, uint64_t i) {
+    return {*at<Value>(args.totals + 16 * i), *at<uint32_t>(args.totals + 16 * i + 8)};
+  }
+  USBGPU_INLINE static void keep(const ScanArgs& args, uint64_t i, State state) {
+    *at<Value>(args.totals + 16 * i) = state.value, *at<uint32_t>(args.totals + 16 * i + 8) = state.index;
   }
 };
 
-template <typename T, bool Largest>
-USBGPU_INLINE void extreme_rows(const ScanArgs& args) {
-  using Acc = typename select<sizeof(accumulate_t<T>) == 8 && sizeof(T) < 8, int32_t, accumulate_t<T>>::type;
-  __shared__ Acc values[8];
-  __shared__ uint32_t indices[8];
-  const uint64_t base = (uint64_t)(blockIdx.x / args.inner) * args.dim * args.inner + blockIdx.x % args.inner;
-  Acc carry{};
-  uint32_t carry_index = ~0u;  // nothing seen yet
-#pragma clang loop unroll(disable)
-  for (uint32_t first = 0; first < args.dim; first += 256) {
-    const uint32_t i = first + threadIdx.x, last = args.dim - 1;
-    const uint64_t place = base + (uint64_t)i * args.inner;
-    // Threads beyond the end repeat the last element: nothing follows them.
-    Acc value = convert<Acc>(at<T>(args.input)[base + (uint64_t)(i < last ? i : last) * args.inner]);
-    uint32_t index = i;
+// ---- within a workgroup
+
+inline constexpr uint32_t kScanItems = 4;   // neighbouring elements of a thread
+
+// Of the first `Lanes` lanes of a wave: all states up to and including this lane's.
+template <typename Scan, uint32_t Lanes>
+USBGPU_INLINE typename Scan::State scan_wave(typename Scan::State state) {
 #pragma unroll
-    for (uint32_t step = 1; step < 32; step <<= 1) {
-      const Acc before = from_lane(value, lane_id() - step);
-      const uint32_t before_index = from_lane(index, lane_id() - step);
-      if (lane_id() >= step && !Extreme<Largest>::later_wins(before, value)) value = before, index = before_index;
-    }
-    local_barrier();
-    if (lane_id() == 31) values[threadIdx.x >> 5] = value, indices[threadIdx.x >> 5] = index;
-    local_barrier();
-    Acc all = carry;
-    uint32_t all_index = carry_index;
-#pragma unroll
-    for (uint32_t wave = 0; wave < 8; ++wave) {
-      const bool seen = all_index != ~0u;
-      if (wave == threadIdx.x >> 5 && seen && !Extreme<Largest>::later_wins(all, value)) value = all, index = all_index;
-      if (!seen || Extreme<Largest>::later_wins(all, values[wave])) all = values[wave], all_index = indices[wave];
-    }
-    carry = all, carry_index = all_index;
-    if (i < args.dim) {
-      at<T>(args.output)[place] = convert<T>(value);
-      at<int64_t>(args.indices)[place] = index;
-    }
+  for (uint32_t step = 1; step < Lanes; step <<= 1) {
+    const typename Scan::State before = Scan::before(state, lane_id() - step);
+    if (lane_id() >= step) state = Scan::join(before, state);
   }
+  return state;
 }
 
-template <typename T, bool Largest>
-USBGPU_INLINE void extreme_columns(const ScanArgs& args) {
+// Of the group's threads. `all`: joined up to the last one's.
+template <typename Scan>
+USBGPU_INLINE typename Scan::State scan_group(typename Scan::State state, typename Scan::State& all) {
+  using State = typename Scan::State;
+  __shared__ State last[8];
+  const uint32_t wave = threadIdx.x >> 5;
+  state = scan_wave<Scan, 32>(state);
+  local_barrier();   // an earlier call's may still be being read
+  if (lane_id() == 31) last[wave] = state;
+  local_barrier();
+  const State waves = scan_wave<Scan, 8>(last[lane_id() & 7]);
+  all = Scan::before(waves, 7);
+  const State ahead = Scan::before(waves, wave - 1);
+  return wave ? Scan::join(ahead, state) : state;
+}
+
+USBGPU_INLINE uint64_t scan_base(const ScanArgs& args, uint32_t row) {
+  return (uint64_t)(row / args.inner) * args.dim * args.inner + row % args.inner;
+}
+
+// Elements [begin, end) of a row, after what `carry` holds; without Write only their total is wanted.
+template <typename Scan, bool Write>
+USBGPU_INLINE typename Scan::State scan_part(const ScanArgs& args, uint32_t row, uint32_t begin, uint32_t end,
+                                             typename Scan::State carry) {
+  using T = typename Scan::Element;
+  using State = typename Scan::State;
+  const uint64_t base = scan_base(args, row);
+#pragma clang loop unroll(disable)
+  for (uint64_t first = begin; first < end; first += 256 * kScanItems) {
+    const uint64_t own = first + threadIdx.x * kScanItems;
+    State state[kScanItems];
+#pragma unroll
+    for (uint32_t k = 0; k < kScanItems; ++k) {
+      state[k] = Scan::start();
+      if (own + k < end) state[k] = Scan::of(read_element(at<T>(args.input) + base + (own + k) * args.inner), (uint32_t)own + k);
+    }
+#pragma unroll
+    for (uint32_t k = 1; k < kScanItems; ++k) state[k] = Scan::join(state[k - 1], state[k]);
+    State all;
+    const State upto = scan_group<Scan>(state[kScanItems - 1], all);
+    if constexpr (Write) {
+      // what the threads before this one have: the neighbour's, or the last wave's
+      State ahead = Scan::before(upto, lane_id() - 1);
+      __shared__ State edge[8];
+      if (lane_id() == 31) edge[threadIdx.x >> 5] = upto;
+      local_barrier();
+      if (lane_id() == 0) ahead = threadIdx.x ? edge[(threadIdx.x >> 5) - 1] : Scan::start();
+      ahead = Scan::join(carry, ahead);
+#pragma unroll
+      for (uint32_t k = 0; k < kScanItems; ++k)
+        if (own + k < end) Scan::write(args, base + (own + k) * args.inner, Scan::join(ahead, state[k]));
+    }
+    carry = Scan::join(carry, all);
+  }
+  return carry;
+}
+
+// ---- the forms
+
+template <typename Scan>
+USBGPU_INLINE void scan_rows(const ScanArgs& args) {
+  scan_part<Scan, true>(args, blockIdx.x, 0, args.dim, Scan::start());
+}
+
+USBGPU_INLINE uint32_t segment_end(const ScanArgs& args, uint32_t begin) {
+  return args.dim - begin < args.segment ? args.dim : begin + args.segment;
+}
+
+template <typename Scan>
+USBGPU_INLINE void scan_totals(const ScanArgs& args) {
+  const uint32_t begin = blockIdx.y * args.segment;
+  const typename Scan::State total = scan_part<Scan, false>(args, blockIdx.x, begin, segment_end(args, begin), Scan::start());
+  if (threadIdx.x == 0) Scan::keep(args, (uint64_t)blockIdx.x * args.segments + blockIdx.y, total);
+}
+
+template <typename Scan>
+USBGPU_INLINE void scan_segments(const ScanArgs& args) {
+  using State = typename Scan::State;
+  const uint32_t begin = blockIdx.y * args.segment;
+  State carry = Scan::start();
+#pragma clang loop unroll(disable)
+  for (uint32_t first = 0; first < blockIdx.y; first += 256) {
+    const uint32_t i = first + threadIdx.x;
+    State all;
+    scan_group<Scan>(i < blockIdx.y ? Scan::total(args, (uint64_t)blockIdx.x * args.segments + i) : Scan::start(), all);
+    carry = Scan::join(carry, all);
+  }
+  scan_part<Scan, true>(args, blockIdx.x, begin, segment_end(args, begin), carry);
+}
+
+// Many rows, whose elements lie apart, or short ones.
+template <typename Scan>
+USBGPU_INLINE void scan_columns(const ScanArgs& args) {
+  using T = typename Scan::Element;
   const uint32_t row = blockIdx.x * 256 + threadIdx.x;
   if (row >= args.rows) return;
-  const uint64_t base = (uint64_t)(row / args.inner) * args.dim * args.inner + row % args.inner;
-  T extreme{};
-  uint32_t index = 0;
+  const uint64_t base = scan_base(args, row);
+  typename Scan::State state = Scan::start();
 #pragma clang loop unroll(disable)
   for (uint32_t i = 0; i < args.dim; ++i) {
     const uint64_t place = base + (uint64_t)i * args.inner;
-    const T value = at<T>(args.input)[place];
-    if (i == 0 || Extreme<Largest>::later_wins(convert<accumulate_t<T>>(extreme), convert<accumulate_t<T>>(value)))
-      extreme = value, index = i;
-    at<T>(args.output)[place] = extreme;
-    at<int64_t>(args.indices)[place] = index;
+    state = Scan::join(state, Scan::of(read_element(at<T>(args.input) + place), i));
+    Scan::write(args, place, state);
   }
 }
 
 }  // namespace usbgpu_family
 
-#define USBGPU_EXTREME_SCAN(symbol, form, T, largest) \
-  USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::ScanArgs args) { usbgpu_family::form<T, largest>(args); }
-#define USBGPU_SCAN(symbol, form, T, Op) \
+#define USBGPU_SCAN(symbol, form, ...) \
   USBGPU_FAMILY_KERNEL(256) void symbol(usbgpu_family::ScanArgs args) { \
-    usbgpu_family::form<T, usbgpu_family::Op>(args); \
+    using namespace usbgpu_family; \
+    form<__VA_ARGS__>(args); \
   }

@@ -12,19 +12,21 @@ USBGPU_INLINE void sort_tile(const SortArgs& args) {
   __shared__ T keys[kSortTile];
   __shared__ uint32_t order[kSortTile];
   const uint32_t first = blockIdx.x * kSortTile, width = args.width;
-  const uint64_t row = (uint64_t)blockIdx.y * args.n, row_out = (uint64_t)blockIdx.y * args.kept;
+  const uint64_t outer = blockIdx.y / args.inner, inner = blockIdx.y - outer * args.inner;
+  const uint64_t row = outer * args.n * args.inner + inner, row_out = outer * args.kept * args.inner + inner;
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < width; i += 256) {
     const bool filled = first + i < args.n;
-    keys[i] = filled ? at<T>(args.keys)[row + first + i] : T(0);
+    keys[i] = filled ? at<T>(args.keys)[row + (uint64_t)(first + i) * args.inner] : T(0);
     order[i] = filled ? first + i : ~0u;
   }
   sort_in_lds(width, [&](uint32_t i, uint32_t j, bool up) { exchange_pairs<T, Descending>(keys, order, i, j, up); });
 #pragma clang loop unroll(disable)
   for (uint32_t i = threadIdx.x; i < width; i += 256) {
     if (first + i >= args.kept) break;
-    at<T>(args.keys_out)[row_out + first + i] = keys[i];
-    at<int64_t>(args.order_out)[row_out + first + i] = (int64_t)order[i];
+    const uint64_t to = row_out + (uint64_t)(first + i) * args.inner;
+    at<T>(args.keys_out)[to] = keys[i];
+    at<int64_t>(args.order_out)[to] = (int64_t)order[i];
   }
 }
 

@@ -1,4 +1,4 @@
-// Arguments of sort.hip: rows of n keys, contiguous.
+// Arguments of sort.hip: rows of n keys; those of a tensor [outer, n, inner], contiguous.
 #pragma once
 #include "portable.h"
 
@@ -12,6 +12,7 @@ struct SortArgs {
   uint32_t n, rows;
   uint32_t run;                     // merge: length of the sorted runs
   uint32_t width;                   // tile: power of two that holds a tile's keys
+  uint32_t inner;                   // 1 unless one tile holds a row
   uint32_t kept;                    // of n, the length of the output's rows: n unless one tile holds a row
 };
 

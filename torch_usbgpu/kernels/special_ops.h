@@ -2,8 +2,10 @@
 // usbgpu/math; here is only where PyTorch's CPU kernels answer something of their own.
 #pragma once
 #include <usbgpu/math/bessel.h>
-#include <usbgpu/math/gamma.h>
+#include <usbgpu/math/incomplete_gamma.h>
+#include <usbgpu/math/normal.h>
 #include <usbgpu/math/orthogonal.h>
+#include <usbgpu/math/zeta.h>
 
 #include "pointwise_ops.h"
 

@@ -9,6 +9,7 @@
 #include "aten/backend/fallback.h"
 #include "aten/backend/fallback_listener.h"
 #include "aten/launch.h"
+#include "kernel_arguments.h"
 
 namespace py = pybind11;
 using namespace usbgpu;
@@ -64,6 +65,7 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Operators of the usbgpu device for torch (C++ part of torch_usbgpu)";
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
 
+  m.attr("kernel_arguments") = USBGPU_KERNEL_ARGUMENTS;   // torch_usbgpu/kernels/arguments.py
   m.def("is_open", &device_is_open, no_gil);
   m.def("open", [] { device(); }, "Boots the device if it is not open yet.", no_gil);
   m.def("properties", &properties);

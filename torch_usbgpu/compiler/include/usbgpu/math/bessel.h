@@ -1,14 +1,24 @@
 // Bessel functions of orders 0 and 1, modified and not, and Airy's Ai. Not part of hip_runtime.h.
 //
-// Small arguments: power series. Large ones: smooth cores (special_fits.h) times decay, or
+// Small arguments: power series. Large ones: smooth cores (fits_bessel.h) times decay, or
 // modulus and phase: J + iY = M exp(i theta), which keeps its precision at the zeros because
 // theta is reduced as a pair. float: through double, error < 1 ulp. double: < 4 ulp, but within
 // 2^-8 of a zero of J, Y or Ai the error is absolute (2^-54 of the wave's height).
 #pragma once
+#include "fits_bessel.h"
 #include "special.h"
-#include "special_fits.h"
 
 namespace usbgpu::math {
+
+// The first terms of a table's power series.
+template <int terms> USBGPU_FN double series(const double* table, double z) {
+  double sum = table[terms - 1];
+#pragma unroll
+  for (int k = terms - 2; k >= 0; --k) sum = fma(sum, z, table[k]);
+  return sum;
+}
+USBGPU_FN double j0_series(double z) { return series<11>(kBessel0, z); }
+USBGPU_FN double j1_series(double z) { return series<11>(kBessel1, z); }
 
 // ---- I
 
@@ -16,7 +26,7 @@ USBGPU_FN double bessel_i(int order, double ax, bool scaled) {
   double result;
   if (ax <= 8.0) {
     const double z = 0.25 * ax * ax;
-    result = order ? 0.5 * ax * i1_series(z) : i0_series(z);
+    result = order ? 0.5 * ax * series<26>(kBessel1, z) : series<26>(kBessel0, z);
     return scaled ? result * exp(-ax) : result;
   }
   if (ax == inf<double>) return scaled ? 0.0 : ax;
@@ -140,7 +150,8 @@ USBGPU_FN double airy_ai(double x) {
   if (fabs(x) < 2.1) {
     return x < -1.1  ? fit_airy_below(fma(2.0, x, 3.2))
            : x < 0.0 ? fit_airy_middle((x + 0.55) * (1.0 / 0.55))
-                     : fit_airy_above((x - 1.05) * (1.0 / 1.05));
+           : x < 1.1 ? fit_airy_above((x - 0.55) * (1.0 / 0.55))
+                     : fit_airy_beyond(fma(2.0, x, -3.2));
   }
   const double ax = fabs(x);
   const pair<double> zeta = airy_zeta(ax);

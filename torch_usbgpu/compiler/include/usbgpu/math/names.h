@@ -2,6 +2,7 @@
 // __f forms straight from the hardware's approximate units. half and bfloat16 go through float.
 #pragma once
 #include "exp_log_f32.h"
+#include "gamma.h"
 #include "hyperbolic.h"
 #include "special.h"
 #include "trig.h"

@@ -5,40 +5,9 @@
 #pragma once
 #include "hyperbolic.h"
 #include "trig.h"
+#include "twofold.h"
 
 namespace usbgpu::math {
-
-// Double and pair arithmetic under one set of names.
-struct twofold {
-  double high, low;
-  USBGPU_FN twofold of(double x) { return {x, 0.0}; }
-};
-USBGPU_FN twofold operator+(twofold a, twofold b) {
-  const pair<double> s = exact_sum(a.high, b.high), r = quick_sum(s.high, s.low + (a.low + b.low));
-  return {r.high, r.low};
-}
-USBGPU_FN twofold operator-(twofold a, twofold b) { return a + twofold{-b.high, -b.low}; }
-USBGPU_FN twofold operator*(twofold a, twofold b) {
-  const pair<double> p = exact_product(a.high, b.high);
-  const pair<double> r = quick_sum(p.high, fma(a.high, b.low, fma(a.low, b.high, p.low)));
-  return {r.high, r.low};
-}
-USBGPU_FN twofold operator/(twofold a, twofold b) {      // b.low = 0: a whole number
-  const double q = a.high / b.high;
-  const pair<double> r = quick_sum(q, (fma(-q, b.high, a.high) + a.low) / b.high);
-  return {r.high, r.low};
-}
-USBGPU_FN double value_of(twofold a) { return isnan(a.low) ? a.high : a.high + a.low; }
-
-struct single {                                              // of float results
-  double high;
-  USBGPU_FN single of(double x) { return {x}; }
-};
-USBGPU_FN single operator+(single a, single b) { return {a.high + b.high}; }
-USBGPU_FN single operator-(single a, single b) { return {a.high - b.high}; }
-USBGPU_FN single operator*(single a, single b) { return {a.high * b.high}; }
-USBGPU_FN single operator/(single a, single b) { return {a.high / b.high}; }
-USBGPU_FN double value_of(single a) { return a.high; }
 
 enum polynomial { chebyshev_t, chebyshev_u, chebyshev_v, chebyshev_w, hermite_h, hermite_he, laguerre_l, legendre_p };
 

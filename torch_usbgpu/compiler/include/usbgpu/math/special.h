@@ -1,7 +1,6 @@
-// erf, erfc, erfinv, lgamma, digamma, tgamma, cbrt, rsqrt, hypot, fmod, remainder, nextafter.
+// erf, erfc, erfinv, cbrt, rsqrt, hypot, fmod, remainder, nextafter.
 #pragma once
 #include "hyperbolic.h"
-#include "special_fits.h"
 #include "trig.h"
 
 namespace usbgpu::math {
@@ -100,82 +99,6 @@ USBGPU_FN double normcdf(double x) { return 0.5 * erfc(-0.70710678118654752 * x)
 USBGPU_FN float normcdf(float x) { return (float)normcdf((double)x); }
 USBGPU_FN double normcdfinv(double p) { return 1.4142135623730951 * erfinv(2.0 * p - 1.0); }
 USBGPU_FN float normcdfinv(float p) { return (float)normcdfinv((double)p); }
-
-// ---- gamma function
-
-// lgamma(1 + f) / (f (f - 1)), 0 <= f <= 1.
-USBGPU_FN double lgamma_core(double f) {
-  return poly(f, 0x1.2788cfc6fb619p-1, -0x1.f6465978d46d2p-3, 0x1.3e54520481049p-3, -0x1.d7a3e6a87a04bp-4,
-              0x1.79cf9c3bccff1p-4, -0x1.3cb1f86d41a0cp-4, 0x1.1155358c9caf2p-4, -0x1.e180a2722881cp-5,
-              0x1.ae7e087aed149p-5, -0x1.852fcd9c80983p-5, 0x1.6250ededabaebp-5, -0x1.427cc3b703db9p-5,
-              0x1.213e29eb2d0dfp-5, -0x1.f2d05f0115411p-6, 0x1.8f7431e011d34p-6, -0x1.1d39aed80b32ep-6,
-              0x1.5bc02f69b6f67p-7, -0x1.59abfab374fa1p-8, 0x1.099055a168235p-9, -0x1.253f129f73fffp-11,
-              0x1.9bb1ba4ffe57ap-14, -0x1.12d75cbfc09b1p-17);
-}
-// x > 0. Above 8: Stirling. Below: by recurrence to [1, 2]. What stands by the zeros at 1 and 2 is formed without rounding.
-USBGPU_FN double lgamma_positive(double x) {
-  const double big = x < 8.0 ? 8.0 : x, z = 1.0 / big, z2 = z * z;
-  const double series = z * poly(z2, 0x1.5555555555555p-4, -0x1.6c16c16c16c17p-9, 0x1.a01a01a01a01ap-11,
-                                 -0x1.3813813813814p-11, 0x1.b951e2b18ff23p-11, -0x1.f6ab0d9993c7dp-10,
-                                 0x1.a41a41a41a41ap-8, -0x1.e4286cb0f5398p-6);
-  const double stirling = fma(big - 0.5, log(big), -big) + (0x1.d67f1c864beb5p-1 + series);
-  double product = 1.0, y = x;
-#pragma unroll
-  for (int i = 0; i < 6; ++i)
-    if (y >= 3.0) y -= 1.0, product *= y;
-  double extra = log(product), f = y - 1.0, g = y - 2.0;      // g = f - 1
-  if (y < 1.0) extra -= log(y), f = y, g = y - 1.0;
-  else if (y > 2.0) extra += log1p(y - 2.0), f = y - 2.0, g = y - 3.0;
-  const double small = fma(f * g, lgamma_core(f), extra);
-  return x < 8.0 ? small : x > 1e305 && x * 0.5 > 1.2797e305 ? inf<double> : stirling;
-}
-
-// log |Gamma(x)|. Float: < 1 ulp, except near the zeros below 0, where the absolute error is < 1e-14.
-USBGPU_FN double lgamma(double x) {
-  const double ax = fabs(x);
-  if (isnan(x)) return x;
-  if (isinf(x) || (x <= 0.0 && floor(x) == x)) return inf<double>;
-  const double g = ax < 0x1p-60 ? -log(ax) : lgamma_positive(ax);
-  if (x > 0.0 || ax < 0x1p-60) return g;
-  // Gamma(-x) Gamma(x) = -pi / (x sin(pi x))
-  return log(0x1.921fb54442d18p+1 / fabs(ax * sinpi(ax))) - g;
-}
-USBGPU_FN float lgamma(float x) { return (float)lgamma((double)x); }
-
-// Gamma(x). Float: < 1 ulp. Double: < 600 ulp at the ends of the range, < 15 for |x| < 5.
-USBGPU_FN double tgamma(double x) {
-  if (x == 0.0) return copysign(inf<double>, x);
-  if (isnan(x) || (x < 0.0 && floor(x) == x)) return nan<double>;
-  const double magnitude = x < -185.0 ? 0.0 : exp(lgamma(x));
-  return x < 0.0 && floor(0.5 * floor(x)) != 0.5 * floor(x) ? -magnitude : magnitude;
-}
-USBGPU_FN float tgamma(float x) { return (float)tgamma((double)x); }
-
-// Gamma'/Gamma. Float: < 1 ulp, except near its zeros below 0. Double: < 4 ulp above 0. 0 -> -inf with
-// the sign of PyTorch's (-inf at +0, inf at -0), negative integers -> NaN.
-USBGPU_FN double digamma(double x) {
-  if (x == 0.0) return copysign(inf<double>, -x);
-  if (x < 0.0 && floor(x) == x) return nan<double>;
-  double reflection = 0.0, y = x;
-  if (x < 0.0) {
-    const double r = x - rint(x);
-    reflection = -0x1.921fb54442d18p+1 / tan(0x1.921fb54442d18p+1 * r);
-    y = 1.0 - x;
-  }
-  double shift = 0.0;
-  if (y < 1.0) shift = -1.0 / y, y += 1.0;
-#pragma unroll 1
-  for (int i = 0; i < 10; ++i)
-    if (y > 2.0 && y < 10.0) y -= 1.0, shift += 1.0 / y;
-  const double z = 1.0 / (y * y);
-  const double series = z * poly(z, 0x1.5555555555555p-4, -0x1.1111111111111p-7, 0x1.0410410410410p-8,
-                                 -0x1.1111111111111p-8, 0x1.f07c1f07c1f08p-8, -0x1.5995995995996p-6,
-                                 0x1.5555555555555p-4);
-  const double core = y <= 2.0 ? ((y - kDigammaZeroHigh) - kDigammaZeroLow) * fit_digamma_near_zero(fma(2.0, y, -3.0))
-                               : log(y) - 0.5 / y - series;
-  return reflection + (core + shift);
-}
-USBGPU_FN float digamma(float x) { return (float)digamma((double)x); }
 
 // ---- roots and remainders
 

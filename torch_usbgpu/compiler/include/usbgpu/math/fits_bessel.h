@@ -202,14 +202,22 @@ USBGPU_FN double fit_airy_middle(double t) {
       0x1.386535bd5e920p-32, 0x1.b2b401e9682fep-39, -0x1.96716ad16e014p-39, 0x1.e44573e044414p-43);
 }
 
-// Ai(x), 0 <= x <= 2.1, t = (x - 1.05)/1.05
+// Ai(x), 0 <= x <= 1.1, t = (x - 0.55)/0.55
 USBGPU_FN double fit_airy_above(double t) {
   return poly(t,
-      0x1.05209daae085cp-3, -0x1.47c1917309d49p-3, 0x1.2e49a1040d316p-4, -0x1.9b5d9f92c5b14p-8,
-      -0x1.1099e2a31b71bp-7, 0x1.002360dba9612p-8, -0x1.274ae2e50a81ep-11, -0x1.fde8b1226b1adp-14,
-      0x1.22096de040461p-14, -0x1.71716b82b16aep-17, -0x1.69ff555e6cf21p-21, 0x1.487ce90dba6b8p-21,
-      -0x1.b81d7a5aa177dp-24, -0x1.fd35d9f572593p-32, 0x1.bd59881057ddcp-29, -0x1.37fc1193ca6ecp-31,
-      0x1.cc522914e8fbdp-37, 0x1.9231c2c988d66p-37, -0x1.129237d5d8e55p-39, 0x1.00225098e63dep-44);
+      0x1.c3c77425b95a8p-3, -0x1.ed4fd4d8d4075p-4, 0x1.2ca8b45608891p-6, 0x1.6c0679e012f21p-9,
+      -0x1.73092d9bbbc2cp-10, 0x1.7097edc92cdd9p-13, 0x1.fadda0769059fp-18, -0x1.498ac5c52b0ecp-18,
+      0x1.246387417ba93p-21, 0x1.a3964ae714778p-28, -0x1.1550e4e4caab1p-27, 0x1.c9ee1b805a6ccp-31,
+      -0x1.582876455bd12p-39, -0x1.0fb4168f3385cp-37, 0x1.a07c87f1a07c1p-41, -0x1.c31f2e268b159p-48);
+}
+
+// Ai(x), 1.1 <= x <= 2.1, t = 2x - 3.2
+USBGPU_FN double fit_airy_beyond(double t) {
+  return poly(t,
+      0x1.0026b3684ff90p-4, -0x1.6455d25aba079p-5, 0x1.99d78573b3280p-7, -0x1.a2a59e5899b31p-10,
+      -0x1.2f978430b75c9p-15, 0x1.83d01e42f9bd8p-15, -0x1.def09bb1fb498p-18, 0x1.651bc1c51cb2ap-22,
+      0x1.c08aaf0e551f1p-25, -0x1.6a3d0733ad441p-27, 0x1.7d87a8328ac8bp-31, 0x1.7174d2c884af9p-36,
+      -0x1.1556b9b29e0aap-37, 0x1.5762ef4644560p-41, -0x1.dcca31266d3b0p-50, -0x1.001814f71a1dap-48);
 }
 
 // 2 sqrt(pi) x^(1/4) exp(zeta) Ai(x), zeta = 2/3 x^1.5 >= 2, t = 4/zeta - 1
@@ -270,68 +278,6 @@ USBGPU_FN double fit_airy_phase_tail(double t) {
       -0x1.6a0d97f7a124ep-41, 0x1.bcdce87ad813bp-42, 0x1.df0519b0beb45p-43, -0x1.1ccd666883e73p-43);
 }
 
-// Gamma(x), 1 <= x <= 2, t = 2x - 3
-USBGPU_FN double fit_gamma_core(double t) {
-  return poly(t,
-      0x1.c5bf891b4ef6bp-1, 0x1.08ea88ee561b2p-6, 0x1.a8c4dba620d62p-4, -0x1.b77ac1ca2ebc4p-7, 0x1.283bd374ea140p-7,
-      -0x1.3d88cfe504937p-9, 0x1.e022b74492dadp-11, -0x1.374fd5cd6a141p-12, 0x1.a752c64df56b9p-14,
-      -0x1.1a2c293acbda4p-15, 0x1.7991ee81016cfp-17, -0x1.f7fc6d20efc03p-19, 0x1.504cc8c4c0843p-20,
-      -0x1.c09fa693cbfc4p-22, 0x1.2b52a6fbf3048p-23, -0x1.8f2be63625a54p-25, 0x1.084be8db95414p-26,
-      -0x1.606b57e7334acp-28, 0x1.f4d423febd85dp-30, -0x1.4de4bab1d6d22p-31, 0x1.192c9a82f15fdp-33,
-      -0x1.76e75bc4d1b5ap-35, 0x1.76e8b52b8ad09p-35, -0x1.f3e1335b1f73ap-37);
-}
-
-// digamma(x)/(x - z) about its zero z, 1 <= x <= 2, t = 2x - 3
-USBGPU_FN double fit_digamma_near_zero(double t) {
-  return poly(t,
-      0x1.e6f0cbb873616p-1, -0x1.b1cb63005ee96p-3, 0x1.eca189b8e6f7bp-5, -0x1.2feeeb98a7e14p-6, 0x1.8512e59037f3fp-8,
-      -0x1.fb4420299c39ep-10, 0x1.4de9aa17fed5cp-11, -0x1.b9f8b14eb372ep-13, 0x1.256471573c163p-14,
-      -0x1.8635595c28480p-16, 0x1.03c0b29031197p-17, -0x1.5a07ffdcf1525p-19, 0x1.cd1f2dbc0dbedp-21,
-      -0x1.335166d938f39p-22, 0x1.99e14548a2d9bp-24, -0x1.1138fd323dc0cp-25, 0x1.69be71d89ad40p-27,
-      -0x1.e24e3f4fdc1dcp-29, 0x1.56ae8897d5d3dp-30, -0x1.c8e71b670fd14p-32, 0x1.80c273fb322c5p-34,
-      -0x1.0081238b97022p-35, 0x1.0080971c5617fp-35, -0x1.5600aebc07538p-37);
-}
-
-// I0: sum z^k/k!^2, z <= 16
-USBGPU_FN double i0_series(double z) {
-  return poly(z,
-      0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p-2, 0x1.c71c71c71c71cp-6, 0x1.c71c71c71c71cp-10,
-      0x1.23456789abcdfp-14, 0x1.02e85c0898b71p-19, 0x1.522a43f65486ap-25, 0x1.522a43f65486ap-31,
-      0x1.0b313289be0b9p-37, 0x1.5601885e63e5dp-44, 0x1.69ca9cf3b7f54p-51, 0x1.4197a7f5154bcp-58,
-      0x1.e725594ee52e9p-66, 0x1.3e22d70ef3b5fp-73, 0x1.69f7da8510bcdp-81, 0x1.69f7da8510bcdp-89,
-      0x1.40a2dc2460523p-97, 0x1.faaf2fa1c79e5p-106, 0x1.674f8e46c208cp-114, 0x1.cbeaf38dc529fp-123,
-      0x1.0afb53e9cec0bp-131, 0x1.1a6d4e307528fp-140, 0x1.1159d2b18fe1fp-149, 0x1.e5f504c9e358cp-159,
-      0x1.8e189760fbc74p-168);
-}
-
-// I1 2/x: sum z^k/(k! (k+1)!), z <= 16
-USBGPU_FN double i1_series(double z) {
-  return poly(z,
-      0x1.0000000000000p+0, 0x1.0000000000000p-1, 0x1.5555555555555p-4, 0x1.c71c71c71c71cp-8, 0x1.6c16c16c16c17p-12,
-      0x1.845c8a0ce5129p-17, 0x1.27e4fb7789f5cp-22, 0x1.522a43f65486ap-28, 0x1.2c9758daf5cd0p-34,
-      0x1.ab81ea75fcdf4p-41, 0x1.f17697cf1cf13p-48, 0x1.e2637bef9ff1ap-55, 0x1.8bce58901a35ep-62,
-      0x1.165e7c2d153f3p-69, 0x1.53585cdcbfb10p-77, 0x1.69f7da8510bcdp-85, 0x1.54ad09e6a6575p-93,
-      0x1.1d028acb00491p-101, 0x1.aaae78f4066a6p-110, 0x1.1f72d8389b3a3p-118, 0x1.5e69de22df5cep-127,
-      0x1.84564b82a1184p-136, 0x1.88f11edf3ed4cp-145, 0x1.6c77c3976a829p-154, 0x1.37033643c4b3bp-163,
-      0x1.e9f6e1b270f54p-173);
-}
-
-// the same for |z| <= 0.57
-USBGPU_FN double j0_series(double z) {
-  return poly(z,
-      0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p-2, 0x1.c71c71c71c71cp-6, 0x1.c71c71c71c71cp-10,
-      0x1.23456789abcdfp-14, 0x1.02e85c0898b71p-19, 0x1.522a43f65486ap-25, 0x1.522a43f65486ap-31,
-      0x1.0b313289be0b9p-37, 0x1.5601885e63e5dp-44);
-}
-
-// the same for |z| <= 0.57
-USBGPU_FN double j1_series(double z) {
-  return poly(z,
-      0x1.0000000000000p+0, 0x1.0000000000000p-1, 0x1.5555555555555p-4, 0x1.c71c71c71c71cp-8, 0x1.6c16c16c16c17p-12,
-      0x1.845c8a0ce5129p-17, 0x1.27e4fb7789f5cp-22, 0x1.522a43f65486ap-28, 0x1.2c9758daf5cd0p-34,
-      0x1.ab81ea75fcdf4p-41, 0x1.f17697cf1cf13p-48);
-}
-
 // sum H_k z^k/k!^2, |z| <= 0.57
 USBGPU_FN double k0_series(double z) {
   return poly(z,
@@ -348,86 +294,26 @@ USBGPU_FN double k1_series(double z) {
       0x1.ec021b49cd260p-39, 0x1.2a217002356e7p-45, 0x1.2b9a5940d0c02p-52);
 }
 
-// a log Gamma*(a) in powers of 1/a^2, a >= 12
-USBGPU_FN double stirling(double z) {
-  return poly(z,
-      0x1.5555555555555p-4, -0x1.6c16c16c16c17p-9, 0x1.a01a01a01a01ap-11, -0x1.3813813813814p-11,
-      0x1.b951e2b18ff23p-11, -0x1.f6ab0d9993c7dp-10, 0x1.a41a41a41a41ap-8, -0x1.e4286cb0f5398p-6,
-      0x1.6fe96381e0680p-3, -0x1.6476701181f3ap+0, 0x1.ace44322ce006p+3);
-}
+// I0 and J0: sum z^k/k!^2. 26 terms for |z| <= 16, 11 for |z| <= 0.57
+USBGPU_TABLE double kBessel0[26] = {
+    0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p-2, 0x1.c71c71c71c71cp-6, 0x1.c71c71c71c71cp-10,
+    0x1.23456789abcdfp-14, 0x1.02e85c0898b71p-19, 0x1.522a43f65486ap-25, 0x1.522a43f65486ap-31,
+    0x1.0b313289be0b9p-37, 0x1.5601885e63e5dp-44, 0x1.69ca9cf3b7f54p-51, 0x1.4197a7f5154bcp-58,
+    0x1.e725594ee52e9p-66, 0x1.3e22d70ef3b5fp-73, 0x1.69f7da8510bcdp-81, 0x1.69f7da8510bcdp-89,
+    0x1.40a2dc2460523p-97, 0x1.faaf2fa1c79e5p-106, 0x1.674f8e46c208cp-114, 0x1.cbeaf38dc529fp-123,
+    0x1.0afb53e9cec0bp-131, 0x1.1a6d4e307528fp-140, 0x1.1159d2b18fe1fp-149, 0x1.e5f504c9e358cp-159,
+    0x1.8e189760fbc74p-168};
 
-// B_2k/(2k)!, of Euler and Maclaurin's formula
-USBGPU_TABLE double kEulerMaclaurin[13] = {
-    0x1.5555555555555p-4, -0x1.6c16c16c16c17p-10, 0x1.1566abc011567p-15, -0x1.bbd779334ef0bp-21,
-    0x1.66a8f2bf70ebep-26, -0x1.22805d644267fp-31, 0x1.d6db2c4e09162p-37, -0x1.7da4e1f79955cp-42,
-    0x1.355871d652e9ep-47, -0x1.f57d968caacf1p-53, 0x1.967e1f09c376fp-58, -0x1.497d9033a2b5cp-63,
-    0x1.0b132d7c6ad06p-68};
+// I1 2/x and J1 2/x: sum z^k/(k! (k+1)!), the same
+USBGPU_TABLE double kBessel1[26] = {
+    0x1.0000000000000p+0, 0x1.0000000000000p-1, 0x1.5555555555555p-4, 0x1.c71c71c71c71cp-8, 0x1.6c16c16c16c17p-12,
+    0x1.845c8a0ce5129p-17, 0x1.27e4fb7789f5cp-22, 0x1.522a43f65486ap-28, 0x1.2c9758daf5cd0p-34,
+    0x1.ab81ea75fcdf4p-41, 0x1.f17697cf1cf13p-48, 0x1.e2637bef9ff1ap-55, 0x1.8bce58901a35ep-62,
+    0x1.165e7c2d153f3p-69, 0x1.53585cdcbfb10p-77, 0x1.69f7da8510bcdp-85, 0x1.54ad09e6a6575p-93,
+    0x1.1d028acb00491p-101, 0x1.aaae78f4066a6p-110, 0x1.1f72d8389b3a3p-118, 0x1.5e69de22df5cep-127,
+    0x1.84564b82a1184p-136, 0x1.88f11edf3ed4cp-145, 0x1.6c77c3976a829p-154, 0x1.37033643c4b3bp-163,
+    0x1.e9f6e1b270f54p-173};
 
 inline constexpr double kY0ZeroHigh = 0x1.c982eb8d417eap-1, kY0ZeroLow = 0x1.ea9d270347f83p-56;
-
-inline constexpr double kDigammaZeroHigh = 0x1.762d86356be3fp+0, kDigammaZeroLow = 0x1.b86a722197829p-54;
-
-// c[k][n] of eta^n a^-k in Temme's uniform expansion of the incomplete gamma functions
-USBGPU_TABLE double kTemme[10][20] = {
-    {
-        -0x1.5555555555555p-2, 0x1.5555555555555p-4, -0x1.e573ac901e574p-7, 0x1.2f684bda12f68p-10,
-        0x1.71de3a556c734p-12, -0x1.76e06fec7273bp-13, 0x1.48c5892f7cd83p-15, -0x1.255370652afc1p-19,
-        -0x1.f1b22f594c6b5p-20, 0x1.bd6d21e4b4109p-21, -0x1.7b5f9a2d0465cp-23, 0x1.ccf5ceb7f0d9fp-28,
-        0x1.6097d55c37c1cp-27, -0x1.2d2197c7a2faap-28, 0x1.f6e66d24d5c8ap-31, -0x1.c0d9b6edf2b0bp-36,
-        -0x1.0070a87340428p-34, 0x1.ac9475c463659p-36, -0x1.61ca701fd754ap-38, 0x1.ef98008f5eec2p-44},
-    {
-        -0x1.e573ac901e574p-10, -0x1.c71c71c71c71cp-9, 0x1.5ac056b015ac0p-9, -0x1.0394f6f09e723p-10,
-        0x1.af83440e53dbcp-13, -0x1.af83440e53dbcp-22, -0x1.2fa4ae89e5af0p-16, 0x1.00a9cabd6b83ep-17,
-        -0x1.b0bdfcc629cbap-20, 0x1.3f59230a8357cp-28, 0x1.280f2cde3f847p-23, -0x1.ee23d0cba8aeep-25,
-        0x1.9aa7a30de114cp-27, -0x1.349fbca3a377bp-36, -0x1.1564ecff73d58p-30, 0x1.c9b434bf3c34ep-32,
-        -0x1.78a5056f8ce45p-34, 0x1.113e3a466db9ep-44, 0x1.f8041c5540ea2p-38, -0x1.9ccf2fab4608bp-39},
-    {
-        0x1.0ee643b990ee6p-8, -0x1.5f7268edab4c8p-9, 0x1.948b0fcd6e9e0p-11, 0x1.0db20a88f4696p-19,
-        -0x1.c253efaa1a932p-14, 0x1.bbf43daf4fe53p-15, -0x1.ac2d05890f2c3p-17, 0x1.26154ae39151dp-25,
-        0x1.7058929663937p-20, -0x1.522cb05171911p-21, 0x1.32ac81c15d3d7p-23, -0x1.c24bd0e740a6cp-33,
-        -0x1.e437343a46f5dp-27, 0x1.ac0d455e25360p-28, -0x1.77c5829460139p-30, 0x1.0962774f638bbp-40,
-        0x1.1b1056c188672p-33, -0x1.e9778dbc61371p-35, 0x1.a55da34225759p-37, -0x1.2c681309d6007p-48},
-    {
-        0x1.547d93b34e2b6p-11, 0x1.e13ce465fa859p-13, -0x1.ebfb188b7ca00p-12, 0x1.18b9b5bf2d984p-12,
-        -0x1.3d2a3a29b5d9dp-14, -0x1.0152a1871f27ap-22, 0x1.73df462204ef4p-17, -0x1.7cd6f27b3f020p-18,
-        0x1.7e0201539310ep-20, -0x1.ea23269c140a7p-36, -0x1.6c2dcffbefeefp-23, 0x1.5bde8ef4c4dc7p-24,
-        -0x1.4853ced169327p-26, 0x1.50c3f0dd501ebp-39, 0x1.1b66a39794ba9p-29, -0x1.040c53b2491f0p-30,
-        0x1.d9b15465daec1p-33, -0x1.f46057e1c9d1fp-47, -0x1.812d3d94d533bp-36, 0x1.587d7a7c1a668p-37},
-    {
-        -0x1.c3e0b02da7bf9p-11, 0x1.9b0ff6874f2c4p-11, -0x1.3999a85a4237ap-12, -0x1.88f2ae1def9d0p-20,
-        0x1.16908b48ce058p-14, -0x1.4ce3fd902bcadp-15, 0x1.7db4c02846e81p-17, 0x1.13b3c5b7cb45ep-32,
-        -0x1.c71c074985d3fp-20, 0x1.de37d9f09164cp-21, -0x1.ec676cf33153cp-23, 0x1.041515bab6adap-35,
-        0x1.efe94304ac16bp-26, -0x1.e78e449f4e3bep-27, 0x1.d9a9f1a8b7696p-29, -0x1.033ba70791e5ep-42,
-        -0x1.b14f212618752p-32, 0x1.9911dbca7ce93p-33, -0x1.7f2fac5e22aaep-35, 0x1.7088090f49aabp-50},
-    {
-        -0x1.6128ac5a4fa71p-12, -0x1.247604839c038p-14, 0x1.22be87360ef1fp-12, -0x1.a2042c5148e27p-13,
-        0x1.1d1e9cb24760bp-14, 0x1.30bdcf208080ep-23, -0x1.c823fc1b3cc36p-17, 0x1.0d0e229150428p-17,
-        -0x1.338eb19652fd9p-19, -0x1.659cfde0bb2ebp-32, 0x1.741504e5c87c2p-22, -0x1.8c267becd0c0fp-23,
-        0x1.9e630225a095bp-25, -0x1.4411c5ac40e35p-46, -0x1.b15bbf334c8c3p-28, 0x1.b2a3adb58623dp-29,
-        -0x1.af0f32d677057p-31, 0x1.762c060bd9bdap-48, 0x1.9b9c5831849dcp-34, -0x1.8d0152b8692bap-35},
-    {
-        0x1.168ef1b0931c8p-11, -0x1.36773bdb97b48p-11, 0x1.1c0950d3ecb9dp-12, 0x1.a8411da6cab49p-21,
-        -0x1.5600945495b37p-14, 0x1.d6bdf83130dc1p-15, -0x1.3382f4cf48618p-16, -0x1.a74243fa27729p-29,
-        0x1.d115d4f5dcc68p-19, -0x1.10587854fcb37p-19, 0x1.36c8903447d35p-21, 0x1.074e709bf4b8bp-42,
-        -0x1.7b2f7de505322p-24, 0x1.9778c6d79bcc1p-25, -0x1.af0ea334cc20ep-27, 0x1.858ba968e7d04p-44,
-        0x1.cf0f99fa070bcp-30, -0x1.d77155071f99bp-31, 0x1.daf3327a51b54p-33, -0x1.b6df73b581619p-51},
-    {
-        0x1.691879c01efb4p-12, 0x1.b1d75d3346711p-15, -0x1.5f3385098cebfp-12, 0x1.26eeb5ece1d9fp-12,
-        -0x1.cc642787368cep-14, -0x1.119c70312e0a2p-23, 0x1.d179830b113abp-16, -0x1.3269164e3e304p-16,
-        0x1.8467d794bd7f2p-18, 0x1.0f82da50cdaeep-31, -0x1.1c6acec59f442p-20, 0x1.4b12ad51452d5p-21,
-        -0x1.7929779607d63p-23, -0x1.6d32eed259534p-40, 0x1.cf11fbdf49e99p-26, -0x1.f4e88c5d1cae1p-27,
-        0x1.0b2830e4dfce1p-28, -0x1.65f59322ddf56p-55, -0x1.24e8da0f96246p-31, 0x1.2daf0a8add2abp-32},
-    {
-        -0x1.5629b3187b744p-11, 0x1.b8239c670e690p-11, -0x1.cb967b4446107p-12, -0x1.762676b30cfd6p-21,
-        0x1.5d1157082916dp-13, -0x1.0c16fcea7ddb2p-13, 0x1.84637d3f583cdp-15, 0x1.3937992ec9b02p-28,
-        -0x1.6384af9ac219dp-17, 0x1.c738f198ab550p-18, -0x1.1adec9530a7adp-19, -0x1.2ed3c124b7492p-36,
-        0x1.952f970ac9b03p-22, -0x1.d599e3b2187a2p-23, 0x1.0b282393d4893p-24, 0x1.7c54ec550bd4bp-51,
-        -0x1.4985ee872fc56p-27, 0x1.663fd6d84752ep-28, -0x1.80990f0dfb26ap-30, 0x1.36412c0552a81p-51},
-    {
-        -0x1.38dff1cc96982p-11, -0x1.2e31f9b7913eap-14, 0x1.63969bb825829p-11, -0x1.4f9f2582dd0a5p-11,
-        0x1.22fb20c28e8a0p-12, 0x1.86c71c8cebf16p-23, -0x1.63a803aebc9b7p-14, 0x1.00120036172b0p-14,
-        -0x1.618fcc48d37bcp-16, -0x1.e7018e8be3330p-31, 0x1.2fe63d892e1a9p-18, -0x1.7d8d3a891d8bap-19,
-        0x1.d3850f27b27e8p-21, 0x1.03901807110d2p-38, -0x1.49865a9b6fd04p-23, 0x1.7ca3da4d350cep-24,
-        -0x1.b0abf9d310d85p-26, -0x1.706d644652279p-47, 0x1.0bcbd16605be3p-28, -0x1.244bad2fffd4fp-29}};
 
 }  // namespace usbgpu::math
