@@ -1,4 +1,4 @@
-// Operators that only move elements: cat, roll, flip, channel_shuffle. Kernels: shape.hip, index.hip.
+// Operators that only move elements: cat, roll, flip, channel_shuffle, narrow_copy. Kernels: shape.hip, index.hip.
 #include "aten/walk.h"
 
 #include <ATen/MemoryOverlap.h>
@@ -254,6 +254,15 @@ Tensor channel_shuffle(const Tensor& self, int64_t groups) {
   return result;
 }
 
+// ATen's kernels for all devices have no variant with `out`.
+Tensor& narrow_copy_out(const Tensor& self, int64_t dim, int64_t start, int64_t length, Tensor& out) {
+  check_same_device("narrow_copy", {{"self", &self}, {"out", &out}});
+  TORCH_CHECK(self.dtype() == out.dtype(), "narrow_copy: out is ", out.dtype(), ", the input ", self.dtype());
+  const Tensor part = self.narrow(dim, start, length);
+  resize_out(out, part.sizes());
+  return out.copy_(part);
+}
+
 // ATen has turned the strides of flipped dimensions negative.
 void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
   static KernelCache cache;
@@ -271,6 +280,7 @@ void flip_kernel(at::TensorIterator& iter, const bool /*quantized*/) {
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("cat.out", &cat_out);
   m.impl("channel_shuffle", &channel_shuffle);
+  m.impl("narrow_copy.out", &narrow_copy_out);
   m.impl("roll", &roll_tensor);
 }
 

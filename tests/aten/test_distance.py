@@ -32,8 +32,7 @@ def test_cdist_of_long_vectors_and_strides(p):
     compare(lambda a: torch.cdist(a, a + 1, p), many, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", DOUBLES, ids=str)
-@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("p, dtype", [*((p, torch.float32) for p in (0.0, 1.0, 1.5, 2.0, math.inf)), (2.0, torch.float64)], ids=str)
 def test_cdist_by_tiles(p, dtype):
     a, b = random((2, 1, 67, 19), dtype), random((3, 70, 19), dtype, seed=1)
     a[1, 0, 66] = b[2, 69]   # a distance of 0 in the corner of a batch

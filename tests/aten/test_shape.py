@@ -98,6 +98,16 @@ def test_out_is_guarded():
         assert_guards(whole, outside)
 
 
+@pytest.mark.parametrize("strides", [(3, 1), (7, 2), (1, 4)])
+def test_narrow_copy_out(strides):
+    x = torch.randn(5, 4).t()
+    out, whole, outside = guarded((4, 3), torch.float32, strides)
+    with no_fallback():
+        torch.narrow_copy(keep_strides(x), 1, -4, 3, out=out)
+    assert torch.equal(out.cpu(), x[:, 1:4])
+    assert_guards(whole, outside)
+
+
 def test_rows_of_all_word_sizes():
     """The widest word that addresses and rows allow, for rows of 1 to 17 bytes at odd places."""
     for row in range(1, 18):
@@ -112,7 +122,9 @@ def test_rows_of_all_word_sizes():
 @pytest.mark.parametrize("call", [
     lambda x: torch.cat([x[:2], x[2:4]], out=x[:4]), lambda x: torch.roll(x, 1, 5), lambda x: torch.roll(x[0, 0], 1, 0),
     lambda x: torch.roll(x, (1, 2)), lambda x: torch.cat([x, x[0]]), lambda x: torch.cat([]),
-], ids=["overlap", "dimension", "scalar", "no dimensions", "ranks", "nothing"])
+    lambda x: torch.narrow_copy(x, 0, 7, 2, out=x.new_empty(0)), lambda x: torch.narrow_copy(x[0, 0], 0, 0, 1, out=x[0]),
+    lambda x: torch.narrow_copy(x, 0, 9, 0, out=x.new_empty(0)),
+], ids=["overlap", "dimension", "scalar", "no dimensions", "ranks", "nothing", "too long", "narrow scalar", "start"])
 def test_errors_are_the_cpus(call):
     x = torch.randn(8, 2)
     with pytest.raises(Exception) as expected:

@@ -76,6 +76,14 @@ def test_layouts_and_guards(name):
     out.check()
 
 
+def test_mvlgamma_out():
+    values = lay_out(sample(SHAPE, torch.float32, 2, 2, 5), "transposed")
+    out = Guarded(SHAPE, torch.float32, "sliced")
+    torch.mvlgamma(to_device(values), 3, out=out.tensor)
+    assert_same(out.tensor, torch.mvlgamma(values, 3), **TOLERANCE[torch.float32])
+    out.check()
+
+
 @pytest.mark.parametrize("name", ("digamma", "i0e", "ndtri"))
 def test_integers_are_promoted(name):
     x = torch.tensor([0, 1, 1, 0], dtype=torch.int32)
