@@ -9,7 +9,7 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/cross_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -65,21 +65,21 @@ struct Flat {
 
 Tensor& addbmm_out(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha,
                    Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_out, self, batch1, batch2, beta, alpha, out);
+  if (!self.is_complex()) FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_out, self, batch1, batch2, beta, alpha, out);
   const Tensor broadcast = checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
   return at::addmm_out(out, broadcast, flat.left, flat.right, beta, alpha);
 }
 
 Tensor addbmm(const Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm, self, batch1, batch2, beta, alpha);
+  if (!self.is_complex()) FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm, self, batch1, batch2, beta, alpha);
   const Tensor broadcast = checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
   return at::addmm(broadcast, flat.left, flat.right, beta, alpha);
 }
 
 Tensor& addbmm_inplace(Tensor& self, const Tensor& batch1, const Tensor& batch2, const Scalar& beta, const Scalar& alpha) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_, self, batch1, batch2, beta, alpha);
+  if (!self.is_complex()) FALLBACK_UNLESS_SUPPORTED(at::_ops::addbmm_, self, batch1, batch2, beta, alpha);
   checked_addbmm(self, batch1, batch2);
   const Flat flat(batch1, batch2);
   return self.addmm_(flat.left, flat.right, beta, alpha);
@@ -88,7 +88,7 @@ Tensor& addbmm_inplace(Tensor& self, const Tensor& batch1, const Tensor& batch2,
 // ---- trace
 
 Tensor trace(const Tensor& self) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::trace, self);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::trace, self);
   TORCH_CHECK(self.dim() == 2, "trace: expected a matrix, but got tensor with dim ", self.dim());
   TORCH_CHECK_NOT_IMPLEMENTED(self.scalar_type() != at::kBool, "\"trace\" not implemented for 'Bool'");
   return self.diagonal().sum();

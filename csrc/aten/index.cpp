@@ -65,9 +65,10 @@ KernelSource index_source(Action action, ScalarType type, ScalarType index, uint
 }
 
 // Floating sums and products depend on the order of their terms, and of several values put to one
-// place the last is to win.
+// place the last is to win. Memory has no exchange wide enough for all complex numbers.
 bool order_matters(Action action, ScalarType type) {
   const bool sums = action == Action::add || action == Action::multiply;
+  if (sums && at::isComplexType(type)) return true;
   return at::globalContext().deterministicAlgorithms() && (action == Action::put || (sums && at::isFloatingType(type)));
 }
 
@@ -104,9 +105,9 @@ void launch_indexed(Action action, at::TensorIteratorBase& iter, const Indexed& 
   const ScalarType type = iter.dtype(0), index = iter.dtype(fill ? 1 : 2);
   TORCH_CHECK_INDEX(index == at::kLong || index == at::kInt, "tensors used as indices must be long, int, byte or bool tensors");
   // Words of one size share a kernel.
-  const bool move = action == Action::get || action == Action::put;
-  Kernel* kernel = cache.get(move ? key(action, c10::elementSize(type), index, Indices) : key(action, 0x80 | static_cast<int>(type), index, Indices),
-                             [&] { return index_source(action, type, index, Indices); });
+  const bool move = action == Action::get || action == Action::put, in_order = !fill && order_matters(action, type);
+  const uint64_t code = move ? key(action, c10::elementSize(type), index, Indices) : key(action, 0x80 | static_cast<int>(type), index, Indices);
+  Kernel* kernel = in_order ? nullptr : cache.get(code, [&] { return index_source(action, type, index, Indices); });
   in_32_bits(iter, [&](at::TensorIteratorBase& piece) {
     IndexArgs<Indices> args{};
     if (fill) {  // operands: result, indices
@@ -126,7 +127,7 @@ void launch_indexed(Action action, at::TensorIteratorBase& iter, const Indexed& 
       args.dimension[k] = static_cast<uint32_t>(indexed.first_dimension + k);
     }
     args.allow_negative = indexed.allow_negative, args.error_block = device().error_block();
-    if (!fill && order_matters(action, type)) return launch_in_order<Indices>(action, type, index, args);
+    if (in_order) return launch_in_order<Indices>(action, type, index, args);
     launch(kernel, grid_for(args.walk.count), kGroup256, args);
   });
 }
@@ -226,6 +227,24 @@ at::TensorIterator build(const Tensor& result, const Tensor* source, const Tenso
   return config.add_const_input(index).build();
 }
 
+// One index tensor, and either a source or a value. A complex sum is that of the parts, which are a last
+// dimension that no index names.
+void run_at(Action action, Tensor result, Tensor source, Tensor index, const Indexed& indexed, const Scalar* fill = nullptr) {
+  if (result.is_complex()) {
+    TORCH_CHECK_NOT_IMPLEMENTED(action != Action::maximum && action != Action::minimum, "\"scatter_gather_tensor_cpu_reduce_",
+                                action == Action::maximum ? "amax" : "amin", "\" not implemented for '", result.scalar_type(), "'");
+    if (fill && (action != Action::put || result.element_size() > 8)) {   // more than the arguments hold: an element in memory
+      source = empty({}, result.scalar_type()).fill_(*fill).expand(result.sizes());
+      fill = nullptr;
+    }
+    if (action == Action::add) {
+      result = at::view_as_real(result), source = at::view_as_real(source.resolve_conj()), index = index.unsqueeze(-1);
+    }
+  }
+  auto iter = build(result, fill ? nullptr : &source, index);
+  run_indexed(action, iter, indexed, fill);
+}
+
 void gather_kernel(const Tensor& result_, const Tensor& self_, int64_t dim, const Tensor& index_) {
   if (index_.numel() == 0) return;
   const Tensor result = at_least_1d(result_), self = at_least_1d(self_), index = at_least_1d(index_);
@@ -243,8 +262,7 @@ void scatter_with(Action action, const Tensor& self_, int64_t dim, const Tensor&
   const int64_t size = self.size(dim), stride = self.stride(dim) * self.element_size();
   Tensor source;
   if (src) source = at_least_1d(*src), source = source.as_strided(index.sizes(), source.strides());
-  auto iter = build(restride(self, dim, index.sizes()), src ? &source : nullptr, index);
-  run_indexed(action, iter, {size, stride, false, dim}, value);
+  run_at(action, restride(self, dim, index.sizes()), source, index, {size, stride, false, dim}, value);
 }
 
 Action action_of(const ReductionType& reduce) {
@@ -281,7 +299,8 @@ void scatter_scalar_reduce_kernel(const Tensor& self, int64_t dim, const Tensor&
 
 void index_fill_kernel(at::TensorIterator& iter, int64_t dim, int64_t size, int64_t stride, const Scalar& value) {
   const int64_t stride_bytes = stride * static_cast<int64_t>(iter.element_size(0));
-  run_indexed(Action::put, iter, {size, stride_bytes, true, dim}, &value);
+  if (iter.numel() == 0) return;
+  run_at(Action::put, iter.tensor(0), Tensor(), iter.tensor(1), {size, stride_bytes, true, dim}, &value);
 }
 
 void index_copy_kernel(at::TensorIterator& iter, int64_t dim, int64_t size, int64_t stride) {
@@ -309,8 +328,8 @@ void put_kernel(at::TensorIterator& iter, const at::TensorBase& self_, const boo
   const Tensor self = *at::OptionalTensorRef(self_), target = self.contiguous();  // self itself where it is contiguous
   const Tensor &source = iter.tensor(0), &index = iter.tensor(1);
   const int64_t size = target.numel(), stride = static_cast<int64_t>(target.element_size());
-  auto ordered = build(target.as_strided(index.sizes(), std::vector<int64_t>(index.dim(), 0)), &source, index);
-  run_indexed(accumulate ? Action::add : Action::put, ordered, {size, stride, true, 0});
+  run_at(accumulate ? Action::add : Action::put, target.as_strided(index.sizes(), std::vector<int64_t>(index.dim(), 0)), source, index,
+         {size, stride, true, 0});
   if (!target.is_same(self)) self.copy_(target);
 }
 
@@ -363,7 +382,7 @@ Tensor index_select(const Tensor& self, int64_t dim, const Tensor& index) {
 
 Tensor& index_add_out(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha,
                       Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::index_add_out, self, dim, index, source, alpha, out);
+  if (!self.is_complex()) FALLBACK_UNLESS_SUPPORTED(at::_ops::index_add_out, self, dim, index, source, alpha, out);
   check_same_device("index_add", {{"self", &self}, {"index", &index}, {"source", &source}, {"out", &out}});
   OutputOf<at::meta::structured_index_add> op(out);
   op.meta(self, dim, index, source, alpha);
@@ -373,9 +392,7 @@ Tensor& index_add_out(const Tensor& self, int64_t dim, const Tensor& index, cons
   const Tensor result = at_least_1d(out), scaled = alpha.equal(1) ? source : source.mul(alpha);
   const Tensor values = at_least_1d(scaled);
   const int64_t size = result.size(dim), stride = result.stride(dim) * result.element_size();
-  const Tensor indices = along(index, dim, values.sizes());
-  auto iter = build(restride(result, dim, values.sizes()), &values, indices);
-  run_indexed(Action::add, iter, {size, stride, false, dim});
+  run_at(Action::add, restride(result, dim, values.sizes()), values, along(index, dim, values.sizes()), {size, stride, false, dim});
   return out;
 }
 
@@ -383,13 +400,16 @@ Tensor& index_add_out(const Tensor& self, int64_t dim, const Tensor& index, cons
 
 Tensor& index_reduce_out(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, std::string_view reduce,
                          bool include_self, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::index_reduce_out, self, dim, index, source, reduce, include_self, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::index_reduce_out, self, dim, index, source, reduce, include_self, out);
   check_same_device("index_reduce", {{"self", &self}, {"index", &index}, {"source", &source}, {"out", &out}});
   OutputOf<at::meta::structured_index_reduce> op(out);
   op.meta(self, dim, index, source, reduce, include_self);
   TORCH_CHECK_NOT_IMPLEMENTED(self.scalar_type() != at::kBool, "\"index_func_\" not implemented for 'Bool'");
   const bool mean = reduce == "mean";
   const Action action = mean ? Action::add : reduce == "prod" ? Action::multiply : reduce == "amax" ? Action::maximum : Action::minimum;
+  const bool extreme = action == Action::maximum || action == Action::minimum;
+  TORCH_CHECK_NOT_IMPLEMENTED(!extreme || !self.is_complex(), action == Action::maximum ? "\"maximum_cpu" : "\"minimum_cpu",
+                              "\" not implemented for '", self.scalar_type(), "'");
   dim = at::maybe_wrap_dim(dim, self.dim());
   if (!out.is_same(self)) out.copy_(self);
   if (index.numel() == 0) return out;
@@ -397,12 +417,12 @@ Tensor& index_reduce_out(const Tensor& self, int64_t dim, const Tensor& index, c
   const auto combine = [&](Action how, const Tensor& to, const Tensor* from, const Scalar* fill) {
     if (from ? from->numel() == 0 : to.numel() == 0) return;
     const int64_t size = to.size(dim), stride = to.stride(dim) * static_cast<int64_t>(to.element_size());
-    auto iter = build(restride(to, dim, values.sizes()), from, indices);
-    run_indexed(how, iter, {size, stride, false, dim}, fill);
+    run_at(how, restride(to, dim, values.sizes()), from ? *from : Tensor(), indices, {size, stride, false, dim}, fill);
   };
   if (!include_self) {
     // What the operation leaves other values alone with. min and max: beyond every value, infinity where there is one.
-    const Scalar identity = AT_DISPATCH_ALL_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(), "index_reduce", [&]() -> Scalar {
+    const Scalar identity = AT_DISPATCH_ALL_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(),
+                                                       "index_reduce_func_exclude_input_init", [&]() -> Scalar {
       using Limits = std::numeric_limits<scalar_t>;
       if (action == Action::maximum) return Limits::has_infinity ? Scalar(-std::numeric_limits<double>::infinity()) : Scalar(Limits::lowest());
       if (action == Action::minimum) return Limits::has_infinity ? Scalar(std::numeric_limits<double>::infinity()) : Scalar(Limits::max());
@@ -416,7 +436,7 @@ Tensor& index_reduce_out(const Tensor& self, int64_t dim, const Tensor& index, c
     const Tensor one = at::ones({}, values.options()).expand(values.sizes());
     combine(Action::add, counts, &one, nullptr);
     counts.masked_fill_(counts.eq(0), 1);
-    if (at::isFloatingType(self.scalar_type())) out.div_(counts.view_as(out));
+    if (at::isFloatingType(self.scalar_type()) || self.is_complex()) out.div_(counts.view_as(out));
     else out.div_(counts.view_as(out), "floor");
   }
   return out;
@@ -426,7 +446,7 @@ Tensor& index_reduce_out(const Tensor& self, int64_t dim, const Tensor& index, c
 
 Tensor embedding_dense_backward(const Tensor& grad_output, const Tensor& indices, int64_t num_weights, int64_t padding_idx,
                                 bool scale_grad_by_freq) {
-  if (scale_grad_by_freq || unsupported(grad_output))
+  if (scale_grad_by_freq || unsupported_even_complex(grad_output))
     return at::native::call_fallback_fn<&boxed_fallback, at::_ops::embedding_dense_backward>::call(
         grad_output, indices, num_weights, padding_idx, scale_grad_by_freq);
   check_same_device("embedding_dense_backward", {{"grad_output", &grad_output}, {"indices", &indices}});
@@ -439,8 +459,7 @@ Tensor embedding_dense_backward(const Tensor& grad_output, const Tensor& indices
   if (index.numel() == 0 || grad.size(1) == 0) return weight;
   const int64_t size = num_weights, stride = weight.stride(0) * weight.element_size();
   const Tensor rows = along(index, 0, grad.sizes());
-  auto iter = build(restride(weight, 0, grad.sizes()), &grad, rows);
-  run_indexed(Action::add, iter, {size, stride, false, 0});
+  run_at(Action::add, restride(weight, 0, grad.sizes()), grad, rows, {size, stride, false, 0});
   if (padded) weight.select(0, padding_idx).zero_();
   return weight;
 }

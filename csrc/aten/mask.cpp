@@ -129,7 +129,7 @@ void write_places(Compaction& compaction, const Tensor& self, const Tensor& out)
 }
 
 Tensor& nonzero_out(const Tensor& self, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_out, self, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::nonzero_out, self, out);
   TORCH_CHECK(out.scalar_type() == at::kLong, "nonzero: Expected out tensor to have scalar type Long but got scalar type",
               out.scalar_type());
   check_same_device("nonzero", {{"self", &self}, {"out", &out}});
@@ -149,14 +149,14 @@ Tensor& nonzero_out(const Tensor& self, Tensor& out) {
 }
 
 Tensor nonzero(const Tensor& self) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero, self);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::nonzero, self);
   Tensor out = empty({0}, at::kLong);
   return nonzero_out(self, out);
 }
 
 // Nothing is read back: the size of the output is the caller's.
 Tensor& nonzero_static_out(const Tensor& self, int64_t size, int64_t fill_value, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_static_out, self, size, fill_value, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::nonzero_static_out, self, size, fill_value, out);
   TORCH_CHECK(size >= 0, "nonzero_static: 'size' must be an non-negative integer");
   TORCH_CHECK(out.scalar_type() == at::kLong, "nonzero_static: Expected out tensor to have scalar type Long but got scalar type",
               out.scalar_type());
@@ -175,7 +175,7 @@ Tensor& nonzero_static_out(const Tensor& self, int64_t size, int64_t fill_value,
 }
 
 Tensor nonzero_static(const Tensor& self, int64_t size, int64_t fill_value) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::nonzero_static, self, size, fill_value);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::nonzero_static, self, size, fill_value);
   Tensor out = empty({0}, at::kLong);
   return nonzero_static_out(self, size, fill_value, out);
 }

@@ -11,7 +11,7 @@
 #include <torch/library.h>
 
 #include "../../torch_usbgpu/kernels/scan_args.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -26,6 +26,10 @@ constexpr const char* kNames[] = {"cumsum", "cumprod", "logcumsumexp", "cummax",
 enum class Form : uint8_t { columns, rows, totals, segments };
 constexpr const char* kForms[] = {"columns", "rows", "totals", "segments"};
 
+// An angle is known up to whole turns, and which one comes out depends on the order of the additions: a thread takes
+// the whole row, as the CPU does.
+bool of_angles(Scan operation, ScalarType type) { return operation == Scan::LogSumExp && at::isComplexType(type); }
+
 Kernel* kernel_for(Scan operation, Form form, ScalarType type) {
   static KernelCache cache;
   return cache.get(key(operation, form, type), [&]() -> KernelSource {
@@ -34,9 +38,10 @@ Kernel* kernel_for(Scan operation, Form form, ScalarType type) {
     const auto o = static_cast<size_t>(operation), f = static_cast<size_t>(form);
     const std::string symbol = std::string(kNames[o]) + "_" + kForms[f] + "_" + dtype_name(type);
     const bool extreme = operation == Scan::Largest || operation == Scan::Smallest;
-    std::string policy = policies[o];
+    const bool angles = of_angles(operation, type);
+    std::string policy = angles ? "Running<%, ScanComplexLogSumExp>" : policies[o];
     policy.replace(policy.find('%'), 1, extreme && type == at::kBool ? "uint8_t" : dtype_c_type(type));
-    return {"scan", symbol, "USBGPU_SCAN(" + symbol + ", scan_" + kForms[f] + ", " + policy + ")"};
+    return {angles ? "complex_scan" : "scan", symbol, "USBGPU_SCAN(" + symbol + ", scan_" + kForms[f] + ", " + policy + ")"};
   });
 }
 
@@ -53,7 +58,8 @@ void launch_scan(Scan operation, const Tensor& input, const Tensor& target, cons
   args.input = address(input), args.output = address(target), args.indices = places.defined() ? address(places) : 0;
   args.dim = static_cast<uint32_t>(size), args.inner = static_cast<uint32_t>(inner), args.rows = static_cast<uint32_t>(rows);
   // Long rows are shared by a group, the longest by several; where there are many, or short ones, each thread takes one.
-  if (size <= 64 || rows >= 4096) return launch(kernel_for(operation, Form::columns, type), grid_for(rows), kGroup256, args);
+  if (size <= 64 || rows >= 4096 || of_angles(operation, type))
+    return launch(kernel_for(operation, Form::columns, type), grid_for(rows), kGroup256, args);
   const int64_t segment = std::max<int64_t>(kLeastSegment, ceil_div(size, ceil_div(kWanted, rows)));
   if (rows >= kWanted / 4 || size < 2 * segment) return launch(kernel_for(operation, Form::rows, type), {args.rows, 1, 1}, kGroup256, args);
   args.segment = static_cast<uint32_t>(segment), args.segments = ceil_div(size, segment);
@@ -85,10 +91,10 @@ void cumprod_kernel(const Tensor& result, const Tensor& self, int64_t dim) {
 }
 
 Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_logcumsumexp_out, self, dim, out);
   check_same_device("_logcumsumexp", {{"self", &self}, {"out", &out}});
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()), "\"logcumsumexp_out_cpu\" not implemented for '",
-                              self.scalar_type(), "'");
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(self.scalar_type()) || self.is_complex(),
+                              "\"logcumsumexp_out_cpu\" not implemented for '", self.scalar_type(), "'");
   TORCH_CHECK(out.scalar_type() == self.scalar_type(), "expected scalar_type ", self.scalar_type(), " but found ", out.scalar_type());
   at::maybe_wrap_dim(dim, self.dim());
   resize_out(out, self.sizes());
@@ -97,7 +103,7 @@ Tensor& logcumsumexp_out(const Tensor& self, int64_t dim, Tensor& out) {
   return out;
 }
 Tensor logcumsumexp(const Tensor& self, int64_t dim) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::_logcumsumexp, self, dim);
   Tensor out = dense_like(self);
   return logcumsumexp_out(self, dim, out);
 }

@@ -15,7 +15,7 @@
 
 #include "../../torch_usbgpu/kernels/shape_args.h"
 #include "aten/arguments.h"
-#include "aten/backend/fallback.h"
+#include "aten/backend/complex.h"
 #include "aten/structured.h"
 
 namespace usbgpu::aten {
@@ -236,7 +236,7 @@ Tensor roll_tensor(const Tensor& self, at::IntArrayRef shifts, at::IntArrayRef d
 
 // Channel c of group g goes to place g of the c-th bunch: a transposition of [groups, channels per group].
 Tensor channel_shuffle(const Tensor& self, int64_t groups) {
-  FALLBACK_UNLESS_SUPPORTED(at::_ops::channel_shuffle, self, groups);
+  FALLBACK_UNLESS_COMPLEX_SUPPORTED(at::_ops::channel_shuffle, self, groups);
   TORCH_CHECK(self.dim() > 2, "channel_shuffle expects input with > 2 dims, but got input with sizes ", self.sizes());
   const int64_t channels = self.size(1);
   TORCH_CHECK(groups > 0, "Number of groups to divide channels in must be positive. Value of groups:", groups);

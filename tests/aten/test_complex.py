@@ -17,7 +17,7 @@ TOLERANCE = {torch.complex64: dict(rtol=1.3e-6, atol=2e-6), torch.complex128: di
 UNARY = ("abs", "acos", "acosh", "angle", "asin", "asinh", "atan", "atanh", "conj_physical", "cos", "cosh", "exp", "exp2",
          "expm1", "isfinite", "isinf", "isnan", "isreal", "log", "log10", "log1p", "log2", "logical_not", "neg", "reciprocal",
          "rsqrt", "sgn", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh")
-BINARY = ("add", "div", "eq", "logical_and", "logical_or", "logical_xor", "mul", "ne", "pow", "sub")
+BINARY = ("add", "div", "eq", "logaddexp", "logical_and", "logical_or", "logical_xor", "mul", "ne", "pow", "sub")
 
 
 def number(shape, dtype, seed=0):
@@ -79,9 +79,10 @@ def test_two_operands(name, dtype):
         right = lay_out(b, "transposed")
         assert_same(function(to_device(left), to_device(right)), function(left, right))
     for other in others:
-        if name.startswith("logical") and not isinstance(other, torch.Tensor):
+        if name.startswith("log") and not isinstance(other, torch.Tensor):
             continue
-        moved = other.to("usbgpu") if isinstance(other, torch.Tensor) and other.dim() else other
+        on_device = isinstance(other, torch.Tensor) and (other.dim() or name == "logaddexp")   # which takes no number of the CPU
+        moved = other.to("usbgpu") if on_device else other
         assert_same(function(a.to("usbgpu"), moved), function(a, other))
 
 
@@ -172,8 +173,22 @@ def test_out_of_real_numbers(dtype):
         torch.complex(a.to("usbgpu"), b.double().float().half().to("usbgpu"))
 
 
+def test_two_halves_are_a_complex32():
+    a, b = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0)).half()
+    for left, right in ((a, b), (a[:, ::2], b[:1, ::2])):
+        got, want = torch.complex(left.to("usbgpu"), right.to("usbgpu")), torch.complex(left, right)
+        assert got.dtype == torch.complex32
+        assert torch.equal(torch.view_as_real(got).cpu(), torch.view_as_real(want))
+
+
 @pytest.mark.parametrize("dtype", COMPLEX)
 def test_random_numbers(dtype):
+    torch.manual_seed(3)
+    drawn = torch.full((3000, 2), 9j, dtype=dtype, device="usbgpu")
+    drawn[:, 0].uniform_(-1, 2)                   # each part by itself
+    parts = torch.view_as_real(drawn[:, 0]).cpu()
+    assert parts.min() >= -1 and parts.max() < 2 and (parts.mean(0) - 0.5).abs().max() < 0.1
+    assert abs(torch.corrcoef(parts.t())[0, 1]) < 0.1 and (drawn[:, 1] == 9j).all()
     torch.manual_seed(3)
     first = torch.randn(4000, dtype=dtype, device="usbgpu")
     torch.manual_seed(3)
@@ -206,6 +221,43 @@ def test_reductions(dtype):
 
 
 @pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("name", ("cumsum", "cumprod", "logcumsumexp"))
+def test_scans(name, dtype):
+    """Short rows, and long ones that one workgroup shares, or several; sums and products keep to a moderate size."""
+    longest = 70 if name == "logcumsumexp" else 9000
+    function, limits = getattr(torch, name), dict(rtol=2e-5, atol=5e-5) if dtype == torch.complex64 else dict(rtol=1e-11, atol=1e-11)
+    for shape, dim in (((3, 4, 5), 1), ((2, 600, 2), 1), ((longest,), 0), ((), 0), ((0, 3), 0), ((3, 0), 0)):
+        a = number(shape, dtype)
+        a = a / a.abs() if name == "cumprod" else a * 0.5
+        for layout in ("contiguous", "transposed", "sliced") if 1 < a.numel() < 9000 else ("contiguous",):
+            x = lay_out(a, layout)
+            assert_same(function(to_device(x), dim), function(x, dim), **limits)
+            assert_same(function(to_device(x).conj(), dim), function(x.conj(), dim), **limits)
+    a = number((3, 4, 5), dtype)
+    out = Guarded((3, 4, 5), dtype, "transposed")
+    function(a.to("usbgpu"), 2, out=out.tensor)
+    assert_same(out.tensor, function(a, 2), **limits)
+    out.check()
+    if name != "logcumsumexp":
+        assert_same(function(a.real.to("usbgpu"), 0, dtype=dtype), function(a.real, 0, dtype=dtype), **limits)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_logaddexp_at_the_ends(dtype):
+    """Infinities, numbers whose exponentials are 0, a NaN in either part, sums that cancel."""
+    inf, nan = math.inf, math.nan
+    ends = [complex(re, im) for re, im in itertools.product((inf, -inf, nan, 0.0, 800.0, -800.0), (0.0, 2.5, nan))]
+    a = torch.tensor([x for x in ends for _ in ends], dtype=dtype)
+    b = torch.tensor(ends * len(ends), dtype=dtype)
+    both = torch.isinf(a.real) & (a.real == b.real)     # no angle where both vanish; any infinite one where none is bounded
+    got, want = torch.logaddexp(a.to("usbgpu"), b.to("usbgpu")), torch.logaddexp(a, b)
+    assert_same(got[~both.to("usbgpu")], want[~both])
+    torch.testing.assert_close(got.real.cpu()[both], want.real[both], equal_nan=True)
+    half_turn = torch.tensor([1 + 0j, 1 + math.pi * 1j], dtype=dtype)
+    assert_same(torch.logcumsumexp(half_turn.to("usbgpu"), 0).exp(), torch.logcumsumexp(half_turn, 0).exp(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
 def test_matrix_products(dtype):
     tolerance = dict(rtol=1e-5, atol=2e-5) if dtype == torch.complex64 else dict(rtol=1e-11, atol=1e-11)
 
@@ -221,6 +273,12 @@ def test_matrix_products(dtype):
     check(lambda a, b, c: torch.addmm(c, a[0], b[0], beta=2j, alpha=1 - 1j), a, b, c)
     check(lambda a, b, c: torch.baddbmm(c, a, b, beta=0.5), a, b, c)
     check(lambda a, b: a[0] @ b[0, :, 3], a, b)
+    check(lambda a, b, c: torch.addbmm(c, a, b, beta=2j, alpha=1 - 1j), a, b, c)
+    check(lambda a, b, c: c.conj().clone().addbmm_(a.conj(), b), a, b, c)
+    check(lambda a: torch.trace(a[0].conj()), a)
+    check(lambda a: torch.trace(a[0, ::2, 1::3]), a)
+    check(lambda a: torch.linalg.cross(a[:, :4].conj(), a[:, 5:6], dim=0), a)
+    check(lambda a: torch.cross(a[:, :3, ::2].mT, a[:, :3, 1::2].mT, dim=2), a)
     check(lambda a, b, c: torch.addmv(c[:, 0].conj(), a[0], b[0, :, 0]), a, b, c)
     check(lambda a: torch.dot(a[0, 0], a[1, 0].conj()), a)
     check(lambda a: torch.vdot(a[0, 0], a[1, 0]), a)
@@ -234,19 +292,79 @@ def test_matrix_products(dtype):
     check(lambda a, b, c: torch.addmm(c, a[0], b[0], beta=0), a, b, poisoned)
 
 
+MOVEMENT = {   # x, rows that repeat none, a mask
+    "rows": lambda x, i, m: x[i],
+    "mask": lambda x, i, m: x[m],
+    "flip": lambda x, i, m: x.flip(0),
+    "roll": lambda x, i, m: x.roll(2, 1),
+    "cat": lambda x, i, m: torch.cat([x, x[:, ::2].conj()], 1),
+    "index_select": lambda x, i, m: x.index_select(0, i),
+    "gather": lambda x, i, m: x.gather(0, i[:, None].expand(3, 5)),
+    "take": lambda x, i, m: x.take(i),
+    "masked_fill": lambda x, i, m: x.masked_fill(m, 2 - 1j),
+    "tril": lambda x, i, m: x.tril(),
+    "index_put": lambda x, i, m: x.index_put((i,), x[:3] * 2),
+    "index_put accumulate": lambda x, i, m: x.index_put((i - i,), x[:3], accumulate=True),
+    "scatter": lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), x[1:2, :3]),
+    "scatter value": lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), 2 - 1j),
+    "index_copy": lambda x, i, m: x.index_copy(0, i, x[:3]),
+    "masked_scatter": lambda x, i, m: x.masked_scatter(m, x.conj().resolve_conj()),
+    "index_fill": lambda x, i, m: x.index_fill(1, i.clamp(max=4), 2 - 1j),
+    "index_fill tensor": lambda x, i, m: x.index_fill(0, i, x[2, 2].conj()),
+    "put": lambda x, i, m: x.clone().put_(i * 3, x[1, :3]),
+    "put accumulate": lambda x, i, m: x.clone().put_(i // 3, x[1, :3].conj(), accumulate=True),
+    "index_add": lambda x, i, m: x.index_add(1, i // 2, x[:, 1:4].conj()),
+    "index_add alpha": lambda x, i, m: x.index_add(0, i // 5, x[2:5], alpha=1 - 2j),
+    "index_reduce": lambda x, i, m: x.index_reduce(0, i // 3, x[:3], "prod"),
+    "index_reduce mean": lambda x, i, m: x.index_reduce(0, i // 3, x[:3], "mean"),
+    "scatter_add": lambda x, i, m: x.scatter_add(0, (i // 3)[:, None].expand(3, 5), x[:3].conj()),
+    "scatter_add columns": lambda x, i, m: x.scatter_add(1, (i // 3)[None, :].expand(6, 3), x[:, 2:]),
+    "scatter reduce": lambda x, i, m: x.scatter(0, (i // 3)[:, None].expand(3, 5), x[:3], reduce="multiply"),
+    "scatter reduce value": lambda x, i, m: x.scatter(1, (i // 3)[None, :].expand(6, 3), 2 - 1j, reduce="multiply"),
+    "scatter add value": lambda x, i, m: x.scatter(1, (i // 3)[None, :].expand(6, 3), 2 - 1j, reduce="add"),
+    "scatter_reduce": lambda x, i, m: x.scatter_reduce(0, (i // 3)[:, None].expand(3, 5), x[:3], "mean"),
+    "nonzero": lambda x, i, m: torch.where(m, x, 0 * x).nonzero(),
+    "nonzero of the imaginary": lambda x, i, m: (x - x.real).nonzero_static(size=40, fill_value=-3),
+    "argwhere": lambda x, i, m: torch.where(m, x, 0 * x).argwhere(),
+    "channel_shuffle": lambda x, i, m: torch.nn.functional.channel_shuffle(x.reshape(1, 6, 5), 3),
+    "renorm": lambda x, i, m: x.renorm(2, 0, 1.5),
+    "embedding": lambda x, i, m: torch.ops.aten.embedding_dense_backward(x[:3], i // 3, 4, -1, False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The reduce argument", "ignore:index_reduce")
 @pytest.mark.parametrize("dtype", COMPLEX)
-def test_movement(dtype):
-    a = number((6, 5), dtype)
+@pytest.mark.parametrize("name", MOVEMENT)
+def test_movement(name, dtype):
+    function, a = MOVEMENT[name], number((6, 5), dtype)
     rows, mask = torch.tensor([3, 0, 5]), a.real > 0
-    for function in (lambda x, i, m: x[i], lambda x, i, m: x[m], lambda x, i, m: x.flip(0), lambda x, i, m: x.roll(2, 1),
-                     lambda x, i, m: torch.cat([x, x[:, ::2].conj()], 1), lambda x, i, m: x.index_select(0, i),
-                     lambda x, i, m: x.gather(0, i[:, None].expand(3, 5)), lambda x, i, m: x.take(i),
-                     lambda x, i, m: x.masked_fill(m, 2 - 1j), lambda x, i, m: x.tril() if x.dtype == torch.complex64 else x,
-                     lambda x, i, m: x.index_put((i,), x[:3] * 2), lambda x, i, m: x.index_put((i - i,), x[:3], accumulate=True),
-                     lambda x, i, m: x.scatter(0, i[None, :].expand(1, 3), x[1:2, :3]), lambda x, i, m: x.index_copy(0, i, x[:3]),
-                     lambda x, i, m: x.masked_scatter(m, x.conj().resolve_conj())):
-        for x in (a, lay_out(a, "transposed"), lay_out(a, "sliced")):
-            assert_same(function(to_device(x), rows.to("usbgpu"), mask.to("usbgpu")), function(x, rows, mask))
+    for x in (a, lay_out(a, "transposed"), lay_out(a, "sliced"), a.conj()):
+        moved = x.to("usbgpu") if x.is_conj() else to_device(x)
+        assert_same(function(moved, rows.to("usbgpu"), mask.to("usbgpu")), function(x, rows, mask))
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_sums_into_places(dtype):
+    """In place on views, into `out=`: what lies between stays; many terms for one place; an index out of bounds."""
+    a, index = number((4, 6), dtype), torch.tensor([1, 0, 1, 1])
+    want = torch.index_add(a, 0, index, a)
+    out = Guarded((4, 6), dtype, "sliced")
+    torch.index_add(a.to("usbgpu"), 0, index.to("usbgpu"), a.to("usbgpu"), out=out.tensor)
+    assert_same(out.tensor, want)
+    out.tensor.scatter_add_(0, index[:, None].expand(4, 6).to("usbgpu"), a.to("usbgpu"))
+    assert_same(out.tensor, want.scatter_add(0, index[:, None].expand(4, 6), a))
+    out.tensor.index_fill_(1, index.to("usbgpu"), 5 - 1j)
+    assert (out.tensor[:, :2] == 5 - 1j).all() and not (out.tensor[:, 2:] == 5 - 1j).any()
+    out.check()
+    ones = torch.ones(3000, dtype=dtype) * (1 - 2j)
+    places = torch.arange(3000) % 2
+    total = torch.zeros(2, dtype=dtype).to("usbgpu").index_add_(0, places.to("usbgpu"), ones.to("usbgpu"))
+    assert total.cpu().tolist() == [1500 - 3000j] * 2
+    turned = torch.ones(2, dtype=dtype).to("usbgpu").scatter_reduce_(0, places.to("usbgpu"), (ones * 0 + 1j).to("usbgpu"), "prod")
+    assert turned.cpu().tolist() == [1, 1]                       # 1500 quarter turns
+    with pytest.raises(IndexError):
+        total.index_add_(0, torch.tensor([2], device="usbgpu"), ones[:1].to("usbgpu"))
+        total.cpu()
 
 
 def test_gradients():
@@ -259,7 +377,16 @@ def test_gradients():
                      lambda x, y: (torch.complex(x, y) @ torch.complex(y, x).mH).abs().sum(0),
                      lambda x, y: torch.complex(x, y).sgn().real,
                      lambda x, y: torch.linalg.vector_norm(torch.complex(x, y), dim=0),
-                     lambda x, y: torch.complex(x, y).pow(2.5).log().sum(1).real):
+                     lambda x, y: torch.complex(x, y).pow(2.5).log().sum(1).real,
+                     lambda x, y: torch.complex(x, y).cumsum(0).mul(torch.complex(y, x)).imag,
+                     lambda x, y: torch.complex(x, y).cumprod(1).abs(),
+                     lambda x, y: torch.complex(x, y).logcumsumexp(1).real,
+                     lambda x, y: torch.logaddexp(torch.complex(x, y), torch.complex(y, x)).abs(),
+                     lambda x, y: torch.complex(x, y).index_add(0, torch.tensor([1, 1], device=x.device), torch.complex(y, x)[:2]).abs(),
+                     lambda x, y: torch.complex(x, y).index_fill(0, torch.tensor([1], device=x.device), 2j).abs(),
+                     lambda x, y: torch.linalg.cross(torch.complex(x, y)[:, :3], torch.complex(y, x)[:, 3:]).abs(),
+                     lambda x, y: torch.addbmm(torch.complex(x, y), torch.complex(x, y)[None, :, :5], torch.complex(y, x)[None]).abs(),
+                     lambda x, y: torch.complex(x, y).renorm(2, 0, 1.0).abs()):
         compare(function, x, y, rtol=1e-4, atol=1e-4)
 
 
@@ -275,5 +402,19 @@ def test_refusals():
             getattr(torch, name)(da)
     with pytest.raises(RuntimeError):
         torch.lt(da, da)
+    index = torch.zeros(2, 3, dtype=torch.int64)
+    for refused in (lambda x, i: x.scatter_reduce(0, i, x, "amax"), lambda x, i: x.index_reduce(0, i[0], x, "amin"),
+                    lambda x, i: x.index_reduce(0, i[0], x[:3], "prod", include_self=False),
+                    lambda x, i: torch.logaddexp2(x, x), lambda x, i: x.real.scatter(0, i, 2j),
+                    lambda x, i: x.real.index_fill(0, i[0], 2j), lambda x, i: x.real.index_add(0, i[0], x.real, alpha=2j),
+                    lambda x, i: x.index_add(0, i[0], x.real), lambda x, i: torch.addbmm(x.real, x.real[None], x.real[None], alpha=2j),
+                    lambda x, i: torch.addbmm(x, x[None].real, x[None].real), lambda x, i: x.cummax(0),
+                    lambda x, i: x.clone().geometric_(0.5), lambda x, i: torch.linalg.cross(x, x.real)):
+        with pytest.raises(RuntimeError) as on_cpu:
+            refused(a, index)
+        with pytest.raises(RuntimeError) as on_device:
+            refused(da, index.to("usbgpu"))
+            torch.usbgpu.synchronize()
+        assert type(on_device.value) is type(on_cpu.value)
     with pytest.raises(RuntimeError, match="result type ComplexFloat can't be cast"):
         torch.ones(3, 3, device="usbgpu").add_(da)

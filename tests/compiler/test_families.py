@@ -40,6 +40,18 @@ def test_family_parses_alone(family):
         kernels.compiler.compile(f'#include "{family}.hip"\n', target)
 
 
+def test_families_of_complex_numbers_share_a_unit():
+    """Two namespaces convert elements: argument-dependent lookup of a complex one must not see both."""
+    number = "usbgpu::kernels::Complex<double>"
+    kernels.build_unit(ARCH, [
+        ("complex", "u_add", f"USBGPU_POINTWISE_CONTIGUOUS(u_add, 0, op_add_plain<{number}>, {number}, {number}, {number})"),
+        ("cross", "u_cross", f"USBGPU_CROSS(u_cross, {number})"),
+        ("distance", "u_renorm", f"USBGPU_RENORM(u_renorm, {number}, double)"),
+        ("index", "u_product", f"USBGPU_INDEX(u_product, 1, ordered_reduce<{number}, usbgpu_family::ReduceMultiply>)"),
+        ("scan", "u_rows", f"USBGPU_SCAN(u_rows, scan_rows, Running<{number}, ScanSum>)"),
+        ("scan", "u_columns", f"USBGPU_SCAN(u_columns, scan_columns, Running<{number}, ScanProduct>)")])
+
+
 @pytest.mark.parametrize(("target", "type_"), [
     *[(target, "_Float16") for target in (*TARGETS, "gfx12-generic")], ("gfx1100", "__bf16"), ("gfx1201", "__bf16")])
 def test_matrix_units_are_used(target, type_):

@@ -43,6 +43,12 @@ template <class R> struct complex_part<Complex<R>> { using Type = R; static cons
 template <class T> constexpr bool is_complex = complex_part<T>::value;
 template <class T> using Real = typename complex_part<T>::Type;
 
+// What a complex number of so many bytes is in memory.
+template <int BYTES> struct ComplexWord;
+template <> struct ComplexWord<4> { using Type = unsigned; };
+template <> struct ComplexWord<8> { typedef unsigned Type __attribute__((ext_vector_type(2))); };
+template <> struct ComplexWord<16> { typedef unsigned Type __attribute__((ext_vector_type(4))); };
+
 template <class R> __device__ __forceinline__ Complex<R> conjugate(Complex<R> a) { return {a.re, -a.im}; }
 
 }  // namespace usbgpu::kernels

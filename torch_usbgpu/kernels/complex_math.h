@@ -127,6 +127,23 @@ USBGPU_COMPLEX_FN Complex<R> log1p(Complex<R> a) {
   }
   return narrow<R>({log_magnitude(1.0 + z.re, z.im), angle});
 }
+// log(exp(a) + exp(b)), by the one with the larger real part. A NaN in either part makes both NaN; of two
+// numbers whose exponentials are 0 the angle means nothing, and the second is returned.
+USBGPU_COMPLEX_FN Complex<R> log_add_exp(Complex<R> a, Complex<R> b) {
+  const R nan = R(__builtin_nanf(""));
+  if (a.re != a.re || a.im != a.im || b.re != b.re || b.im != b.im) return {nan, nan};
+  const bool second = a.re < b.re;
+  const Complex<R> high = second ? b : a, low = second ? a : b;
+  const bool boundless = infinite(high.re) && high.re == low.re;
+  if (boundless && high.re < R(0)) return b;
+  // exp(low) + exp(high) where both are infinite, and log1p of that is its logarithm. A loop, so that the
+  // exponential is written out once.
+  const Complex<R> scale = boundless ? Complex<R>(R(0)) : high;
+  Complex<R> sum(R(-0.0), R(-0.0));
+#pragma clang loop unroll(disable)
+  for (int term = 0; term <= int(boundless); ++term) sum = sum + exp(term ? high : low - scale);
+  return log1p(sum) + scale;
+}
 USBGPU_COMPLEX_FN Complex<R> expm1(Complex<R> z) {
   if (z.im == R(0)) return {::expm1(z.re), z.im};
   R s, c;

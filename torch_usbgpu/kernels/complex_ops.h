@@ -68,6 +68,7 @@ COMPLEX1(op_sigmoid, T(1) / (T(1) + cmath::exp(-a)))
 COMPLEX1(op_silu, a / (T(1) + cmath::exp(-a)))
 COMPLEX1(op_pow_scalar, cmath::pow(a, s(0)))
 COMPLEX2(op_pow, cmath::pow(a, b))
+COMPLEX2(op_logaddexp, cmath::log_add_exp(a, b))
 
 // gradient, result
 COMPLEX2(op_sigmoid_backward, a * conjugate((T(1) - b) * b))

@@ -65,10 +65,6 @@ __device__ __forceinline__ Global<T> global_at(uint64_t base, uint32_t byte_offs
 }
 
 // One element. A struct cannot be assigned across address spaces: a complex number moves as a vector.
-template <int BYTES> struct ComplexWord;
-template <> struct ComplexWord<4> { using Type = unsigned; };
-template <> struct ComplexWord<8> { typedef unsigned Type __attribute__((ext_vector_type(2))); };
-template <> struct ComplexWord<16> { typedef unsigned Type __attribute__((ext_vector_type(4))); };
 template <class T>
 __device__ __forceinline__ T read_global(uint64_t base, uint32_t byte_offset) {
   if constexpr (is_complex<T>) {

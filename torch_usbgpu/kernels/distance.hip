@@ -3,7 +3,7 @@
 // A distance is taken by one lane, or, of long vectors, by a wave; where both sides have many rows, a
 // workgroup takes a tile of them, as a matrix product would. Gradients are gathered, an element of the
 // result per thread: no atomics, the same sum every time.
-#include "family.h"
+#include "complex_family.h"
 #include "distance_args.h"
 
 namespace usbgpu_family {
@@ -164,7 +164,8 @@ USBGPU_INLINE void renorm_factor(const RenormArgs& args) {
   const uint32_t i = blockIdx.x * 256 + threadIdx.x;
   if (i >= args.count) return;
   const accumulate_t<In> norm = convert<accumulate_t<In>>(at<In>(args.norm)[i]), maximum = (accumulate_t<In>)args.maximum;
-  at<Out>(args.factor)[i] = convert<Out>(norm > maximum ? maximum / (norm + (accumulate_t<In>)1e-7) : (accumulate_t<In>)1);
+  const accumulate_t<In> factor = norm > maximum ? maximum / (norm + (accumulate_t<In>)1e-7) : (accumulate_t<In>)1;
+  write_element(at<Out>(args.factor) + i, usbgpu_family::convert<Out>(factor));
 }
 
 }  // namespace usbgpu_family

@@ -1,6 +1,7 @@
 // Gathers, scatters, masks, flips. Elements are moved as words of their size; only
 // reductions know their type.
 #include "atomics.h"
+#include "complex_family.h"
 #include "device_error.h"
 #include "family.h"
 #include "index_args.h"
@@ -98,7 +99,7 @@ USBGPU_INLINE void for_sources(const IndexArgs<Indices>& args, uint32_t i, F f) 
 #pragma clang loop unroll(disable)
   for (; i < args.walk.count && at<int64_t>(args.keys)[i] == place; ++i) {
     const Position<2 + Indices> position(args.walk, (uint32_t)at<int64_t>(args.order)[i]);
-    f(*position.template of<T>(args.walk, 1));
+    f(read_element(position.template of<T>(args.walk, 1)));
   }
 }
 template <uint32_t Indices>
@@ -124,9 +125,9 @@ USBGPU_INLINE void ordered_reduce(const IndexArgs<Indices>& args) {
   const uint32_t i = blockIdx.x * 256 + threadIdx.x;
   if (!first_of_place(args, i)) return;
   const global_ptr<T> to = at<T>((uint64_t)at<int64_t>(args.keys)[i]);
-  Acc result = convert<Acc>(*to);
-  for_sources<T>(args, i, [&](T value) { result = Op{}(result, convert<Acc>(value)); });
-  *to = convert<T>(result);
+  Acc result = usbgpu_family::convert<Acc>(read_element(to));
+  for_sources<T>(args, i, [&](T value) { result = Op{}(result, usbgpu_family::convert<Acc>(value)); });
+  write_element(to, usbgpu_family::convert<T>(result));
 }
 
 template <uint32_t Bytes>

@@ -6,6 +6,8 @@
 //   segments   several workgroups per row, of few long ones, in two launches: the totals of all segments, then
 //              each segment's scan, which first joins the totals before its own. No group waits for another
 //              (a look-back would), and the order of operations is the same every time.
+#pragma once
+#include "complex_family.h"
 #include "scan_args.h"
 #include "scan_lanes.h"
 
@@ -38,12 +40,14 @@ struct Running {
   using Element = T;
   using State = accumulate_t<T>;
   USBGPU_INLINE static State start() { return Op::template identity<State>(); }
-  USBGPU_INLINE static State of(T value, uint32_t) { return convert<State>(value); }
+  USBGPU_INLINE static State of(T value, uint32_t) { return usbgpu_family::convert<State>(value); }
   USBGPU_INLINE static State join(State earlier, State later) { return Op{}(earlier, later); }
   USBGPU_INLINE static State before(State state, uint32_t lane) { return from_lane(state, lane); }
-  USBGPU_INLINE static void write(const ScanArgs& args, uint64_t place, State state) { at<T>(args.output)[place] = convert<T>(state); }
-  USBGPU_INLINE static State total(const ScanArgs& args, uint64_t i) { return at<State>(args.totals)[i]; }
-  USBGPU_INLINE static void keep(const ScanArgs& args, uint64_t i, State state) { at<State>(args.totals)[i] = state; }
+  USBGPU_INLINE static void write(const ScanArgs& args, uint64_t place, State state) {
+    write_element(at<T>(args.output) + place, usbgpu_family::convert<T>(state));
+  }
+  USBGPU_INLINE static State total(const ScanArgs& args, uint64_t i) { return read_element(at<State>(args.totals) + i); }
+  USBGPU_INLINE static void keep(const ScanArgs& args, uint64_t i, State state) { write_element(at<State>(args.totals) + i, state); }
 };
 
 // cummax, cummin: the extreme so far and where it was seen last. A NaN beats all.
@@ -125,7 +129,7 @@ USBGPU_INLINE typename Scan::State scan_part(const ScanArgs& args, uint32_t row,
 #pragma unroll
     for (uint32_t k = 0; k < kScanItems; ++k) {
       state[k] = Scan::start();
-      if (own + k < end) state[k] = Scan::of(at<T>(args.input)[base + (own + k) * args.inner], (uint32_t)own + k);
+      if (own + k < end) state[k] = Scan::of(read_element(at<T>(args.input) + base + (own + k) * args.inner), (uint32_t)own + k);
     }
 #pragma unroll
     for (uint32_t k = 1; k < kScanItems; ++k) state[k] = Scan::join(state[k - 1], state[k]);
@@ -192,7 +196,7 @@ USBGPU_INLINE void scan_columns(const ScanArgs& args) {
 #pragma clang loop unroll(disable)
   for (uint32_t i = 0; i < args.dim; ++i) {
     const uint64_t place = base + (uint64_t)i * args.inner;
-    state = Scan::join(state, Scan::of(at<T>(args.input)[place], i));
+    state = Scan::join(state, Scan::of(read_element(at<T>(args.input) + place), i));
     Scan::write(args, place, state);
   }
 }
