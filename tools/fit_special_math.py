@@ -114,6 +114,10 @@ fit("y0_near_zero", lambda t: mp.bessely(0,
     "Y0(x)/(x - z) about its first zero z, 0.7 <= x <= 1.5, t = (x - 1.1)/0.4")
 
 # ---- Airy's function
+AIRY_ZERO = mp.airyaizero(1)
+_near_airy_zero = over(mp.mpf("-2.6") - AIRY_ZERO, mp.mpf("-2.1") - AIRY_ZERO)
+fit("airy_near_zero", lambda t: mp.airyai(AIRY_ZERO + _near_airy_zero(t)) / _near_airy_zero(t) if _near_airy_zero(t)
+    else mp.airyai(AIRY_ZERO, derivative=1), "Ai(x)/(x - z) about its first zero z, -2.6 <= x <= -2.1, t = 4x + 9.4")
 fit("airy_below", lambda t: mp.airyai(over("-2.1", "-1.1")(t)), "Ai(x), -2.1 <= x <= -1.1, t = 2x + 3.2")
 fit("airy_middle", lambda t: mp.airyai(over("-1.1", 0)(t)), "Ai(x), -1.1 <= x <= 0, t = (x + 0.55)/0.55")
 fit("airy_above", lambda t: mp.airyai(over(0, "1.1")(t)), "Ai(x), 0 <= x <= 1.1, t = (x - 0.55)/0.55")
@@ -181,7 +185,7 @@ TABLES = (
     ("incomplete_gamma", "kEulerMaclaurin", [mp.bernoulli(2 * k) / mp.factorial(2 * k) for k in range(1, 14)],
      "B_2k/(2k)!, of Euler and Maclaurin's formula"),
 )
-ZEROS = (("bessel", "kY0Zero", Y0_ZERO), ("gamma", "kDigammaZero", DIGAMMA_ZERO))
+ZEROS = (("bessel", "kY0Zero", Y0_ZERO), ("bessel", "kAiryZero", AIRY_ZERO), ("gamma", "kDigammaZero", DIGAMMA_ZERO))
 
 
 def gamma_star_series(terms: int) -> list:

@@ -153,6 +153,7 @@ USBGPU_FN double airy_ai(double x) {
            : x < 1.1 ? fit_airy_above((x - 0.55) * (1.0 / 0.55))
                      : fit_airy_beyond(fma(2.0, x, -3.2));
   }
+  if (x > -2.6 && x < 0.0) return ((x - kAiryZeroHigh) - kAiryZeroLow) * fit_airy_near_zero(fma(4.0, x, 9.4));
   const double ax = fabs(x);
   const pair<double> zeta = airy_zeta(ax);
   const double root = sqrt(sqrt(ax));

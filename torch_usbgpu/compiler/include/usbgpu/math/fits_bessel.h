@@ -184,6 +184,15 @@ USBGPU_FN double fit_y0_near_zero(double t) {
       -0x1.8249632d6015dp-37, 0x1.f68bd12fce97fp-37, -0x1.5f4cc2cb706cfp-38);
 }
 
+// Ai(x)/(x - z) about its first zero z, -2.6 <= x <= -2.1, t = 4x + 9.4
+USBGPU_FN double fit_airy_near_zero(double t) {
+  return poly(t,
+      0x1.670006d14167bp-1, 0x1.ab8ceadbbf32cp-10, -0x1.19ea78d2e130ep-6, 0x1.d2161eebfdfc8p-11,
+      0x1.0c56657fcefb1p-13, -0x1.bead8ef805864p-17, -0x1.fa27d32a4e8c5p-24, 0x1.2f72626f8627ap-24,
+      -0x1.6bc910200ccbcp-29, -0x1.2ada847eff7d4p-33, 0x1.dd80f49fd0729p-37, -0x1.6c78a1fabcc2ap-43,
+      -0x1.db2a2dd05bd17p-46, 0x1.72ef4e3be4168p-50);
+}
+
 // Ai(x), -2.1 <= x <= -1.1, t = 2x + 3.2
 USBGPU_FN double fit_airy_below(double t) {
   return poly(t,
@@ -315,5 +324,7 @@ USBGPU_TABLE double kBessel1[26] = {
     0x1.e9f6e1b270f54p-173};
 
 inline constexpr double kY0ZeroHigh = 0x1.c982eb8d417eap-1, kY0ZeroLow = 0x1.ea9d270347f83p-56;
+
+inline constexpr double kAiryZeroHigh = -0x1.2b471a873adf9p+1, kAiryZeroLow = -0x1.68d7a31cc8091p-55;
 
 }  // namespace usbgpu::math

@@ -32,7 +32,7 @@ USBGPU_FN double log_ndtr(double x) {
   const pair<double> square = exact_product(t, t);
   if (x < -1.0) return t > 1e150 ? -inf<double> : (log(0.5 * core) - 0.5 * square.low) - 0.5 * square.high;
   const double below = t > 40.0 ? 0.0 : 0.5 * core * exp_pair(-0.5 * square.high, -0.5 * square.low);     // of -t
-  return log1p(x < 0.0 ? below - 1.0 : -below);
+  return x < 0.0 ? log(below) : log1p(-below);
 }
 
 USBGPU_FN float ndtri(float p) { return (float)ndtri((double)p); }
