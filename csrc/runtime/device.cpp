@@ -133,8 +133,6 @@ void StreamDevice::launch_locked(Kernel* kernel, Dim3 grid, Dim3 block, const vo
                                 " threads; 1 to 1024 are possible");
   if (lds > kMaxLdsBytes)
     throw std::invalid_argument("kernel " + kernel->symbol + ": " + std::to_string(lds) + " bytes of LDS; 65536 are possible");
-  if (kernel->state == Kernel::State::failed)
-    throw std::runtime_error("kernel " + kernel->symbol + " did not compile before; see the first error");
   if (uint64_t{grid.x} * grid.y * grid.z == 0) return;
   Command command;
   command.kind = Command::Kind::launch;
@@ -202,7 +200,7 @@ void StreamDevice::place(const LoadedImage& image, std::vector<Kernel*>& kernels
   for (size_t i = 0; i < kernels.size(); ++i) {
     kernels[i]->code = image.kernels[i].second;
     kernels[i]->code.entry += base;
-    kernels[i]->state = Kernel::State::loaded;
+    kernels[i]->loaded = true;
     starts.push_back(kernels[i]->code.entry);
   }
   std::sort(starts.begin(), starts.end());
@@ -259,15 +257,9 @@ void StreamDevice::resolve_kernels() {
       if (!result.error) result.error = std::current_exception();
     }
   }
-  bool missing = false;
-  for (Kernel* kernel : waiting) {
-    if (kernel->state == Kernel::State::loaded) continue;
-    kernel->state = Kernel::State::failed;
-    missing = true;
-  }
-  if (missing) {
+  if (!std::ranges::all_of(waiting, &Kernel::loaded)) {
     // The rest of the stream is good: it goes out with the next flush.
-    stream_.drop_failed();
+    stream_.drop_unresolved();
     if (result.error) std::rethrow_exception(result.error);
     throw std::runtime_error("the compiler returned no code for a kernel");
   }

@@ -20,10 +20,8 @@ struct KernelCode {
 
 class Kernel {
  public:
-  enum class State : uint8_t { named, loaded, failed };
-
   std::string family, symbol, instantiation;
-  State state = State::named;
+  bool loaded = false;         // one that did not compile is tried again when it is launched again
   KernelCode code;
   uint64_t launches = 0;       // queued so far
 };

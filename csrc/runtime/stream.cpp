@@ -80,7 +80,7 @@ std::vector<Kernel*> CommandStream::unresolved() const {
   std::vector<Kernel*> kernels;
   std::unordered_set<Kernel*> seen;
   for (const Command& command : commands_) {
-    if (command.kind == Command::Kind::launch && command.kernel->state == Kernel::State::named &&
+    if (command.kind == Command::Kind::launch && !command.kernel->loaded &&
         seen.insert(command.kernel).second) {
       kernels.push_back(command.kernel);
     }
@@ -88,9 +88,9 @@ std::vector<Kernel*> CommandStream::unresolved() const {
   return kernels;
 }
 
-void CommandStream::drop_failed() {
+void CommandStream::drop_unresolved() {
   std::erase_if(commands_, [](const Command& command) {
-    return command.kind == Command::Kind::launch && command.kernel->state != Kernel::State::loaded;
+    return command.kind == Command::Kind::launch && !command.kernel->loaded;
   });
 }
 

@@ -56,7 +56,7 @@ class CommandStream {
   void clear();
 
   std::vector<Kernel*> unresolved() const;   // distinct kernels that must be compiled first
-  void drop_failed();                        // launches of kernels that did not compile
+  void drop_unresolved();                        // launches of kernels that did not compile
 
   // Encodes from `first` on as many commands as fit into the window; returns the index of the
   // first command that did not. `tail_dwords` are kept free for finish().

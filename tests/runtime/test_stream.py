@@ -116,8 +116,21 @@ def test_kernel_that_does_not_compile_costs_only_itself(stream, road):
         stream.flush()
     stream.flush()
     assert [b[0] for n, b in packets(only_payload(road)[:-TRAILER]) if n == "DISPATCH_DIRECT"] == [5]
-    with pytest.raises(RuntimeError, match="did not compile"):
-        stream.launch(stream.kernel("memory", "bad", "line"), (1, 1, 1), (64, 1, 1), b"")
+
+
+def test_what_did_not_compile_is_tried_again_when_it_is_launched_again(stream, road):
+    """The compiler may have been interrupted, or the disk full."""
+    road.broken["late"] = ValueError("not now")
+    for _ in range(2):
+        stream.launch(stream.kernel("memory", "late", "line"), (5, 1, 1), (64, 1, 1), bytes(16))
+        with pytest.raises(ValueError, match="not now"):
+            stream.flush()
+    road.broken.clear()
+    stream.flush()
+    assert road.submissions == [], "a launch that failed does not come back by itself"
+    stream.launch(stream.kernel("memory", "late", "line"), (6, 1, 1), (64, 1, 1), bytes(16))
+    stream.flush()
+    assert [b[0] for n, b in packets(only_payload(road)[:-TRAILER]) if n == "DISPATCH_DIRECT"] == [6]
 
 
 def test_full_code_memory_costs_only_what_found_no_room(road):
