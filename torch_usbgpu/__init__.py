@@ -28,6 +28,7 @@ TORCH_OLDEST, TORCH_BELOW = (2, 13), (2, 14)
 
 _lock = threading.Lock()
 _registered = False
+_brought_by_torch = False       # by our entry point, not by somebody's import statement
 
 
 def _check_torch_version(version: str) -> None:
@@ -102,6 +103,10 @@ def _autoload() -> None:
             register()
     except Exception as error:  # noqa: BLE001
         logging.getLogger(__name__).warning("usbgpu is not available: %s", error)
+    if _brought_by_torch and not _registered:
+        # Else the program's own `import torch_usbgpu`, which does ask for the device, would find us and run nothing.
+        for name in [name for name in sys.modules if name.partition(".")[0] == __name__]:
+            del sys.modules[name]
 
 
 def _adapter_is_attached() -> bool:
@@ -115,6 +120,7 @@ def _adapter_is_attached() -> bool:
 
 def _register_at_import() -> None:
     """With torch at once, without it as soon as it comes; importing this package must not be what brings it."""
+    global _brought_by_torch
     torch = sys.modules.get("torch")
     if torch is None:
         import_hook.after_import("torch", _register_behind_torch)
@@ -123,6 +129,7 @@ def _register_at_import() -> None:
         # Another thread is importing torch: this waits for it. In torch's own thread it does not.
         importlib.import_module("torch")
         if getattr(torch.__spec__, "_initializing", False):
+            _brought_by_torch = True
             return      # torch itself is loading our entry point, and asks _autoload next
     if _is_built():
         register()

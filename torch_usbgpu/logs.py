@@ -63,6 +63,7 @@ class _Handler(logging.StreamHandler):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self.set_name(_ROOT)
         self.setFormatter(_Format())
 
     @property
@@ -94,5 +95,5 @@ def configure(text: str | None = None) -> None:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     root = logging.getLogger(_ROOT)
-    if not any(isinstance(handler, _Handler) for handler in root.handlers):
+    if all(handler.get_name() != _ROOT for handler in root.handlers):       # also one of an import before this one
         root.addHandler(_Handler())

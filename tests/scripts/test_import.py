@@ -156,6 +156,20 @@ def test_the_entry_point_registers_where_the_device_is_asked_for(installed, line
     assert output(lines + KNOWN, USBGPU_DEVICE="emulated", **installed).strip() == "2.0 1"
 
 
+@pytest.mark.parametrize("lines", ["import torch_usbgpu, torch", "import torch, torch_usbgpu", "import torch\nfrom torch_usbgpu import usb",
+                                   "import torch\nimport torch_usbgpu.usb\nassert torch_usbgpu.usb.open_handle"])
+def test_installed_and_imported_it_is_there_without_any_setting(installed, lines):
+    """The README's first lines. Torch has brought the package by then, and it has declined."""
+    assert output(lines + KNOWN, USBGPU_DEVICE="", **installed).strip() == "2.0 1"
+
+
+def test_installed_and_imported_logs_come_once(installed):
+    done = run("import torch, torch_usbgpu\ntorch.ones(1, device='usbgpu').sum().item()", USBGPU_DEVICE="",
+               USBGPU_LOG="amdgpu:info", **installed)
+    lines = [line for line in done.stderr.splitlines() if "firmware" in line or "boot" in line]
+    assert done.returncode == 0 and lines and len(lines) == len(set(lines)), done.stderr
+
+
 def test_merely_installed_it_changes_nothing(installed):
     code = "import torch, sys; print(hasattr(torch, 'usbgpu'), torch.accelerator.is_available(), 'torch_usbgpu._C' in sys.modules)"
     assert output(code, USBGPU_DEVICE="", **installed).split() == ["False", "False", "False"]
