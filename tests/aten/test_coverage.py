@@ -46,13 +46,17 @@ class WrongBackward(torch.autograd.Function):
         return gradient * (2 if gradient.device.type == "cpu" else 3)
 
 
-def entry(function, backward: bool = False) -> OpInfo:
+def entry(function, backward: bool = False, name: str = "made_up", dtype: torch.dtype = torch.float32, make=torch.randn) -> OpInfo:
     def samples(op, device, dtype, requires_grad, **_):
         for size in (3, 5):
-            yield SampleInput(torch.randn(size, device=device, dtype=dtype, requires_grad=requires_grad))
+            yield SampleInput(make(size, device=device, dtype=dtype, requires_grad=requires_grad))
 
-    return OpInfo("made_up", op=function, dtypes={torch.float32}, sample_inputs_func=samples, supports_out=False,
-                  supports_autograd=backward)
+    return OpInfo(name, op=function, dtypes={dtype}, sample_inputs_func=samples, supports_out=False, supports_autograd=backward)
+
+
+def spoilt(function, spoil):
+    """On the device something happens to the result."""
+    return lambda x: spoil(function(x)) if x.device.type == "usbgpu" else function(x)
 
 
 @pytest.mark.parametrize("function, state, reason", [
@@ -64,6 +68,40 @@ def entry(function, backward: bool = False) -> OpInfo:
 def test_states(function, state, reason):
     assert coverage.measure(entry(function)) == {"name": "made_up", "forward": {"state": state, "reason": reason},
                                                  "backward": None, "dtypes": {}}
+
+
+LAYER_NORM = lambda x: torch.native_layer_norm(x, x.shape, None, None, 1e-5)       # noqa: E731
+LENIENT = [
+    ("sort", torch.randn, lambda x: x.sort(), lambda r: (r[0], r[1].flip(0)), "other values than the CPU's"),
+    ("sort", torch.randn, lambda x: x.sort(), lambda r: (r[0].flip(0), r[1]), "other values than the CPU's"),
+    ("sort", torch.zeros, lambda x: x.sort(), lambda r: (r[0], r[1].flip(0)), None),
+    ("argsort", torch.randn, lambda x: x.argsort(), lambda r: r.flip(0), "other values than the CPU's"),
+    ("topk", torch.randn, lambda x: x.topk(2), lambda r: (r[0], r[1].flip(0)), "other values than the CPU's"),
+    ("topk", torch.zeros, lambda x: x.topk(2), lambda r: (r[0], r[1].flip(0)), None),
+    ("kthvalue", torch.randn, lambda x: x.kthvalue(2), lambda r: (r[0], (r[1] + 1) % 3), "other values than the CPU's"),
+    ("polygamma", torch.zeros, lambda x: x + 3e12, lambda r: r / 0, None),
+    ("polygamma", torch.zeros, lambda x: x + 3, lambda r: r + 1, "other values than the CPU's"),
+    ("native_layer_norm", torch.randn, LAYER_NORM, lambda r: (r[0], r[1] + 1, r[2]), "other values than the CPU's"),
+]
+
+
+@pytest.mark.parametrize("name, make, function, spoil, reason", LENIENT, ids=[f"{row[0]}-{i}" for i, row in enumerate(LENIENT)])
+def test_what_may_differ_and_what_not(name, make, function, spoil, reason):
+    found = coverage.measure(entry(spoilt(function, spoil), name=name, make=make))["forward"]
+    assert found["reason"] == ([reason] if reason else []), found
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_may_be_nearer_than_the_cpus_not_farther(dtype):
+    def rounded(where):
+        """pi, by way of numbers that are far from it on one of the devices."""
+        return lambda x: (x * 0 + 3.140625) * (1.1 if x.device.type == where else 1)
+
+    def state(function):
+        return coverage.measure(entry(function, name="half", dtype=dtype), dtypes=(dtype,))["dtypes"][str(dtype)[6:]]["state"]
+
+    assert state(rounded("usbgpu")) == coverage.WRONG
+    assert state(lambda x: x * 0 + (3.4 if x.device.type == "cpu" and x.dtype == dtype else 3.140625)) == coverage.NATIVE
 
 
 def test_backward_is_counted_by_itself():

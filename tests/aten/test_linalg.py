@@ -81,11 +81,10 @@ def test_determinants(dtype):
     check(torch.linalg.slogdet, torch.zeros(2, 2, dtype=dtype))
 
 
-@pytest.mark.parametrize("n", [1, 5, 40, 600])
-@pytest.mark.parametrize("upper", [True, False])
+@pytest.mark.parametrize("n, upper, dtype", [
+    *((n, upper, dtype) for n in (1, 5, 40) for upper in (True, False) for dtype in DTYPES),
+    (600, True, torch.float32), (600, False, torch.float64)], ids=str)
 def test_triangular(n, upper, dtype):
-    if n == 600 and (upper != (dtype == torch.float32)):
-        pytest.skip("two of the four large cases are enough")
     a = matrices(n, dtype, (2,) if n < 600 else ())
     unit = a / (4 * n)
     for left in (True, False):
