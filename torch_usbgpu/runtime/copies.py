@@ -82,6 +82,8 @@ class SdmaRing:
             GpuHang: it does not; it waits for data that will not come any more.
         """
         deadline = time.monotonic() + seconds
+        if self.rung:
+            self.ring(self.rung)        # it may not have left
         # (the engine counts in bytes; whether it ever wraps is not said anywhere)
         while ((reached := self.queue.read_rptr()) - self.rung) % self.queue.ring_bytes:
             if time.monotonic() > deadline:

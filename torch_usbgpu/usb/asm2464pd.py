@@ -82,6 +82,7 @@ class Adapter(Bridge):
         self._was_super_speed = False
         self._in_armed = 0               # bytes of the armed SRAM read, 0 = none
         self._in_partial = bytearray()
+        self._bulk_announced = False     # a request has announced bulk data that has not all passed yet
         self._marker = 0
         self._out_in_flight: list[Pending] = []
 
@@ -140,8 +141,7 @@ class Adapter(Bridge):
 
     def _clear_streams(self) -> None:
         """Step 1 of the recovery ladder: both endpoints empty, no stream armed, data toggles at zero."""
-        self._take_back()
-        self.set_interface(0, 0)
+        self._select_anew()
         self.clear_halt(BULK_OUT)
         self.clear_halt(BULK_IN)
         try:
@@ -153,13 +153,16 @@ class Adapter(Bridge):
             pass
         self.stats.count_bulk("drain", 0)
         self.clear_halt(BULK_IN)
+        self._bulk_announced = False
 
-    def _take_back(self) -> None:
-        """What is still in flight would take the place of what is sent next."""
+    def _select_anew(self) -> None:
+        """To select the interface makes the firmware drop what is armed. What is still in flight would take the
+        place of what is sent next, so it is taken back before."""
         waiting, self._out_in_flight = self._out_in_flight, []
         for pending in waiting:
             pending.cancel(CANCEL_SECONDS)
-        self._in_armed = 0
+        self.set_interface(0, 0)
+        self._in_armed = 0              # not before it is true: Ctrl-C may come between any two lines
         self._in_partial.clear()
 
     def power(self, on: bool) -> None:
@@ -177,11 +180,10 @@ class Adapter(Bridge):
             self._clear_streams()
 
     def disarm(self) -> None:
-        """The mildest way: to select the interface anew makes the firmware drop what is armed, and toggles zero."""
+        """The mildest way: nothing armed, data toggles at zero; what the endpoints hold stays."""
         with self.lock:
             self.stats.retries += 1
-            self._take_back()
-            self.set_interface(0, 0)
+            self._select_anew()
 
     # ---------------------------------------------------------------- XDATA
 
@@ -290,9 +292,13 @@ class Adapter(Bridge):
 
     @contextmanager
     def _clearing_on_failure(self):
-        """A stream that was cut short leaves endpoints armed: clear them, then let the first cause go on."""
+        """A stream that was cut short leaves endpoints armed: clear them, then let the first cause go on.
+
+        Ctrl-C is not kept waiting for that: whatever uses the bulk endpoints next clears them first.
+        """
         try:
             yield
+            self._bulk_announced = False
         except errors.DeviceLost:
             raise
         except errors.LinkError:
@@ -304,6 +310,7 @@ class Adapter(Bridge):
 
     def _arm_stream(self, name: str, fmt: int, mode: int, address: int, nbytes: int) -> None:
         payload = tlp.PAYLOAD.pack(address & 0xFFFF_FFFF, address >> 32, nbytes // 4)
+        self._bulk_announced = True
         self._control_out(name, PCIE, fmt | 0xF << 8, mode, payload, TIMEOUT_PCIE_MS)
 
     # ---------------------------------------------------------------- SRAM (0xF2)
@@ -329,6 +336,7 @@ class Adapter(Bridge):
         """
         with self.lock:
             self._settle_out()
+            self._bulk_announced = True
             self.sram_arm_out(slot, len(data))
             with self._clearing_on_failure():
                 self._bulk_out("sram_out", self._padded(data), TIMEOUT_BULK_MS)
@@ -371,9 +379,9 @@ class Adapter(Bridge):
         with self.lock:
             if self._in_armed:
                 raise RuntimeError("an SRAM read is armed already")
-            self._control_out("sram_arm_in", SRAM, value | SRAM_IN_FLAG, index, b"", TIMEOUT_XDATA_MS)
-            self._in_armed = -(-nbytes // SECTOR_BYTES) * SECTOR_BYTES
             self._in_partial.clear()
+            self._in_armed = -(-nbytes // SECTOR_BYTES) * SECTOR_BYTES      # from here on it may be, Ctrl-C or not
+            self._control_out("sram_arm_in", SRAM, value | SRAM_IN_FLAG, index, b"", TIMEOUT_XDATA_MS)
 
     def sram_finish_in(self, nbytes: int, timeout_ms: int = TIMEOUT_BULK_MS) -> bytes | None:
         """The data of the armed read, or None if it was not released within `timeout_ms`: call again.
@@ -427,7 +435,11 @@ class Adapter(Bridge):
             return pending
 
     def _settle_out(self) -> None:
-        """No 0xF0 while SRAM data is on bulk OUT: it would reset the stream state under it."""
+        """No 0xF0 while SRAM data is on bulk OUT: it would reset the stream state under it. And none while data is
+        still announced that an interruption has kept from coming."""
+        if self._bulk_announced:
+            log.info("the streams that an interruption cut short are cleared")
+            self._clear_streams()
         while self._out_in_flight:
             pending = self._out_in_flight[0]
             try:
