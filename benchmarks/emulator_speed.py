@@ -1,4 +1,4 @@
-"""Speed of the emulated shader cores: wave-instructions and floating-point operations per second.
+"""Speed of the emulated shader cores (wave-instructions and floating-point operations per second) and of the dock.
 
     python benchmarks/emulator_speed.py [--threads N] [--repeat N] [--json]
 
@@ -11,6 +11,9 @@ Machines differ and are busy, so every figure is also given as a ratio to plain 
 in the same run: the add to a loop over the same arrays, matrices to fused multiply-adds in registers.
 The design asks for 150 M wave-instructions/s on a float add of 2^20 elements, 12 GFLOP/s in a tiled fp32
 GEMM and 30 GFLOP/s in an fp16 WMMA GEMM on one core with AVX2.
+
+The dock's rows are bytes per second of wall time through its USB requests (10 M dwords/s are asked of PCIe streams),
+next to a copy of as many bytes in this host's memory.
 """
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ import ziglang
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from tests.emulator.adapter.wire import IN, OUT, VRAM, Wire  # noqa: E402
 from tests.emulator.isa.machine import Machine  # noqa: E402
 from torch_usbgpu._emulator import isa  # noqa: E402
 
@@ -117,6 +121,37 @@ def host_yardsticks(n: int, repeat: int) -> dict[str, float]:
             "flops": steps * 160 / best_of(repeat, lambda: host.fma_loop(ctypes.c_long(steps)))}
 
 
+def dock_speeds(repeat: int) -> list[dict]:
+    """Bytes per second through the emulated dock, each also as a part of what numpy copies."""
+    wire, rng = Wire().bring_up(), np.random.default_rng(0)
+    stream, sram = rng.bytes(4 << 20), rng.bytes(512 << 10)
+
+    def write() -> None:
+        wire.arm_write(VRAM, len(stream) // 4)
+        wire.usb.bulkWrite(OUT, stream, 10_000)
+
+    def read() -> None:
+        wire.arm_read(VRAM, len(stream) // 4)
+        wire.usb.bulkRead(IN, len(stream), 10_000)
+
+    def fill() -> None:
+        wire.f2(len(sram))
+        wire.usb.bulkWrite(OUT, sram, 1000)
+
+    found = []
+    for name, run, data in (("PCIe stream write", write, stream), ("PCIe stream read", read, stream),
+                            ("SRAM write", fill, sram)):
+        source, seconds, copying = np.frombuffer(data, np.uint8), float("inf"), float("inf")
+        for _ in range(3 * repeat):
+            start = time.perf_counter()
+            run()
+            middle = time.perf_counter()
+            source.copy()
+            seconds, copying = min(seconds, middle - start), min(copying, time.perf_counter() - middle)
+        found.append({"name": name, "bytes_per_second": len(data) / seconds, "host_ratio": copying / seconds})
+    return found
+
+
 rows: list[dict] = []
 
 
@@ -171,8 +206,9 @@ def main() -> None:
     small = [machine.buffer(m) for m in (one, one, one)]
     measure("one workgroup", lambda: kernels["add"].run([*small, 256], (1, 1, 1), (256, 1, 1)), 0, 50 * args.repeat,
             args.threads, 0)
+    dock = dock_speeds(args.repeat)
     if args.json:
-        print(json.dumps({"handlers": isa.level, "host": host, "rows": rows}, indent=1))
+        print(json.dumps({"handlers": isa.level, "host": host, "rows": rows, "dock": dock}, indent=1))
         return
     print(f"handlers: {isa.level}, threads: {args.threads}; this host in C on one core: "
           f"{host['adds'] / 1e6:.0f} M additions/s over arrays, {host['flops'] / 1e9:.1f} GFLOP/s of fma")
@@ -182,6 +218,9 @@ def main() -> None:
             work = f"{row['operations_per_second'] / 1e9:7.2f} G operations/s, {row['host_ratio']:.3f} of the host"
         rate = row["wave_instructions_per_second"] / 1e6
         print(f"{row['name']:14} {row['seconds'] * 1e3:9.3f} ms {rate:8.1f} M wave-instructions/s {work}")
+    for row in dock:
+        rate = row["bytes_per_second"] / 1e6
+        print(f"{row['name']:18} {rate:8.0f} MB/s, {row['host_ratio']:.3f} of a copy in memory")
 
 
 if __name__ == "__main__":

@@ -326,4 +326,4 @@ def test_as_a_command():
     assert "no device" in usbgpu_process("smi", "--device", "toaster", check=2).stderr
     started = time.monotonic()
     usbgpu_process("smi", "--help", check=0)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30

@@ -41,7 +41,7 @@ def test_a_fault_that_passes_is_not_even_noticed(dock, fault, after, n):
     try:
         started = time.monotonic()
         copy_in_and_out(dock, n)
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 20
     finally:
         dock.adapter.heal()
     dock.assert_kept(False)
@@ -55,7 +55,7 @@ def test_a_fault_that_stays_is_reported_and_what_ran_is_kept(dock, fault, n):
         started = time.monotonic()
         with pytest.raises(errors.LinkError) as caught:
             copy_in_and_out(dock, n)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         with pytest.raises(errors.LinkError, match="stopped earlier") as again:
             dock.read()
         assert again.value.__cause__ is caught.value
@@ -88,7 +88,7 @@ def test_windows_that_never_arrive(dock, monkeypatch):
         with pytest.raises(errors.LinkTimeout, match="does not arrive"):
             dock.device.launch(dock.kernels["add"], 1, 256, [dock.kept, np.int32(0)])
             dock.device.synchronize()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
     finally:
         dock.adapter.heal()
     assert not dock.device.reset().vram_lost

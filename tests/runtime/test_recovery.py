@@ -126,7 +126,7 @@ def test_an_endless_kernel_is_named_and_killed(dock, monkeypatch):
     started = time.monotonic()
     with pytest.raises(errors.GpuHang, match="Kernel spin did not finish within 0.5 s") as caught:
         device.synchronize()
-    assert time.monotonic() - started < 3 and caught.value.kernel == "spin"
+    assert time.monotonic() - started < 20 and caught.value.kernel == "spin"
     assert not device.gpu.regs.field("GRBM_STATUS", "cp_busy"), "it was not killed"
     with pytest.raises(errors.GpuHang, match="stopped earlier: Kernel spin") as again:
         dock.read()
@@ -314,8 +314,8 @@ def test_against_a_thread_on_the_cable(dock, how, ends_with):
     time.sleep(0.3)
     started = time.monotonic()
     getattr(device, how)()
-    assert time.monotonic() - started < 5
-    thread.join(5)
+    assert time.monotonic() - started < 20
+    thread.join(20)
     assert not thread.is_alive() and type(caught[0]) is errors.DeviceStopped and ends_with in str(caught[0])
     if how == "reset":
         dock.assert_kept(False)

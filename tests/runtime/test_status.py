@@ -98,7 +98,7 @@ def test_a_visitor_who_says_nothing_holds_nobody_up(monkeypatch):
         silent.connect(mine().address)
         started = time.monotonic()
         assert status.ask_all() == [{"pid": os.getpid()}]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
     endpoint.close()
 
 
@@ -130,7 +130,7 @@ def test_it_keeps_nothing_alive(place):
     del owner
     gc.collect()
     assert gone() is None
-    deadline = time.monotonic() + 5         # the thread that answered may be about to let go of it
+    deadline = time.monotonic() + 20         # the thread that answered may be about to let go of it
     while leftovers(place) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert leftovers(place) == []
@@ -368,7 +368,7 @@ def test_a_fault_while_it_is_asked(switches, words):
     device.handle.inject(*switches)
     started = time.monotonic()
     told, = status.ask_all()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert words in told["missing"] and told["metrics"] is None and told["card"] == device.gpu.name
     if switches[0] in ("smu-silent", "link-down", "unplug"):
         with pytest.raises(UsbGpuError) as caught:

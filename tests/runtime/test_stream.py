@@ -277,7 +277,7 @@ def test_naming_a_kernel_does_not_hold_up_the_thread_that_has_the_stream(stream,
 
     def slow_submit(window, payload):
         on_the_cable.set()
-        asking.wait(5)
+        asking.wait(20)
         time.sleep(0.05)    # the other thread is inside kernel() by now
         submit(window, payload)
 
@@ -285,7 +285,7 @@ def test_naming_a_kernel_does_not_hold_up_the_thread_that_has_the_stream(stream,
     stream.launch(stream.kernel("memory", "k", "line"), (1, 1, 1), (64, 1, 1), bytes(16))
     flusher = threading.Thread(target=stream.flush, daemon=True)
     flusher.start()
-    assert on_the_cable.wait(5)
+    assert on_the_cable.wait(20)
     # a deadlock would hold the GIL: only the dump of another, native thread gets the test out of it
     faulthandler.dump_traceback_later(20, exit=True)
     try:
@@ -293,5 +293,5 @@ def test_naming_a_kernel_does_not_hold_up_the_thread_that_has_the_stream(stream,
         stream.kernel("memory", "other", "line")
     finally:
         faulthandler.cancel_dump_traceback_later()
-    flusher.join(5)
+    flusher.join(20)
     assert not flusher.is_alive() and len(road.submissions) == 1

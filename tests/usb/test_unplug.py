@@ -70,7 +70,7 @@ def test_nothing_works_but_the_bus_still_shows_it():
     started = time.monotonic()
     with pytest.raises(errors.LinkError) as caught:
         Adapter(Port(usb1.USBErrorIO, usb1.USBErrorIO, attached=[True])).read_xdata(0, 1)
-    assert type(caught.value) is errors.LinkError and time.monotonic() - started < 2
+    assert type(caught.value) is errors.LinkError and time.monotonic() - started < 10
     with pytest.raises(errors.DeviceLost):      # nobody can say, and nothing is answered
         Adapter(Port(usb1.USBErrorIO, usb1.USBErrorIO)).read_xdata(0, 1)
 

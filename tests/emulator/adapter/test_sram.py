@@ -192,7 +192,7 @@ def test_release_by_the_gpu_while_bulk_in_waits(wire):
     wire.dma(3, COMPLETION + 12, delay_us=50_000)
     started = time.monotonic()
     assert wire.usb.bulkRead(IN, 4096, 5000) == data
-    assert 0.02 < time.monotonic() - started < 2
+    assert 0.02 < time.monotonic() - started < 5
 
 
 def test_in_length_corners(wire):
@@ -238,7 +238,7 @@ def test_strict_landing_is_late_but_in_order():
         wire.f2(nbytes)
         wire.usb.bulkWrite(OUT, body, 1000)
         late += fetch(wire, SRAM, nbytes) != body
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 20
         while int.from_bytes(fetch(wire, SRAM + nbytes - 4, 4), "little") != sequence:
             assert time.monotonic() < deadline
         assert fetch(wire, SRAM, nbytes) == body

@@ -214,7 +214,7 @@ def test_streams_wait_for_their_partners():
     time.sleep(0.03)
     assert status.isSubmitted() and status.getStreamID() == 7
     assert wire.run(read_xdata(0xB450, 1)) == [b"\x48"]  # on stream 1
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 20
     while status.isSubmitted() and time.monotonic() < deadline:
         time.sleep(0.005)
     assert status.getStatus() == usb1.TRANSFER_TIMED_OUT
@@ -234,7 +234,7 @@ def test_what_ends_a_waiting_stream(end):
     time.sleep(0.03)
     {"cancel": status.cancel, "alternate": lambda: usb.setInterfaceAltSetting(0, 0), "unplug": usb.unplug,
      "close": usb.close}[end]()
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 20
     while status.isSubmitted() and time.monotonic() < deadline:
         time.sleep(0.005)
     assert status.getStatus() == (usb1.TRANSFER_NO_DEVICE if end == "unplug" else usb1.TRANSFER_CANCELLED)
