@@ -27,21 +27,27 @@ void reset_fallback_counts();
 void set_fallback_mode(FallbackMode mode);
 FallbackMode fallback_mode();
 
+// complex64 and complex128: which operators take them is decided operator by operator (backend/complex.h).
+inline bool is_native_complex(at::ScalarType type) { return type == at::kComplexFloat || type == at::kComplexDouble; }
+
+enum class Numbers { real, complex_too };
+
 // Does an argument have, or ask for, a dtype without kernels? Anything may be passed.
-template <class T>
+template <Numbers numbers = Numbers::real, class T>
 bool unsupported(const T& argument) {
+  constexpr bool complex_too = numbers == Numbers::complex_too;
   if constexpr (std::is_base_of_v<at::TensorBase, T>) {
-    return argument.defined() && !dtype_supported(argument.scalar_type());
+    return argument.defined() && unsupported<numbers>(argument.scalar_type());
   } else if constexpr (std::is_same_v<T, at::Scalar>) {
-    return argument.isComplex();
+    return !complex_too && argument.isComplex();
   } else if constexpr (std::is_same_v<T, at::ScalarType>) {
-    return !dtype_supported(argument);
+    return !dtype_supported(argument) && !(complex_too && is_native_complex(argument));
   } else if constexpr (requires { argument.has_value(); *argument; }) {
-    return argument.has_value() && unsupported(*argument);
+    return argument.has_value() && unsupported<numbers>(*argument);
   } else if constexpr (requires { argument.begin(); argument.end(); }) {
     if constexpr (!std::is_arithmetic_v<std::remove_cvref_t<decltype(*argument.begin())>>) {
       for (const auto& item : argument) {
-        if (unsupported(static_cast<const std::remove_cvref_t<decltype(item)>&>(item))) return true;
+        if (unsupported<numbers>(static_cast<const std::remove_cvref_t<decltype(item)>&>(item))) return true;
       }
     }
     return false;
@@ -50,9 +56,9 @@ bool unsupported(const T& argument) {
   }
 }
 
-template <class... Arguments>
+template <Numbers numbers = Numbers::real, class... Arguments>
 bool any_unsupported(const Arguments&... arguments) {
-  return (unsupported(arguments) || ...);
+  return (unsupported<numbers>(arguments) || ...);
 }
 
 }  // namespace usbgpu::aten
