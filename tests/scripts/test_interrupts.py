@@ -9,8 +9,6 @@ import torch
 
 from torch_usbgpu import errors, runtime
 
-from ..usb.interrupted import Interrupted
-
 SPIN = 'extern "C" __global__ void spin(volatile int* flag) { while (flag[0] == 0) {} }'
 
 
@@ -49,6 +47,29 @@ def test_after_an_interruption_the_device_answers_at_once(work, monkeypatch):
     torch.usbgpu.reset()
     big = torch.randn(400_000)
     assert torch.equal(big.to("usbgpu").cpu(), big) and (x + 1).tolist() == [1, 2, 3, 4, 5]
+
+
+class Interrupted:
+    """A handle behind which Ctrl-C comes right after the nth call: Python runs the signal's handler when libusb's
+    function has returned, so the transfer has happened and nobody has noted it yet."""
+
+    CUT = ("controlWrite", "controlRead", "bulkWrite", "bulkRead", "getTransfer")
+
+    def __init__(self, handle, nth: int) -> None:
+        self.handle, self.left = handle, nth
+
+    def __getattr__(self, name):
+        call = getattr(self.handle, name)
+        if name not in self.CUT:
+            return call
+
+        def interrupted(*args, **kwargs):
+            result = call(*args, **kwargs)
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return result
+        return interrupted
 
 
 def test_an_interruption_between_any_two_transfers_loses_nothing_that_was_in_vram():

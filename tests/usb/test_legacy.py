@@ -15,8 +15,6 @@ from torch_usbgpu.usb.legacy import LegacyAdapter
 from torch_usbgpu.usb.scsi import Bot, Command
 from torch_usbgpu.usb.uas import Uas
 
-from .interrupted import Interrupted
-
 pytestmark = pytest.mark.filterwarnings("ignore:The dock runs")
 DATA = bytes(i * 37 + (i >> 8) & 0xFF for i in range(700))
 
@@ -91,45 +89,6 @@ def test_both_protocols_do_the_same(firmware, wrapped):
     adapter.power_cycle()
     assert adapter.link_is_up() and config.find_gpu(adapter).bus == gpu.bus
     handle.close()
-
-
-def interrupted_after(nth: int, adapter, work) -> bool:
-    """Is there an nth transfer?"""
-    handle = adapter.handle
-    sides = [side for side in (adapter, getattr(adapter, "scsi", None)) if side is not None]
-    for side in sides:
-        side.handle = Interrupted(handle, nth)
-    try:
-        work()
-        return False
-    except KeyboardInterrupt:
-        return True
-    finally:
-        for side in sides:
-            side.handle = handle
-
-
-@pytest.mark.parametrize("how", ["custom", "uas", "bulk-only"])
-@pytest.mark.parametrize("works", ["write", "read", "sram"])
-def test_the_next_call_after_an_interruption_is_right(how, works):
-    """Without any reset between: nothing is taken for done, or for under way, that is not."""
-    adapter = plug(streams=how == "uas") if how != "custom" else Adapter(EmulatedAdapter("probe", strict=True))
-    if how == "custom":
-        adapter.start()
-    adapter.raise_link()
-    gpu = config.find_gpu(adapter)
-    config.assign_bars(adapter, gpu)
-    at = gpu.bars[0].address
-    work = {"write": lambda: adapter.memory_write(at + 64, DATA[:40]), "sram": lambda: adapter.sram_write(1, DATA),
-            "read": lambda: (adapter.memory_read(at + 64, 20), adapter.memory_read(at + 4096, 20))}[works]
-    cuts, step = 0, 7 if how == "uas" else 1        # of UAS' hundreds of transfers every seventh
-    while interrupted_after(cuts + step, adapter, work):
-        cuts += step
-        adapter.memory_write(at, DATA[:44])
-        adapter.memory_write(at + 64, DATA[:40])
-        assert adapter.memory_read(at, 44) == DATA[:44] and adapter.memory_read(at + 64, 40) == DATA[:40], cuts
-    assert cuts and not adapter.handle.violations
-    adapter.close()
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 3])

@@ -430,10 +430,8 @@ class Adapter(Bridge):
     def submit_sram_data(self, data: bytes | bytearray | memoryview) -> Pending:
         """The bulk OUT of the last completed arm. The buffer must stay unchanged until it is done."""
         with self.lock:
-            self._bulk_announced = True
             pending = self.submit_bulk(BULK_OUT, self._padded(data), TIMEOUT_BULK_MS, path="sram_out")
             self._out_in_flight = [p for p in self._out_in_flight if not p.done] + [pending]
-            self._bulk_announced = False         # _settle_out() knows of it now
             return pending
 
     def _settle_out(self) -> None:

@@ -165,7 +165,7 @@ class LegacyAdapter(Bridge):
         with self.lock:
             try:
                 answers = self.scsi.run(commands)
-            except BaseException:                # Ctrl-C too
+            except errors.LinkError:
                 self._registers.clear()          # who knows which of them have run
                 raise
         for command, answer in zip(commands, answers, strict=True):

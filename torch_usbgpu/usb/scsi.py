@@ -53,13 +53,9 @@ class ScsiLink(Transfers):
 
     alternate = BOT_ALTERNATE
     _started = False
-    _in_step = True         # with the device: no command was cut short
 
     def start(self) -> None:
         """Take the interface from the operating system's disk driver and choose the transport. Once is enough."""
-        if self._started and not self._in_step:
-            self.reset()
-        self._in_step = True
         if self._started:
             return
         self._started = True
@@ -101,22 +97,6 @@ class ScsiLink(Transfers):
 
     def run(self, commands: Sequence[Command], timeout_ms: int = TIMEOUT_MS) -> list[bytes]:
         """Run commands in order; the first that fails ends it."""
-        self._check(commands)
-        with self.lock:
-            self.start()
-            try:
-                return self._run_all(commands, timeout_ms)
-            except errors.UsbGpuError:      # what it left behind is cleared away
-                raise
-            except BaseException:           # Ctrl-C: before the next command the device is made to forget this one
-                self._in_step = False
-                raise
-
-    def _run_all(self, commands: Sequence[Command], timeout_ms: int) -> list[bytes]:
-        raise NotImplementedError
-
-    def reset(self) -> None:
-        """Forget all that is under way."""
         raise NotImplementedError
 
     @staticmethod
@@ -144,8 +124,11 @@ class Bot(ScsiLink):
         super().__init__(handle)
         self._tag = 0
 
-    def _run_all(self, commands: Sequence[Command], timeout_ms: int) -> list[bytes]:
-        return [self._run(*command, timeout_ms) for command in commands]
+    def run(self, commands: Sequence[Command], timeout_ms: int = TIMEOUT_MS) -> list[bytes]:
+        self._check(commands)
+        with self.lock:
+            self.start()
+            return [self._run(*command, timeout_ms) for command in commands]
 
     def _run(self, cdb: bytes, data_out, length_in: int, timeout_ms: int) -> bytes:
         try:
@@ -234,6 +217,7 @@ class Bot(ScsiLink):
             log.warning("the transport did not take the reset: %s", error.found)
 
     def reset(self) -> None:
+        """Forget all that is under way."""
         with self.lock:
             self._started = False
             self.start()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .. import errors
 from .facts import FACTS
 from .pending import Pending
-from .scsi import Command, ScsiLink
+from .scsi import TIMEOUT_MS, Command, ScsiLink
 from .transfers import BULK_IN, BULK_OUT
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,13 @@ class Uas(ScsiLink):
             self.clear_halt(endpoint)
         self._window = min(STREAMS, self.handle.allocStreams(STREAMS, STREAM_PIPES))
 
-    def _run_all(self, commands: Sequence[Command], timeout_ms: int) -> list[bytes]:
+    def run(self, commands: Sequence[Command], timeout_ms: int = TIMEOUT_MS) -> list[bytes]:
+        self._check(commands)
         results: list[bytes] = []
-        while len(results) < len(commands):
-            results += self._run_window(commands[len(results):len(results) + self._window], timeout_ms)
+        with self.lock:
+            self.start()
+            while len(results) < len(commands):
+                results += self._run_window(commands[len(results):len(results) + self._window], timeout_ms)
         return results
 
     def _run_window(self, commands: Sequence[Command], timeout_ms: int) -> list[bytes]:
@@ -65,8 +68,8 @@ class Uas(ScsiLink):
                 transfer.setBulkStream(endpoint, stream, data, callback=done, timeout=timeout_ms)
             else:
                 transfer.setBulk(endpoint, data, callback=done, timeout=timeout_ms)
-            under_way.append((transfer, pending))       # before it is: Ctrl-C may come between any two lines
             self._wrap(path, transfer.submit)
+            under_way.append((transfer, pending))
             return pending
 
         waiting = []
@@ -83,7 +86,7 @@ class Uas(ScsiLink):
                 sent = submit(COMMAND_PIPE, 0, unit, "scsi_out")
                 waiting.append((slot, Command(cdb, data_out, length_in), sent, data, status))
             return [self._finish(*each, timeout_ms / 1000 + MARGIN_SECONDS) for each in waiting]
-        except BaseException as error:      # Ctrl-C too
+        except errors.LinkError as error:
             self._abandon(under_way, error)
             raise
 
@@ -108,18 +111,16 @@ class Uas(ScsiLink):
             raise self._error(errors.LinkTimeout("The adapter did not answer in time (UAS command).")) from None
         return bytes(moved) if command.length_in else b""
 
-    def _abandon(self, under_way: list, cause: BaseException) -> None:
+    def _abandon(self, under_way: list, cause: errors.LinkError) -> None:
         """Cancel what is left of a window, and set the interface anew so that the device forgets it too."""
-        log.info("abandoning a window of commands: %r", cause)
-        cancelled = []
+        log.info("abandoning a window of commands: %s", cause.found)
         for transfer, pending in under_way:
-            try:
-                if not pending.done:
+            if not pending.done:
+                try:
                     transfer.cancel()
-                    cancelled.append(pending)
-            except Exception as error:              # it has just ended, or was never submitted
-                log.debug("cancel: %r", error)
-        for pending in cancelled:
+                except Exception as error:          # it has just ended
+                    log.debug("cancel: %r", error)
+        for _, pending in under_way:
             pending.settle(MARGIN_SECONDS)
         if isinstance(cause, errors.DeviceLost):
             return
@@ -130,6 +131,7 @@ class Uas(ScsiLink):
             log.warning("the transport did not take the reset: %s", error.found)
 
     def reset(self) -> None:
+        """Forget all that is under way."""
         with self.lock:
             self._started = False
             self.start()
